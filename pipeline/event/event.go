@@ -1,0 +1,162 @@
+package event
+
+import (
+	"time"
+	"unsafe"
+)
+
+// Mode tells which clock buckets use for an event.
+type Mode uint8
+
+const (
+	Live   Mode = iota // the wall clock: logs are followed as they grow
+	Replay             // the time found in the log: a finished file is read
+)
+
+// Line is what a source delivers. Raw and Src are valid until the next Reset
+// of the event that carries them.
+type Line struct {
+	Raw    string
+	Src    string            // path, unit, container: what the operator knows it by
+	Module string            // kind of source: "file", "journalctl", …
+	Labels map[string]string // of the acquisition, shared by all its lines; never written
+	Time   time.Time         // when it was read
+	Mode   Mode
+}
+
+// Event is a line and its fields. The zero value is not usable; see New.
+// Not safe for concurrent use.
+type Event struct {
+	Line Line
+
+	Time          time.Time
+	StrTime       string // date text as found
+	StrTimeFormat string // its Go layout, when content knows it
+	MarshaledTime string // RFC 3339
+
+	Whitelisted     bool
+	WhitelistReason string
+
+	schema *Schema
+	vals   []string
+	gen    []uint32 // gen[i] == cur: slot i holds a value of this line
+	docs   []any    // Unmarshaled documents, by slot; nil until the first SetDoc
+	cur    uint32
+	arena  []byte
+}
+
+// New returns an event with room for every slot of the schema, which must not
+// grow afterwards.
+func New(s *Schema) *Event {
+	n := s.Len()
+	return &Event{
+		schema: s,
+		vals:   make([]string, n),
+		gen:    make([]uint32, n),
+		cur:    1,
+		arena:  make([]byte, 0, 4<<10),
+	}
+}
+
+// Reset makes the event ready for another line. All values, and everything
+// that was kept in the arena, become invalid.
+func (e *Event) Reset(line Line) {
+	e.cur++
+	if e.cur == 0 { // after 4 billion lines the generations start again
+		clear(e.gen)
+		e.cur = 1
+	}
+	if cap(e.arena) > maxArena {
+		e.arena = make([]byte, 0, 4<<10) // one huge line must not pin its size for ever
+	}
+	e.arena = e.arena[:0]
+	clear(e.docs)
+	e.Line = line
+	e.Time = time.Time{}
+	e.StrTime, e.StrTimeFormat, e.MarshaledTime = "", "", ""
+	e.Whitelisted, e.WhitelistReason = false, ""
+}
+
+// maxArena is what an arena may keep from one line to the next.
+const maxArena = 1 << 20
+
+// Schema returns the names of the event's slots.
+func (e *Event) Schema() *Schema { return e.schema }
+
+// Get returns the value of a slot, "" when it has none.
+func (e *Event) Get(i Slot) string {
+	if e.gen[i] == e.cur {
+		return e.vals[i]
+	}
+	return ""
+}
+
+// Has tells whether a slot holds a value, which may be "".
+func (e *Event) Has(i Slot) bool { return e.gen[i] == e.cur }
+
+// Set gives a slot a value. The text must live as long as the line: a view of
+// it, a constant, or something kept with Keep.
+func (e *Event) Set(i Slot, v string) {
+	e.vals[i] = v
+	e.gen[i] = e.cur
+}
+
+// Unset takes the value of a slot away.
+func (e *Event) Unset(i Slot) { e.gen[i] = 0 }
+
+// Doc returns the document in a slot of the Unmarshaled space, nil when there
+// is none.
+func (e *Event) Doc(i Slot) any {
+	if e.docs == nil {
+		return nil
+	}
+	return e.docs[i]
+}
+
+// SetDoc puts a decoded document into a slot of the Unmarshaled space.
+func (e *Event) SetDoc(i Slot, doc any) {
+	if e.docs == nil {
+		e.docs = make([]any, e.schema.Len())
+	}
+	e.docs[i] = doc
+}
+
+// Keep copies bytes into the event's arena and returns them as text that is
+// valid until the next Reset.
+func (e *Event) Keep(b []byte) string {
+	n := len(e.arena)
+	e.arena = append(e.arena, b...)
+	return view(e.arena[n:])
+}
+
+// Concat joins texts in the arena. One non-empty part is returned as it is.
+func (e *Event) Concat(a, b string) string {
+	if a == "" {
+		return b
+	}
+	if b == "" {
+		return a
+	}
+	n := len(e.arena)
+	e.arena = append(append(e.arena, a...), b...)
+	return view(e.arena[n:])
+}
+
+// Build lends the free end of the arena: append to the slice it returns and
+// give the result to Built. No other arena call may come between the two.
+func (e *Event) Build() []byte { return e.arena[len(e.arena):] }
+
+// Built takes back what Build lent and returns it as text that is valid until
+// the next Reset.
+func (e *Event) Built(b []byte) string {
+	n := len(e.arena)
+	if cap(b) > 0 && n < cap(e.arena) && &b[:1][0] == &e.arena[:n+1][n] {
+		e.arena = e.arena[:n+len(b)] // still in place
+		return view(b)
+	}
+	return e.Keep(b)
+}
+
+// view returns b as text without copying. An append that moves the arena
+// leaves the old block to the views into it, so they stay valid.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -1,0 +1,41 @@
+// Package match runs regular expressions with Go's semantics
+// (leftmost-first, RE2 syntax) over log lines without allocating.
+package match
+
+import "regexp"
+
+// Program is a compiled expression, shared by all workers.
+type Program struct {
+	re   *regexp.Regexp
+	keep []int
+}
+
+// Machine is the scratch memory of one worker. The zero value is ready.
+type Machine struct{}
+
+// Compile compiles an expression. keep lists the capture groups whose
+// positions Match reports, in that order; nil asks for none.
+func Compile(expr string, keep []int) (*Program, error) {
+	re, err := regexp.Compile(expr)
+	if err != nil {
+		return nil, err
+	}
+	return &Program{re: re, keep: keep}, nil
+}
+
+// Match searches s for the leftmost match. caps gets a pair of offsets for
+// the whole match and for each kept group, -1 where a group took no part; it
+// must hold 2*(1+len(keep)) values, or be nil when only the verdict counts.
+func (p *Program) Match(m *Machine, s string, caps []int32) bool {
+	loc := p.re.FindStringSubmatchIndex(s)
+	if loc == nil {
+		return false
+	}
+	if caps != nil {
+		caps[0], caps[1] = int32(loc[0]), int32(loc[1])
+		for i, g := range p.keep {
+			caps[2+2*i], caps[3+2*i] = int32(loc[2*g]), int32(loc[2*g+1])
+		}
+	}
+	return true
+}

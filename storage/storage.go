@@ -1,0 +1,145 @@
+// Package storage keeps what a LAPI must not forget: machines, bouncers,
+// alerts with their decisions, and a few named values. It defines the Store
+// that every backend implements and the conditions a caller decides on;
+// storagetest holds the suite that proves a backend.
+//
+// The live set of decisions is not here but in memory (package decisions): a
+// store is read at start and written to, never asked on the path of a
+// bouncer's poll.
+package storage
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"cs/decisions"
+)
+
+// Conditions a caller decides on.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrExists   = errors.New("already exists")
+	// ErrLocked means that another process holds the store.
+	ErrLocked = errors.New("in use by another process")
+	// ErrCorrupt means that the file is damaged; the text names the repair command.
+	ErrCorrupt = errors.New("damaged")
+)
+
+// Machine is a log processor that may send alerts.
+type Machine struct {
+	ID            string
+	PasswordHash  string // bcrypt, or "" for TLS machines
+	AuthType      string // "password" or "tls"
+	IP            string
+	Validated     bool
+	Version       string
+	Scenarios     []string
+	OSName        string
+	OSVersion     string
+	OSFamily      string
+	FeatureFlags  []string
+	Datasources   map[string]int64
+	Created       time.Time
+	Updated       time.Time
+	LastPush      time.Time // zero: never
+	LastHeartbeat time.Time // zero: never
+}
+
+// Bouncer is a remediation component that may read decisions. Several
+// bouncers may share one key: then each source address has its own row
+// ("name@ip", AutoCreated) and its own cursor.
+type Bouncer struct {
+	Name         string
+	KeyHash      string // lower-case hex of SHA-512 of the key
+	AuthType     string // "api-key" or "tls"
+	IP           string
+	Type         string
+	Version      string
+	OSName       string
+	OSVersion    string
+	OSFamily     string
+	FeatureFlags []string
+	AutoCreated  bool
+	Created      time.Time
+	Updated      time.Time
+	LastPull     time.Time // zero: never
+	// Cursor is the greatest decision ID that the bouncer has been sent;
+	// with LastPull it says what the next delta holds.
+	Cursor int64
+}
+
+// AlertFilter selects alerts; the zero value selects all. Backends apply what
+// they have an index for; the caller applies the rest through Match.
+type AlertFilter struct {
+	Since  time.Time // started at or after
+	Until  time.Time // started at or before
+	Limit  int       // 0: no limit
+	Oldest bool      // ascending instead of newest first
+	// Match, if set, decides whether an alert counts; it must not keep it.
+	Match func(*decisions.Alert) bool
+}
+
+// Store keeps the state of one LAPI. All methods are safe for concurrent use
+// and return only when the change is on disk, except those that say
+// otherwise. A context that ends gives its error and no half-done change.
+type Store interface {
+	AddMachine(ctx context.Context, m Machine) error // ErrExists
+	Machine(ctx context.Context, id string) (Machine, error)
+	Machines(ctx context.Context) ([]Machine, error) // by creation
+	// UpdateMachine reads, changes and writes one machine in one transaction.
+	UpdateMachine(ctx context.Context, id string, change func(*Machine) error) error
+	DeleteMachine(ctx context.Context, id string) error
+
+	AddBouncer(ctx context.Context, b Bouncer) error // ErrExists
+	Bouncer(ctx context.Context, name string) (Bouncer, error)
+	Bouncers(ctx context.Context) ([]Bouncer, error) // by creation
+	UpdateBouncer(ctx context.Context, name string, change func(*Bouncer) error) error
+	DeleteBouncer(ctx context.Context, name string) error
+	// StampBouncers and StampMachines write pull cursors and heartbeats of
+	// many rows at once. Unknown names are skipped.
+	StampBouncers(ctx context.Context, stamps []BouncerStamp) error
+	StampMachines(ctx context.Context, stamps []MachineStamp) error
+
+	// AddAlerts stores alerts with their decisions, gives both their IDs (in
+	// place, rising in commit order) and returns when all are on disk; all or
+	// none. An alert whose (MachineID, UUID) is known already is not stored
+	// again: it gets the ID it has, its Decisions become nil, and Known
+	// reports it.
+	AddAlerts(ctx context.Context, alerts []decisions.Alert) (known []bool, err error)
+	Alert(ctx context.Context, id int64) (decisions.Alert, error)
+	// EachAlert calls f for every alert the filter selects until it returns
+	// false. The alert is valid during the call only.
+	EachAlert(ctx context.Context, filter AlertFilter, f func(*decisions.Alert) bool) error
+	// DeleteAlerts removes alerts with their decisions and returns how many
+	// there were.
+	DeleteAlerts(ctx context.Context, ids []int64) (int, error)
+
+	// EachDecision calls f for every decision that ends after the given time,
+	// in the order of their IDs, until it returns false.
+	EachDecision(ctx context.Context, endAfter time.Time, f func(*decisions.Decision) bool) error
+	// ExpireDecisions sets the end of the given decisions. Unknown IDs are
+	// skipped; it returns how many were changed.
+	ExpireDecisions(ctx context.Context, ids []int64, until time.Time) (int, error)
+
+	// Value and SetValue keep small named values: the JWT secret, cursors.
+	Value(ctx context.Context, name string) ([]byte, error) // ErrNotFound
+	SetValue(ctx context.Context, name string, value []byte) error
+
+	// Close writes what is pending. No call may follow.
+	Close() error
+}
+
+// BouncerStamp is the outcome of one successful pull.
+type BouncerStamp struct {
+	Name     string
+	LastPull time.Time
+	Cursor   int64
+}
+
+// MachineStamp is a sign of life of a machine; zero times are left as they are.
+type MachineStamp struct {
+	ID            string
+	LastHeartbeat time.Time
+	LastPush      time.Time
+}
