@@ -1,0 +1,20 @@
+// Package platform is what the program stands on: the process's environment,
+// files written whole or not at all, paths and services of each operating
+// system. There are no words of the domain in here.
+package platform
+
+import (
+	"io"
+	"log/slog"
+)
+
+// Env is what a command gets from the process it runs in. Commands use it
+// instead of the os package's globals, so that a test can run them.
+type Env struct {
+	Program string // the name we were called by, without directory and ".exe"
+	Stdin   io.Reader
+	Stdout  io.Writer // data
+	Stderr  io.Writer // confirmations, errors
+	Log     *slog.Logger
+	Version string
+}
