@@ -1,42 +1,229 @@
-// Package grok turns %{NAME:field} patterns into match programs.
+// Package grok turns %{NAME:field} patterns into match programs: it holds the
+// named patterns (the stock ones are embedded), expands references and knows
+// which capture group belongs to which field. It does not match itself
+// (cs/pipeline/match does) and knows nothing of events. Parser nodes, which
+// name patterns and store fields, are its callers.
+//
+// A reference is %{NAME} or %{NAME:field}, both made of word characters; any
+// other text that begins with %{ is regular expression text. Fields are always
+// strings.
 package grok
 
 import (
 	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strings"
 
 	"cs/pipeline/match"
 )
 
-// Library is one flat name space of patterns.
-type Library struct{}
-
-// Stock returns a library that holds the stock patterns.
-func Stock() *Library { return &Library{} }
-
-// Clone returns a copy that can be added to without changing l.
-func (l *Library) Clone() *Library { return l }
-
-// Define adds a pattern. The first definition of a name stays: defining it
-// again gives ErrDefined and changes nothing.
-func (l *Library) Define(name, pattern string) error { return nil }
-
 // ErrDefined means that a name has a definition already.
 var ErrDefined = errors.New("pattern is defined already")
 
+// Library is one flat name space of patterns. It is not safe for concurrent
+// changes; compiled patterns don't depend on it any more.
+type Library struct {
+	defs map[string]*definition
+}
+
+// definition is a pattern cut at its references.
+type definition struct {
+	parts []part
+	// owner tells for each field that the pattern shows to whoever refers to
+	// it which part gives the value: the last one that uses the field itself,
+	// or else the last one with a reference in which the field is used. Being
+	// last in the text counts, not taking part in the match.
+	owner map[string]int
+}
+
+// part is a piece of regular expression text and the reference behind it,
+// nil after the last piece.
+type part struct {
+	text  string
+	ref   *definition
+	field string
+}
+
+var reference = regexp.MustCompile(`%\{(\w+)(?::(\w+))?\}`)
+
+// Clone returns a copy that can be added to without changing l.
+func (l *Library) Clone() *Library { return &Library{defs: maps.Clone(l.defs)} }
+
+// Has tells whether a name is defined.
+func (l *Library) Has(name string) bool { return l.defs[name] != nil }
+
+// Define adds a pattern, which may refer to the names known so far. The first
+// definition of a name stays: defining it again gives ErrDefined and changes
+// nothing. A pattern that is empty, refers to an unknown name or is no valid
+// regular expression is refused.
+func (l *Library) Define(name, pattern string) error {
+	err := l.add(name, pattern)
+	if err == nil {
+		if _, err = syntax.Parse(l.defs[name].expression(), syntax.Perl); err != nil {
+			delete(l.defs, name)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot define pattern %s: %w", name, err)
+	}
+	return nil
+}
+
+// add is Define without the check that the expression is valid.
+func (l *Library) add(name, pattern string) error {
+	switch {
+	case name == "":
+		return errors.New("the name is empty")
+	case pattern == "":
+		return errors.New("the pattern is empty")
+	case l.Has(name):
+		return ErrDefined
+	}
+	d, err := l.parse(pattern)
+	if err != nil {
+		return err
+	}
+	l.defs[name] = d
+	return nil
+}
+
+// parse cuts a pattern at its references and resolves them.
+func (l *Library) parse(pattern string) (*definition, error) {
+	d := &definition{owner: map[string]int{}}
+	own := map[string]int{}
+	rest := 0
+	for i, at := range reference.FindAllStringSubmatchIndex(pattern, -1) {
+		name := pattern[at[2]:at[3]]
+		ref := l.defs[name]
+		if ref == nil {
+			return nil, fmt.Errorf("no pattern is named %s", name)
+		}
+		p := part{text: pattern[rest:at[0]], ref: ref}
+		for f := range ref.owner {
+			d.owner[f] = i
+		}
+		if at[4] >= 0 {
+			p.field = pattern[at[4]:at[5]]
+			own[p.field] = i
+		}
+		d.parts = append(d.parts, p)
+		rest = at[1]
+	}
+	maps.Copy(d.owner, own)
+	d.parts = append(d.parts, part{text: pattern[rest:]})
+	return d, nil
+}
+
+// expression returns the regular expression of d with one group named
+// groupPrefix+field for every field. All other references become groups that
+// don't capture: a match program costs more for every group it keeps.
+func (d *definition) expression() string {
+	var b strings.Builder
+	d.write(&b, func(string) bool { return true })
+	return b.String()
+}
+
+// write appends the expression of d with groups for the wanted fields.
+func (d *definition) write(b *strings.Builder, want func(field string) bool) {
+	for i, p := range d.parts {
+		b.WriteString(p.text)
+		if p.ref == nil {
+			continue
+		}
+		wanted := func(field string) bool { return d.owner[field] == i && want(field) }
+		if p.field != "" && wanted(p.field) {
+			b.WriteString("(?P<" + groupPrefix + p.field + ">")
+		} else {
+			b.WriteString("(?:")
+		}
+		p.ref.write(b, func(field string) bool { return field != p.field && wanted(field) })
+		b.WriteString(")")
+	}
+}
+
+// groupPrefix keeps the names of our groups apart from (?P<name>) groups that
+// a pattern may contain and that are never fields.
+const groupPrefix = "grok_field_"
+
 // Compile compiles a pattern with its references expanded.
-func (l *Library) Compile(pattern string) (*Pattern, error) { return &Pattern{}, nil }
+func (l *Library) Compile(pattern string) (*Pattern, error) {
+	d, err := l.parse(pattern)
+	if err != nil {
+		return nil, fmt.Errorf("cannot compile grok pattern: %w", err)
+	}
+	p, err := d.compile()
+	if err != nil {
+		return nil, fmt.Errorf("cannot compile grok pattern: %w", err)
+	}
+	return p, nil
+}
 
 // CompileName compiles the pattern that a name stands for.
-func (l *Library) CompileName(name string) (*Pattern, error) { return &Pattern{}, nil }
+func (l *Library) CompileName(name string) (*Pattern, error) {
+	d := l.defs[name]
+	if d == nil {
+		return nil, fmt.Errorf("cannot compile grok pattern: no pattern is named %s", name)
+	}
+	p, err := d.compile()
+	if err != nil {
+		return nil, fmt.Errorf("cannot compile grok pattern %s: %w", name, err)
+	}
+	return p, nil
+}
 
-// Pattern is a compiled grok. Fields are the names it gives values to, each
-// once, in a fixed order; Match fills values in that order.
+func (d *definition) compile() (*Pattern, error) {
+	expr := d.expression()
+	re, err := syntax.Parse(expr, syntax.Perl)
+	if err != nil {
+		return nil, err
+	}
+	fields := slices.Sorted(maps.Keys(d.owner))
+	groups := make([]int, len(fields))
+	names := re.CapNames()
+	for i, f := range fields {
+		groups[i] = slices.Index(names, groupPrefix+f)
+	}
+	prog, err := match.Compile(expr, groups)
+	if err != nil {
+		return nil, err
+	}
+	return &Pattern{Fields: fields, prog: prog}, nil
+}
+
+// Pattern is a compiled grok, safe for use by many workers. Fields are the
+// names it gives values to, sorted, each once; Match fills values in that
+// order.
 type Pattern struct {
 	Fields []string
 	prog   *match.Program
 }
 
 // Match searches text. On success values[i] is what Fields[i] captured, ""
-// where it took no part; the texts are views of text. A pattern without
-// fields never matches, as upstream. len(values) must be len(p.Fields).
-func (p *Pattern) Match(m *match.Machine, text string, values []string) bool { return false }
+// where it took no part; the values are views of text. A pattern without
+// fields never matches, as upstream. len(values) must be at least
+// len(p.Fields); values is untouched when nothing matches.
+func (p *Pattern) Match(m *match.Machine, text string, values []string) bool {
+	if len(p.Fields) == 0 {
+		return false
+	}
+	caps := m.Caps(1 + len(p.Fields))
+	if !p.prog.Match(m, text, caps) {
+		return false
+	}
+	values = values[:len(p.Fields)]
+	for i := range values {
+		values[i] = ""
+		if from := caps[2+2*i]; from >= 0 {
+			values[i] = text[from:caps[3+2*i]]
+		}
+	}
+	return true
+}
+
+// Program is the match program of the pattern; its kept groups are the fields
+// in order.
+func (p *Pattern) Program() *match.Program { return p.prog }

@@ -11,7 +11,18 @@ type Program struct {
 }
 
 // Machine is the scratch memory of one worker. The zero value is ready.
-type Machine struct{}
+type Machine struct {
+	caps []int32
+}
+
+// Caps returns room for the offsets of n groups, the whole match being one of
+// them. It is valid until the next call on m.
+func (m *Machine) Caps(n int) []int32 {
+	if cap(m.caps) < 2*n {
+		m.caps = make([]int32, 2*n)
+	}
+	return m.caps[:2*n]
+}
 
 // Compile compiles an expression. keep lists the capture groups whose
 // positions Match reports, in that order; nil asks for none.
