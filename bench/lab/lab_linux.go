@@ -1,0 +1,339 @@
+// Package lab is a small network on one machine: two namespaces joined by a
+// cable, a victim in which the program under test runs, and a peer with an
+// attacker's address and an innocent one. The demo, the end-to-end test and
+// the latency benchmark stand on it. Nothing leaves the machine.
+package lab
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Addresses of the lab, from the ranges for documentation.
+var (
+	Victim   = netip.MustParseAddr("198.51.100.1")
+	Attacker = netip.MustParseAddr("198.51.100.66")
+	Innocent = netip.MustParseAddr("198.51.100.7")
+)
+
+const probePort = 4242
+
+// Lab is the pair of namespaces and what runs in them.
+type Lab struct {
+	victim, peer string // names of the namespaces
+	mu           sync.Mutex
+	procs        []*Proc
+	socks        []net.PacketConn
+}
+
+// Usable tells why a lab can't be built here, nil if it can.
+func Usable() error {
+	if os.Geteuid() != 0 {
+		return errors.New("network namespaces need root")
+	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		return errors.New("the ip command is missing (Debian: apt-get install iproute2)")
+	}
+	return nil
+}
+
+var labs atomic.Int32
+
+// New builds the network. Close takes it away again.
+func New(ctx context.Context) (*Lab, error) {
+	id := fmt.Sprintf("cs%d-%d", os.Getpid(), labs.Add(1))
+	l := &Lab{victim: id + "v", peer: id + "p"}
+	script := strings.NewReplacer("VICTIM", l.victim, "PEER", l.peer, "CABLE", "c"+id, "HOST", Victim.String(),
+		"ATTACKER", Attacker.String(), "INNOCENT", Innocent.String()).Replace(`
+set -e
+ip netns add VICTIM
+ip netns add PEER
+ip -n VICTIM link add eth0 type veth peer name eth0 netns PEER
+ip -n VICTIM addr add HOST/24 dev eth0
+ip -n PEER addr add ATTACKER/24 dev eth0
+ip -n PEER addr add INNOCENT/24 dev eth0
+for ns in VICTIM PEER; do
+	ip -n $ns link set lo up
+	ip -n $ns link set eth0 up
+done
+`)
+	if out, err := exec.CommandContext(ctx, "sh", "-c", script).CombinedOutput(); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("cannot build the namespaces: %w: %s", err, out)
+	}
+	return l, nil
+}
+
+// Close kills what runs in the lab and removes the namespaces.
+func (l *Lab) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.procs {
+		p.Kill()
+	}
+	for _, s := range l.socks {
+		s.Close()
+	}
+	var all error
+	for _, ns := range []string{l.victim, l.peer} {
+		if out, err := exec.Command("ip", "netns", "del", ns).CombinedOutput(); err != nil {
+			all = errors.Join(all, fmt.Errorf("cannot remove namespace %s: %w: %s", ns, err, out))
+		}
+	}
+	return all
+}
+
+// Sh runs a shell command in the victim's namespace and returns what it printed.
+func (l *Lab) Sh(ctx context.Context, script string) (string, error) {
+	out, err := exec.CommandContext(ctx, "ip", "netns", "exec", l.victim, "sh", "-c", script).CombinedOutput()
+	return string(out), err
+}
+
+// Proc is a program in the victim's namespace.
+type Proc struct {
+	cmd  *exec.Cmd
+	done chan struct{}
+	err  error
+	mu   sync.Mutex
+	out  []string
+	wake chan struct{}
+}
+
+// Start runs a program in the victim's namespace. Every line it prints goes to
+// echo, which may be nil, and is remembered for Wait.
+func (l *Lab) Start(echo func(line string), name string, args ...string) (*Proc, error) {
+	p := &Proc{
+		cmd:  exec.Command("ip", append([]string{"netns", "exec", l.victim, name}, args...)...),
+		done: make(chan struct{}),
+		wake: make(chan struct{}, 1),
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	p.cmd.Stdout, p.cmd.Stderr = w, w
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		r.Close()
+		w.Close()
+		return nil, fmt.Errorf("cannot start %s: %w", filepath.Base(name), err)
+	}
+	w.Close()
+	go func() {
+		defer r.Close()
+		for in := bufio.NewReader(r); ; {
+			line, err := in.ReadString('\n')
+			if line = strings.TrimRight(line, "\n"); line != "" {
+				p.mu.Lock()
+				p.out = append(p.out, line)
+				p.mu.Unlock()
+				select {
+				case p.wake <- struct{}{}:
+				default:
+				}
+				if echo != nil {
+					echo(line)
+				}
+			}
+			if err != nil {
+				break
+			}
+		}
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
+	l.mu.Lock()
+	l.procs = append(l.procs, p)
+	l.mu.Unlock()
+	return p, nil
+}
+
+// Kill ends the program at once, as a power cut would, and waits for its end.
+func (p *Proc) Kill() {
+	p.cmd.Process.Kill()
+	<-p.done
+}
+
+// Stop asks the program to stop and returns how long it took and how it ended.
+func (p *Proc) Stop(ctx context.Context) (time.Duration, error) {
+	start := time.Now()
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+		return time.Since(start), p.err
+	case <-ctx.Done():
+		return time.Since(start), ctx.Err()
+	}
+}
+
+// Pid returns the program's process number.
+func (p *Proc) Pid() int { return p.cmd.Process.Pid }
+
+// Output returns what the program has printed.
+func (p *Proc) Output() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.out, "\n")
+}
+
+// Wait returns the first line, printed or to be printed, that contains text.
+func (p *Proc) Wait(ctx context.Context, text string) (string, error) {
+	for {
+		p.mu.Lock()
+		for _, line := range p.out {
+			if strings.Contains(line, text) {
+				p.mu.Unlock()
+				return line, nil
+			}
+		}
+		p.mu.Unlock()
+		select {
+		case <-p.wake:
+		case <-p.done:
+			return "", fmt.Errorf("the program ended (%v) without printing %q; it printed:\n%s", p.err, text, p.Output())
+		case <-ctx.Done():
+			return "", fmt.Errorf("the program did not print %q: %w; it printed:\n%s", text, ctx.Err(), p.Output())
+		}
+	}
+}
+
+// inside runs f on a thread that is in a namespace. Sockets that f opens stay there.
+func inside(ns string, f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		// Never unlocked: the thread can't be trusted to come back, so it ends
+		// with this goroutine.
+		runtime.LockOSThread()
+		fd, err := unix.Open("/run/netns/"+ns, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			err = unix.Setns(fd, unix.CLONE_NEWNET)
+			unix.Close(fd)
+		}
+		if err != nil {
+			done <- fmt.Errorf("cannot enter namespace %s: %w", ns, err)
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
+
+// Probe sends a packet every millisecond from the attacker's and from the
+// innocent address to the victim, and notes when each last arrived.
+type Probe struct {
+	last map[netip.Addr]*atomic.Int64 // unix nanoseconds
+	stop context.CancelFunc
+	work sync.WaitGroup
+}
+
+// Probe starts sending. Stop it before the lab is closed.
+func (l *Lab) Probe(ctx context.Context) (*Probe, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	p := &Probe{last: map[netip.Addr]*atomic.Int64{Attacker: {}, Innocent: {}}, stop: cancel}
+	open := func(ns string, at netip.AddrPort) (conn *net.UDPConn, err error) {
+		err = inside(ns, func() (err error) {
+			conn, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("cannot open a probe on %s: %w", at, err)
+		}
+		l.mu.Lock()
+		l.socks = append(l.socks, conn)
+		l.mu.Unlock()
+		return conn, nil
+	}
+	target := netip.AddrPortFrom(Victim, probePort)
+	sink, err := open(l.victim, target)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	var senders []*net.UDPConn
+	for a := range p.last {
+		s, err := open(l.peer, netip.AddrPortFrom(a, 0))
+		if err != nil {
+			cancel()
+			return nil, err
+		}
+		senders = append(senders, s)
+	}
+	p.work.Go(func() {
+		for buf := make([]byte, 16); ; {
+			sink.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+			_, from, err := sink.ReadFromUDPAddrPort(buf)
+			if err == nil {
+				if t := p.last[from.Addr().Unmap()]; t != nil {
+					t.Store(time.Now().UnixNano())
+				}
+			} else if !errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
+				return
+			}
+		}
+	})
+	p.work.Go(func() {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			for _, s := range senders {
+				// A refused or full socket is the same as a lost packet.
+				_, _ = s.WriteToUDPAddrPort([]byte("probe"), target)
+			}
+		}
+	})
+	return p, nil
+}
+
+// Stop ends the probe.
+func (p *Probe) Stop() {
+	p.stop()
+	p.work.Wait()
+}
+
+// Last returns when a packet from an address arrived last.
+func (p *Probe) Last(a netip.Addr) time.Time { return time.Unix(0, p.last[a].Load()) }
+
+// Passing tells whether packets of an address arrive now.
+func (p *Probe) Passing(a netip.Addr) bool { return time.Since(p.Last(a)) < quiet }
+
+// quiet is how long nothing must arrive until an address counts as dropped:
+// two hundred lost packets in a row.
+const quiet = 200 * time.Millisecond
+
+// Await waits until the packets of an address pass or are dropped, and returns
+// since when.
+func (p *Probe) Await(ctx context.Context, a netip.Addr, passing bool) (time.Time, error) {
+	for {
+		if p.Passing(a) == passing {
+			return p.Last(a), nil
+		}
+		select {
+		case <-ctx.Done():
+			return time.Time{}, fmt.Errorf("packets from %s: passing is %v, want %v: %w", a, !passing, passing, ctx.Err())
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+var _ io.Closer = (*Lab)(nil)
