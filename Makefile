@@ -1,0 +1,41 @@
+# Two commands matter on a fresh machine: `make demo` and `make test`.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+GOBUILD  = CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+
+.PHONY: build small bouncer cross demo test lint bench clean
+
+build: ## ./cs, with everything
+	$(GOBUILD) -o cs .
+
+small: ## ./cs-edge, all roles without SQL and cloud sources
+	$(GOBUILD) -tags edge -o cs-edge .
+
+bouncer: ## ./cs-bouncer, the firewall bouncer alone
+	$(GOBUILD) -tags edge,bouncer_only -o cs-bouncer .
+
+cross: ## compile every build for every target
+	.ci/cross
+
+demo: build ## from a log line to a dropped packet, in two namespaces; needs root
+	.ci/deps demo
+	go run ./bench/demo ./cs
+
+test: ## everything, race detector included
+	.ci/deps test
+	go vet ./...
+	go test ./...
+	go test -race ./...
+
+lint: ## gofmt, vet, staticcheck
+	test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	go vet ./...
+	GOOS=windows go vet ./...
+	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+bench: build small bouncer ## one table of the numbers that matter
+	go run ./bench ./cs ./cs-edge ./cs-bouncer
+
+clean:
+	rm -f cs cs-edge cs-bouncer cs.exe
