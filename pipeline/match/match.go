@@ -13,6 +13,7 @@ type Program struct {
 // Machine is the scratch memory of one worker. The zero value is ready.
 type Machine struct {
 	caps []int32
+	bits Bits
 }
 
 // Caps returns room for the offsets of n groups, the whole match being one of
@@ -49,4 +50,15 @@ func (p *Program) Match(m *Machine, s string, caps []int32) bool {
 		}
 	}
 	return true
+}
+
+// sets returns two empty sets for the numbers below n and k.
+func (m *Machine) sets(n, k int) (Bits, Bits) {
+	a, b := (n+63)/64, (k+63)/64
+	if cap(m.bits) < a+b {
+		m.bits = make(Bits, a+b)
+	}
+	s := m.bits[:a+b]
+	s.Clear()
+	return s[:a:a], s[a:]
 }

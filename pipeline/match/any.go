@@ -1,0 +1,74 @@
+package match
+
+import (
+	"fmt"
+	"regexp/syntax"
+)
+
+// Any tells whether at least one of many expressions matches a text. One pass
+// for the literals that the expressions need leaves few of them to be run.
+type Any struct {
+	programs []*Program
+	literals *Literals
+	needing  []int32 // by literal: the program that needs it, or all
+	always   Bits    // programs without a needed literal
+}
+
+// all stands for every program in Any.needing.
+const all = -1
+
+// NewAny compiles the expressions. The first that is invalid is an error that
+// tells its index and text.
+func NewAny(exprs []string) (*Any, error) {
+	// U+212A and U+017F are k and s to a case-blind expression. A text with
+	// one of them goes through all programs, since needed literals are
+	// searched for with ASCII folding only.
+	a := &Any{always: NewBits(len(exprs)), needing: []int32{all, all}}
+	literals := []string{"\u212a", "\u017f"}
+	for i, expr := range exprs {
+		p, err := Compile(expr, nil)
+		if err != nil {
+			return nil, fmt.Errorf("cannot compile expression %d of %d: %w", i+1, len(exprs), err)
+		}
+		a.programs = append(a.programs, p)
+		re, err := syntax.Parse(expr, syntax.Perl)
+		if err != nil {
+			return nil, fmt.Errorf("cannot parse expression %d of %d: %w", i+1, len(exprs), err)
+		}
+		needed := oneOf(re)
+		if len(needed) == 0 {
+			a.always.Add(i)
+		}
+		for _, lit := range needed {
+			literals = append(literals, lit)
+			a.needing = append(a.needing, int32(i))
+		}
+	}
+	a.literals = NewLiterals(literals, true)
+	return a, nil
+}
+
+// Len is the number of expressions.
+func (a *Any) Len() int { return len(a.programs) }
+
+// Match tells whether an expression matches s.
+func (a *Any) Match(m *Machine, s string) bool {
+	found, run := m.sets(a.literals.Len(), len(a.programs))
+	a.literals.Find(s, found)
+	copy(run, a.always)
+	for id := range found.All {
+		if n := a.needing[id]; n != all {
+			run.Add(int(n))
+			continue
+		}
+		for i := range a.programs {
+			run.Add(i)
+		}
+	}
+	for i := range run.All {
+		if a.programs[i].Match(m, s, nil) {
+			return true
+		}
+	}
+	return false
+}
