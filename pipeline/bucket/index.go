@@ -1,0 +1,73 @@
+package bucket
+
+// index finds cells by hash: open addressing with linear probing. An entry
+// holds the whole 32-bit hash, so a probe rarely looks at a wrong cell, and
+// neither growing nor deleting looks at any.
+type index struct {
+	entries []entry
+	n       int
+}
+
+type entry struct {
+	hash uint32
+	cell int32 // cell+1; 0: empty
+}
+
+func (x *index) init() { x.entries = make([]entry, 64) }
+
+// first and next walk the places where a hash may be.
+func (x *index) first(hash uint32) int { return int(hash) & (len(x.entries) - 1) }
+func (x *index) next(p int) int        { return (p + 1) & (len(x.entries) - 1) }
+
+// match returns the cell at a place if it has the hash, none at the end of
+// the walk, and another negative number to walk on.
+func (x *index) match(p int, hash uint32) int32 {
+	e := x.entries[p]
+	if e.cell == 0 {
+		return none
+	}
+	if e.hash != hash {
+		return none - 1
+	}
+	return e.cell - 1
+}
+
+func (x *index) put(hash uint32, cell int32) {
+	if 4*(x.n+1) > 3*len(x.entries) {
+		old := x.entries
+		x.entries = make([]entry, 2*len(old))
+		for _, e := range old {
+			if e.cell != 0 {
+				x.place(e)
+			}
+		}
+	}
+	x.place(entry{hash, cell + 1})
+	x.n++
+}
+
+func (x *index) place(e entry) {
+	p := x.first(e.hash)
+	for x.entries[p].cell != 0 {
+		p = x.next(p)
+	}
+	x.entries[p] = e
+}
+
+// del removes a cell and closes the gap, so that no walk ends too early.
+func (x *index) del(hash uint32, cell int32) {
+	p := x.first(hash)
+	for x.entries[p].cell != cell+1 {
+		p = x.next(p)
+	}
+	mask := len(x.entries) - 1
+	for q := x.next(p); x.entries[q].cell != 0; q = x.next(q) {
+		home := x.first(x.entries[q].hash)
+		if (q-home)&mask >= (q-p)&mask { // it may move back to the gap
+			x.entries[p] = x.entries[q]
+			p = q
+		}
+	}
+	x.entries[p] = entry{}
+	x.n--
+}

@@ -1,0 +1,54 @@
+package bucket
+
+import "time"
+
+// Kind is how a bucket decides to overflow. Each has a file of its own.
+type Kind uint8
+
+const (
+	Leaky Kind = iota
+	Trigger
+)
+
+// Spec is what a scenario says about its buckets. Share is the same number
+// for the specs whose events go into one bucket: those with the same scenario
+// name and the same filter.
+type Spec struct {
+	Kind      Kind
+	Share     int
+	Capacity  int
+	Leakspeed time.Duration
+	Duration  time.Duration // lifetime instead of (Capacity+1) * Leakspeed
+	Blackhole time.Duration // silence after an overflow
+	CacheSize int           // kept events, if that is fewer than Capacity
+}
+
+// spec is a Spec with what follows from it.
+type spec struct {
+	Spec
+	rate  float64 // tokens a second
+	life  int64   // nanoseconds after the last event
+	queue int     // the queue holds one more
+}
+
+func compile(s Spec) spec {
+	c := spec{Spec: s, life: int64(s.Duration), queue: s.Capacity}
+	if s.Leakspeed > 0 {
+		c.rate = 1 / s.Leakspeed.Seconds()
+	}
+	if c.life <= 0 && s.Leakspeed > 0 {
+		c.life = maxLife
+		if int64(s.Capacity) < maxLife/int64(s.Leakspeed) { // content may be absurd
+			c.life = (int64(s.Capacity) + 1) * int64(s.Leakspeed)
+		}
+	}
+	c.life = min(c.life, maxLife)
+	if s.CacheSize > 0 && s.CacheSize <= s.Capacity {
+		c.queue = s.CacheSize
+	}
+	c.queue = min(c.queue, maxQueue)
+	return c
+}
+
+// maxLife keeps sums of a time and a lifetime far from overflowing.
+const maxLife = int64(1) << 61
