@@ -6,6 +6,8 @@ package platform
 import (
 	"io"
 	"log/slog"
+	"path/filepath"
+	"strings"
 )
 
 // Env is what a command gets from the process it runs in. Commands use it
@@ -17,4 +19,10 @@ type Env struct {
 	Stderr  io.Writer // confirmations, errors
 	Log     *slog.Logger
 	Version string
+}
+
+// ProgramName returns the name in a command line's first word: without the
+// directory and without ".exe".
+func ProgramName(arg0 string) string {
+	return strings.TrimSuffix(filepath.Base(arg0), ".exe")
 }
