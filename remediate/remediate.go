@@ -1,7 +1,7 @@
 // Package remediate makes a packet filter equal to the desired state. A
 // Reconciler owns the desired state and a mirror of what was applied; a
 // Kernel is the part of a packet filter that it needs. Backends are the
-// packages below this one.
+// packages below this one; roles/bouncer puts a feed of decisions in front.
 //
 // The kernel's sets are never read back: dumps are quadratic (100,000
 // elements take seconds). What was applied is mirrored, and guards notice when somebody else changed it.
@@ -9,6 +9,8 @@ package remediate
 
 import (
 	"context"
+	"errors"
+	"iter"
 	"net/netip"
 	"time"
 )
@@ -20,23 +22,56 @@ type Entry struct {
 	Until  time.Time
 }
 
-// Kernel is the part of a packet filter that the Reconciler needs. Calls come
-// from one goroutine. Every method is idempotent: applying what is there
-// already is fine, and so is removing what is not.
+// Op is what a Change does to its prefix.
+type Op uint8
+
+// The operations. A backend whose packet filter can't change a time in place
+// needs to know an Add from a Replace.
+const (
+	Add     Op = iota // the prefix is not there yet
+	Replace           // it is there, with another time or origin; packets must see one or the other
+	Remove            // Until is the time that the packet filter was given
+)
+
+// A Change is one step from what is applied to what is wanted.
+type Change struct {
+	Entry
+	Op       Op
+	Created  time.Time // when the decision was made; zero when that is not known
+	Scenario string    // its reason; may be empty
+}
+
+// Conditions that a Kernel's error may be, found with errors.Is.
+var (
+	// ErrFull: the packet filter has no room or memory for more entries.
+	ErrFull = errors.New("the packet filter is full")
+	// ErrForeign: another process owns our part of the packet filter.
+	ErrForeign = errors.New("another process owns it")
+)
+
+// Kernel is the part of a packet filter that the Reconciler needs. Calls never
+// overlap. Every method is idempotent: applying what is there already is fine,
+// and so is removing what is not.
 type Kernel interface {
 	// Name of the backend, for people.
 	Name() string
-	// Open makes the structure (table, chains, rules, counters) and empties
-	// what an earlier process left, without a gap in protection.
-	Open(ctx context.Context) error
-	// Apply adds or refreshes the entries of add and removes those of del.
-	// An error may leave a part applied; the caller rebuilds.
-	Apply(ctx context.Context, add, del []Entry) error
-	// Check tells whether the structure still is what Open made; false means
+	// Open gets a handle and finds out what the packet filter can do. It
+	// changes nothing yet; live tells that a structure of ours, left by an
+	// earlier process, is still blocking.
+	Open(ctx context.Context) (live bool, err error)
+	// Load makes the packet filter block exactly the entries, whatever was
+	// there before: it makes or repairs the structure (table, chains, rules,
+	// counters) and replaces what an earlier process or an earlier Load left
+	// without a gap in protection. The most important entries come first.
+	Load(ctx context.Context, entries iter.Seq[Entry]) error
+	// Apply makes the changes, in their order. An error may leave a part
+	// applied; the caller loads again.
+	Apply(ctx context.Context, changes []Change) error
+	// Check tells whether the structure still is what Load made; false means
 	// that somebody removed or changed it. It must be cheap.
 	Check(ctx context.Context) (bool, error)
-	// Changed delivers a value soon after somebody else changed the packet
-	// filter; nil when the backend can't tell.
+	// Changed delivers a value soon after somebody else changed the structure;
+	// nil when the backend can't tell.
 	Changed() <-chan struct{}
 	// Close gives up the handle. With remove it takes the structure away,
 	// otherwise blocking goes on until the entries time out.

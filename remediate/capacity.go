@@ -1,0 +1,98 @@
+package remediate
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// capacity decides which prefixes are left out when there are too many.
+//
+// A choice sorts all items, so that it must not be made for every new one. It
+// keeps a 64th of the room free and remembers the rank of the last item that got in
+// (the cut): newcomers below the cut are left out at once, those above it use
+// the free room, and the next choice is due when that is used up.
+type capacity struct {
+	max      int // 0 means no limit
+	cut      rank
+	cutting  bool // some items were left out by the last choice
+	overflow bool // an item above the cut found no room
+}
+
+// rank orders items by importance; less is more important.
+type rank struct {
+	class uint8
+	until time.Duration
+}
+
+func (a rank) compare(b rank) int {
+	switch {
+	case a.class != b.class:
+		return int(a.class) - int(b.class)
+	case a.until > b.until:
+		return -1
+	case a.until < b.until:
+		return 1
+	}
+	return 0
+}
+
+func (r *Reconciler) rankOf(it item) rank {
+	return rank{class: r.origins.class[it.origin], until: it.until}
+}
+
+// admit tells whether the kernel may get one more item.
+func (c *capacity) admit(r *Reconciler, it item) bool {
+	if c.max == 0 {
+		return true
+	}
+	if c.cutting && r.rankOf(it).compare(c.cut) > 0 {
+		return false
+	}
+	if r.applied < c.max {
+		return true
+	}
+	c.overflow = true
+	return false
+}
+
+// due tells whether the choice has to be made again: because of an important
+// item that found no room, or because a 16th of the room has become free.
+func (c *capacity) due(r *Reconciler) bool {
+	return c.overflow || c.cutting && r.applied < c.max-c.max/16
+}
+
+// choose marks the items that are left out.
+func (c *capacity) choose(r *Reconciler) {
+	c.overflow, c.cutting = false, false
+	if c.max == 0 || len(r.items) <= c.max {
+		for p, it := range r.items {
+			if it.shed {
+				it.shed = false
+				r.items[p] = it
+			}
+		}
+		return
+	}
+	type ranked struct {
+		rank
+		prefix netip.Prefix
+	}
+	all := make([]ranked, 0, len(r.items))
+	for p, it := range r.items {
+		all = append(all, ranked{r.rankOf(it), p})
+	}
+	slices.SortFunc(all, func(a, b ranked) int {
+		if c := a.compare(b.rank); c != 0 {
+			return c
+		}
+		return a.prefix.Compare(b.prefix)
+	})
+	keep := max(c.max-c.max/64, 1)
+	for i, a := range all {
+		it := r.items[a.prefix]
+		it.shed = i >= keep
+		r.items[a.prefix] = it
+	}
+	c.cut, c.cutting = all[keep-1].rank, true
+}
