@@ -35,7 +35,7 @@ func WriteFile(path string, data []byte, perm os.FileMode) (err error) {
 		err = os.Rename(tmp, path)
 	}
 	if err == nil {
-		err = syncDir(dir)
+		err = SyncDir(dir)
 	}
 	return err
 }

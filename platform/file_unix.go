@@ -6,8 +6,9 @@ import "os"
 
 const canChmod = true
 
-// syncDir makes a rename in dir survive a power cut.
-func syncDir(dir string) error {
+// SyncDir makes the names in dir, of new and of renamed files, survive a power
+// cut.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

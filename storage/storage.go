@@ -70,24 +70,28 @@ type Bouncer struct {
 }
 
 // AlertFilter selects alerts; the zero value selects all. Backends apply what
-// they have an index for; the caller applies the rest through Match.
+// they can tell without reading a whole alert; Match decides on the rest.
 type AlertFilter struct {
 	Since  time.Time // started at or after
 	Until  time.Time // started at or before
 	Limit  int       // 0: no limit
-	Oldest bool      // ascending instead of newest first
+	Oldest bool      // by rising ID instead of newest first
 	// Match, if set, decides whether an alert counts; it must not keep it.
 	Match func(*decisions.Alert) bool
 }
 
 // Store keeps the state of one LAPI. All methods are safe for concurrent use
 // and return only when the change is on disk, except those that say
-// otherwise. A context that ends gives its error and no half-done change.
+// otherwise. A context that ends before the change has begun gives its error;
+// there is no half-done change. Names and IDs are not empty. What comes back
+// is the caller's own copy, with times in UTC.
 type Store interface {
 	AddMachine(ctx context.Context, m Machine) error // ErrExists
 	Machine(ctx context.Context, id string) (Machine, error)
 	Machines(ctx context.Context) ([]Machine, error) // by creation
 	// UpdateMachine reads, changes and writes one machine in one transaction.
+	// change may be called again when another change of the same batch failed;
+	// its error is returned and nothing is written. The ID can't be changed.
 	UpdateMachine(ctx context.Context, id string, change func(*Machine) error) error
 	DeleteMachine(ctx context.Context, id string) error
 
@@ -104,19 +108,22 @@ type Store interface {
 	// AddAlerts stores alerts with their decisions, gives both their IDs (in
 	// place, rising in commit order) and returns when all are on disk; all or
 	// none. An alert whose (MachineID, UUID) is known already is not stored
-	// again: it gets the ID it has, its Decisions become nil, and Known
-	// reports it.
+	// again: it gets the ID it has, its Decisions become nil, and known
+	// reports it. An empty UUID is never known.
 	AddAlerts(ctx context.Context, alerts []decisions.Alert) (known []bool, err error)
 	Alert(ctx context.Context, id int64) (decisions.Alert, error)
 	// EachAlert calls f for every alert the filter selects until it returns
-	// false. The alert is valid during the call only.
+	// false, newest first. The alert is valid during the call only. No
+	// transaction is held meanwhile: f may call the store, and changes made
+	// during the walk may be seen or not.
 	EachAlert(ctx context.Context, filter AlertFilter, f func(*decisions.Alert) bool) error
 	// DeleteAlerts removes alerts with their decisions and returns how many
 	// there were.
 	DeleteAlerts(ctx context.Context, ids []int64) (int, error)
 
 	// EachDecision calls f for every decision that ends after the given time,
-	// in the order of their IDs, until it returns false.
+	// in the order of their IDs, until it returns false. What EachAlert says
+	// of its callback holds here too.
 	EachDecision(ctx context.Context, endAfter time.Time, f func(*decisions.Decision) bool) error
 	// ExpireDecisions sets the end of the given decisions. Unknown IDs are
 	// skipped; it returns how many were changed.
@@ -126,7 +133,7 @@ type Store interface {
 	Value(ctx context.Context, name string) ([]byte, error) // ErrNotFound
 	SetValue(ctx context.Context, name string, value []byte) error
 
-	// Close writes what is pending. No call may follow.
+	// Close writes what is pending. Later calls fail.
 	Close() error
 }
 

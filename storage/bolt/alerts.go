@@ -1,0 +1,265 @@
+package bolt
+
+import (
+	"context"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+
+	"cs/decisions"
+	"cs/storage"
+)
+
+// A page of a walk over alerts ends when it holds this many alerts or
+// decisions: what is in memory at a time stays small.
+const (
+	alertPage          = 64
+	alertPageDecisions = 1024
+)
+
+func (s *Store) AddAlerts(ctx context.Context, alerts []decisions.Alert) (known []bool, err error) {
+	known = make([]bool, len(alerts))
+	err = s.write(ctx, func(tx *bbolt.Tx) error {
+		w := newAlertWriter(tx)
+		for i := range alerts {
+			if known[i], err = w.add(&alerts[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot store alerts: %w", err)
+	}
+	for i := range alerts {
+		if known[i] { // not before it is on disk: the transaction may be done again
+			alerts[i].Decisions = nil
+		}
+	}
+	return known, nil
+}
+
+// alertWriter adds alerts in one transaction.
+type alertWriter struct{ alerts, byUUID, decisions *bbolt.Bucket }
+
+func newAlertWriter(tx *bbolt.Tx) alertWriter {
+	w := alertWriter{
+		alerts:    tx.Bucket(alertsBucket),
+		byUUID:    tx.Bucket(alertUUIDBucket),
+		decisions: tx.Bucket(decisionsBucket),
+	}
+	w.alerts.FillPercent = fill
+	w.decisions.FillPercent = fill
+	return w
+}
+
+func (w *alertWriter) add(a *decisions.Alert) (known bool, err error) {
+	if a.UUID != "" {
+		key := uuidKey(a.MachineID, a.UUID)
+		if id := keyID(w.byUUID.Get(key)); id > 0 {
+			a.ID = id
+			return true, nil
+		}
+		if a.ID, err = nextID(w.alerts); err != nil {
+			return false, err
+		}
+		err = w.byUUID.Put(key, idKey(a.ID))
+	} else {
+		a.ID, err = nextID(w.alerts)
+	}
+	if err != nil {
+		return false, err
+	}
+	record := alertRecord{Alert: *a, count: uint64(len(a.Decisions))}
+	for i := range a.Decisions {
+		d := &a.Decisions[i]
+		d.AlertID = a.ID
+		if d.ID, err = nextID(w.decisions); err != nil {
+			return false, err
+		}
+		if i == 0 {
+			record.first = d.ID
+		}
+		if err := w.decisions.Put(idKey(d.ID), encode(decisionVersion, d, (*coder).decision)); err != nil {
+			return false, err
+		}
+	}
+	return false, w.alerts.Put(idKey(a.ID), encode(alertVersion, &record, (*coder).alert))
+}
+
+func nextID(b *bbolt.Bucket) (int64, error) {
+	id, err := b.NextSequence()
+	return int64(id), err
+}
+
+func (s *Store) Alert(ctx context.Context, id int64) (decisions.Alert, error) {
+	var a alertRecord
+	err := s.read(ctx, func(tx *bbolt.Tx) error {
+		key := idKey(id)
+		record := tx.Bucket(alertsBucket).Get(key)
+		if record == nil {
+			return storage.ErrNotFound
+		}
+		return loadAlert(tx, key, record, nil, &a)
+	})
+	if err != nil {
+		return decisions.Alert{}, fmt.Errorf("cannot read alert %d: %w", id, err)
+	}
+	return a.Alert, nil
+}
+
+// loadAlert reads an alert with its decisions.
+func loadAlert(tx *bbolt.Tx, key, record []byte, n names, a *alertRecord) error {
+	a.ID = keyID(key)
+	if err := decode(alertVersion, record, n, a, (*coder).alert); err != nil {
+		return recordError(err)
+	}
+	return eachKey(tx, a, func(key, record []byte) error {
+		a.Decisions = append(a.Decisions, decisions.Decision{})
+		return loadDecision(key, record, n, &a.Decisions[len(a.Decisions)-1])
+	})
+}
+
+// eachKey calls f for the key and the record of every decision of an alert.
+func eachKey(tx *bbolt.Tx, a *alertRecord, f func(key, record []byte) error) error {
+	if a.count == 0 {
+		return nil
+	}
+	c := tx.Bucket(decisionsBucket).Cursor()
+	key, record := c.Seek(idKey(a.first))
+	for i := range a.count {
+		if keyID(key) != a.first+int64(i) {
+			return corrupt(fmt.Errorf("decision %d of alert %d is missing", a.first+int64(i), a.ID))
+		}
+		if err := f(key, record); err != nil {
+			return err
+		}
+		key, record = c.Next()
+	}
+	return nil
+}
+
+func (s *Store) EachAlert(ctx context.Context, filter storage.AlertFilter, f func(*decisions.Alert) bool) error {
+	w := alertWalk{filter: filter, names: make(names)}
+	seen := 0
+	for !w.done {
+		w.page = w.page[:0]
+		if err := s.read(ctx, w.read); err != nil {
+			return fmt.Errorf("cannot read alerts: %w", err)
+		}
+		for i := range w.page {
+			a := &w.page[i].Alert
+			if filter.Match != nil && !filter.Match(a) {
+				continue
+			}
+			if seen++; !f(a) || seen == filter.Limit {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// alertWalk goes through the alerts page by page.
+type alertWalk struct {
+	filter storage.AlertFilter
+	names  names
+	page   []alertRecord
+	last   int64 // ID at which the last page ended; 0: at the start
+	done   bool
+}
+
+// read fills the next page.
+func (w *alertWalk) read(tx *bbolt.Tx) error {
+	c := tx.Bucket(alertsBucket).Cursor()
+	total := 0
+	for key, record := w.seek(c); ; key, record = w.step(c) {
+		if key == nil {
+			w.done = true
+			return nil
+		}
+		if len(w.page) >= alertPage || total >= alertPageDecisions {
+			return nil
+		}
+		w.last = keyID(key)
+		start, err := alertStart(record)
+		if err != nil {
+			return fmt.Errorf("alert %d: %w", w.last, recordError(err))
+		}
+		if !w.filter.Since.IsZero() && start.Before(w.filter.Since) || !w.filter.Until.IsZero() && start.After(w.filter.Until) {
+			continue
+		}
+		w.page = append(w.page, alertRecord{})
+		a := &w.page[len(w.page)-1]
+		if err := loadAlert(tx, key, record, w.names, a); err != nil {
+			return fmt.Errorf("alert %d: %w", w.last, err)
+		}
+		total += len(a.Decisions)
+	}
+}
+
+// seek moves to the first alert that no page has held.
+func (w *alertWalk) seek(c *bbolt.Cursor) (key, record []byte) {
+	switch {
+	case w.filter.Oldest:
+		return c.Seek(idKey(w.last + 1))
+	case w.last == 0:
+		return c.Last()
+	}
+	if key, _ := c.Seek(idKey(w.last)); key == nil {
+		return c.Last() // the alert itself and all after it are gone meanwhile
+	}
+	return c.Prev()
+}
+
+func (w *alertWalk) step(c *bbolt.Cursor) (key, record []byte) {
+	if w.filter.Oldest {
+		return c.Next()
+	}
+	return c.Prev()
+}
+
+func (s *Store) DeleteAlerts(ctx context.Context, ids []int64) (n int, err error) {
+	err = s.write(ctx, func(tx *bbolt.Tx) error {
+		n = 0
+		for _, id := range ids {
+			deleted, err := deleteAlert(tx, id)
+			if err != nil {
+				return fmt.Errorf("alert %d: %w", id, err)
+			}
+			if deleted {
+				n++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("cannot delete alerts: %w", err)
+	}
+	return n, nil
+}
+
+func deleteAlert(tx *bbolt.Tx, id int64) (bool, error) {
+	alerts, all := tx.Bucket(alertsBucket), tx.Bucket(decisionsBucket)
+	key := idKey(id)
+	record := alerts.Get(key)
+	if record == nil {
+		return false, nil
+	}
+	var a alertRecord
+	a.ID = id
+	if err := decode(alertVersion, record, nil, &a, (*coder).alert); err != nil {
+		return false, recordError(err)
+	}
+	for i := range a.count {
+		if err := all.Delete(idKey(a.first + int64(i))); err != nil {
+			return false, err
+		}
+	}
+	if a.UUID != "" {
+		if err := tx.Bucket(alertUUIDBucket).Delete(uuidKey(a.MachineID, a.UUID)); err != nil {
+			return false, err
+		}
+	}
+	return true, alerts.Delete(key)
+}

@@ -1,0 +1,161 @@
+package bolt
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+	"time"
+
+	"cs/decisions"
+	"cs/storage"
+)
+
+// Versions of the records: their first byte. To add a field, walk over it at
+// the end and only from the new version on (the coder then needs to know the
+// version it reads). IDs and names are the keys and not in the records.
+const (
+	machineVersion  = 1
+	bouncerVersion  = 1
+	alertVersion    = 1
+	decisionVersion = 1
+)
+
+func (c *coder) machine(m *storage.Machine) {
+	c.text(&m.PasswordHash)
+	c.name(&m.AuthType)
+	c.text(&m.IP)
+	c.bool(&m.Validated)
+	c.name(&m.Version)
+	list(c, &m.Scenarios, (*coder).name)
+	c.name(&m.OSName)
+	c.name(&m.OSVersion)
+	c.name(&m.OSFamily)
+	list(c, &m.FeatureFlags, (*coder).name)
+	c.counts(&m.Datasources)
+	c.time(&m.Created)
+	c.time(&m.Updated)
+	c.time(&m.LastPush)
+	c.time(&m.LastHeartbeat)
+}
+
+func (c *coder) bouncer(b *storage.Bouncer) {
+	c.text(&b.KeyHash)
+	c.name(&b.AuthType)
+	c.text(&b.IP)
+	c.name(&b.Type)
+	c.name(&b.Version)
+	c.name(&b.OSName)
+	c.name(&b.OSVersion)
+	c.name(&b.OSFamily)
+	list(c, &b.FeatureFlags, (*coder).name)
+	c.bool(&b.AutoCreated)
+	c.time(&b.Created)
+	c.time(&b.Updated)
+	c.time(&b.LastPull)
+	c.int64(&b.Cursor)
+}
+
+// alertRecord is an alert and where its decisions are.
+type alertRecord struct {
+	decisions.Alert
+	first int64  // ID of the first decision
+	count uint64 // number of decisions
+}
+
+func (c *coder) alert(a *alertRecord) {
+	c.time(&a.StartAt) // first, for alertStart
+	c.int64(&a.first)
+	c.uint(&a.count)
+	c.text(&a.UUID)
+	c.name(&a.MachineID)
+	c.name(&a.Scenario)
+	c.name(&a.ScenarioHash)
+	c.name(&a.ScenarioVersion)
+	c.text(&a.Message)
+	c.name(&a.Kind)
+	c.int32(&a.Capacity)
+	c.name(&a.Leakspeed)
+	c.int32(&a.EventsCount)
+	c.bool(&a.Simulated)
+	c.bool(&a.Remediation)
+	c.name(&a.Source.Scope)
+	c.text(&a.Source.Value)
+	c.text(&a.Source.IP)
+	c.text(&a.Source.Range)
+	c.name(&a.Source.ASNumber)
+	c.name(&a.Source.ASName)
+	c.name(&a.Source.Country)
+	c.float32(&a.Source.Latitude)
+	c.float32(&a.Source.Longitude)
+	list(c, &a.Events, (*coder).event)
+	list(c, &a.Meta, (*coder).keyValue)
+	c.time(&a.StopAt)
+	c.time(&a.Created)
+}
+
+func (c *coder) event(e *decisions.Event) {
+	c.text(&e.Timestamp)
+	list(c, &e.Meta, (*coder).keyValue)
+}
+
+func (c *coder) keyValue(kv *decisions.KeyValue) {
+	c.name(&kv.Key)
+	c.text(&kv.Value)
+}
+
+func (c *coder) decision(d *decisions.Decision) {
+	c.time(&d.Until) // first, for decisionEnd
+	c.int64(&d.AlertID)
+	c.text(&d.UUID)
+	c.name(&d.Origin)
+	c.name(&d.Scenario)
+	c.name(&d.Scope)
+	c.name(&d.Type)
+	c.text(&d.Value)
+	c.bool(&d.Simulated)
+	c.time(&d.Created)
+}
+
+// counts walks over a map in the order of its keys, so that equal maps make
+// equal records.
+func (c *coder) counts(v *map[string]int64) {
+	if !c.reading {
+		c.buf = binary.AppendUvarint(c.buf, uint64(len(*v)))
+		for _, key := range slices.Sorted(maps.Keys(*v)) {
+			n := (*v)[key]
+			c.name(&key)
+			c.int64(&n)
+		}
+		return
+	}
+	*v = nil
+	for range c.len() {
+		var key string
+		var n int64
+		c.name(&key)
+		c.int64(&n)
+		if c.err != nil {
+			*v = nil
+			return
+		}
+		if *v == nil {
+			*v = make(map[string]int64)
+		}
+		(*v)[key] = n
+	}
+}
+
+// alertStart reads only the start of an alert, to pass over it cheaply.
+func alertStart(record []byte) (time.Time, error) { return firstTime(alertVersion, record) }
+
+// decisionEnd reads only the end of a decision.
+func decisionEnd(record []byte) (time.Time, error) { return firstTime(decisionVersion, record) }
+
+func firstTime(version byte, record []byte) (t time.Time, err error) {
+	c, err := reader(version, record, nil)
+	if err != nil {
+		return t, err
+	}
+	c.time(&t)
+	return t, c.err
+}
