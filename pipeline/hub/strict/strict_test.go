@@ -1,0 +1,212 @@
+package strict_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cs/pipeline/hub/strict"
+	"cs/platform/sharedtest"
+)
+
+type item struct {
+	Name   string         `yaml:"name"`
+	Filter strict.Text    `yaml:"filter"`
+	Debug  bool           `yaml:"debug"`
+	Size   int            `yaml:"size"`
+	Prior  float64        `yaml:"prior"`
+	Leak   time.Duration  `yaml:"leakspeed"`
+	Syntax strict.Map     `yaml:"pattern_syntax"`
+	Labels map[string]any `yaml:"labels"`
+	Refs   []string       `yaml:"references"`
+	Nodes  []item         `yaml:"nodes"`
+	Inner  *item          `yaml:"inner"`
+}
+
+func decode(t *testing.T, text string) ([]item, error) {
+	t.Helper()
+	docs, err := strict.Parse("a.yaml", []byte(text))
+	if err != nil {
+		return nil, err
+	}
+	var out []item
+	for _, d := range docs {
+		var it item
+		if err := d.Decode(&it); err != nil {
+			return nil, err
+		}
+		out = append(out, it)
+	}
+	return out, nil
+}
+
+func TestDecode(t *testing.T) {
+	got, err := decode(t, `# a comment
+name: 1.50
+filter: "evt.Meta.x == 'y'"
+debug: yes
+size: 0x10
+prior: 2
+leakspeed: 1m30s
+pattern_syntax:
+  B: '\d+'
+  A: 12
+labels: {remediation: true, text: "true", n: 3, l: [a, 1.5], on: off}
+references:
+ - http://x
+ - 2021-01-02
+nodes:
+  - name: true
+    filter: |
+      one
+      two
+  - name: ~
+inner: &here
+  size: 3
+---
+---
+name: second
+filter: x
+inner:
+  name: >-
+    a
+    b
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := func(line int, key string) strict.Place { return strict.Place{File: "a.yaml", Line: line, Key: key} }
+	want := []item{{
+		Name:   "1.50",
+		Filter: strict.Text{Value: "evt.Meta.x == 'y'", Place: place(3, "filter")},
+		Debug:  true,
+		Size:   16,
+		Prior:  2,
+		Leak:   90 * time.Second,
+		Syntax: strict.Map{
+			{Key: "B", Value: strict.Text{Value: `\d+`, Place: place(9, "pattern_syntax.B")}},
+			{Key: "A", Value: strict.Text{Value: "12", Place: place(10, "pattern_syntax.A")}},
+		},
+		Labels: map[string]any{"remediation": true, "text": "true", "n": 3, "l": []any{"a", 1.5}, "on": false},
+		Refs:   []string{"http://x", "2021-01-02"},
+		Nodes: []item{
+			{Name: "true", Filter: strict.Text{Value: "one\ntwo\n", Place: place(17, "nodes[0].filter")}},
+			{},
+		},
+		Inner: &item{Size: 3},
+	}, {Name: "second", Filter: strict.Text{Value: "x", Place: place(26, "filter")}, Inner: &item{Name: "a b"}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
+func TestAliases(t *testing.T) {
+	got, err := decode(t, "nodes:\n - &a {name: x, size: 1}\n - *a\n - {<<: *a, size: 2}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []item{{Nodes: []item{{Name: "x", Size: 1}, {Name: "x", Size: 1}, {Name: "x", Size: 2}}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	f := func(text, want string) {
+		t.Helper()
+		_, err := decode(t, text)
+		if err == nil || err.Error() != want {
+			t.Fatalf("got %v\nwant %s", err, want)
+		}
+	}
+	f("name: a\nfliter: x\n", "a.yaml:2: fliter: unknown key (did you mean filter?)")
+	f("nodes:\n - name: a\n   zzzzzz: 1\n", "a.yaml:3: nodes[0].zzzzzz: unknown key")
+	f("size: many\n", `a.yaml:1: size: want a whole number, this is the text "many"`)
+	f("size: \"5\"\n", `a.yaml:1: size: want a whole number, this is the text "5"`)
+	f("\n\ndebug: 'true'\n", `a.yaml:3: debug: want true or false, this is the text "true"`)
+	f("leakspeed: 10\n", `a.yaml:1: leakspeed: "10" is no duration like 10s or 1m30s`)
+	f("references: x\n", `a.yaml:1: references: want a list, this is the text "x"`)
+	f("name: [a]\n", "a.yaml:1: name: want a text, this is a list")
+	f("- a\n", "a.yaml:1: want a mapping, this is a list")
+	f("siez: 1\nname: {}\n", "a.yaml:1: siez: unknown key (did you mean size?)\na.yaml:2: name: want a text, this is a mapping")
+	f("inner: *nope\n", "a.yaml:1: inner: unknown alias nope")
+	f(strings.Repeat("[", 200), "a.yaml:1: values are nested 200 deep, more than 64")
+	for _, text := range []string{"name: a\nname: b\n", "name: 'a\n", "a: b: c\n", "\tname: x\n"} {
+		if got, err := decode(t, text); err == nil || !strings.HasPrefix(err.Error(), "a.yaml:") {
+			t.Errorf("%q: got %v, %v; want an error with a place", text, got, err)
+		}
+	}
+}
+
+// Aliases of aliases must not make a small file large.
+func TestLaughs(t *testing.T) {
+	text := "labels:\n a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
+	for i := range 9 {
+		ref := "*a" + string(rune('0'+i))
+		text += " a" + string(rune('1'+i)) + ": &a" + string(rune('1'+i)) + " [" + strings.Repeat(ref+",", 9) + ref + "]\n"
+	}
+	if _, err := decode(t, text); err == nil || !strings.Contains(err.Error(), "too large") {
+		t.Fatalf("got %v, want an error", err)
+	}
+}
+
+// The public hub was written for another YAML library: all of it must parse.
+func TestHub(t *testing.T) {
+	hub := filepath.Join(sharedtest.Dir(t), "hub")
+	n := 0
+	for _, dir := range []string{"parsers", "scenarios", "postoverflows"} {
+		err := filepath.WalkDir(filepath.Join(hub, dir), func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || filepath.Ext(path) != ".yaml" {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			docs, err := strict.Parse(path, data)
+			if err != nil {
+				t.Error(err)
+			}
+			for _, d := range docs {
+				var m map[string]any
+				if err := d.Decode(&m); err != nil {
+					t.Error(err)
+				}
+				if m["name"] == nil {
+					t.Errorf("%s: no name in %v", path, m)
+				}
+			}
+			n++
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n < 100 {
+		t.Fatalf("only %d files", n)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add("name: a\nnodes:\n - {filter: x}\n")
+	f.Add("a: &b [*b]\n---\n? x\n: y\n")
+	f.Add("labels: {a: !!binary x, <<: {b: c}}\n...\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		docs, err := strict.Parse("a.yaml", []byte(text))
+		if err != nil {
+			return
+		}
+		for _, d := range docs {
+			var it item
+			_ = d.Decode(&it)
+			var m map[string]any
+			_ = d.Decode(&m)
+		}
+	})
+}
