@@ -1,0 +1,93 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+)
+
+// Admin is the client of the administration routes, which the server offers on
+// its unix socket only: who may open the socket may do everything.
+type Admin struct{ c *Client }
+
+// NewAdmin returns a client for the socket of a data directory
+// ("<data-dir>/cs.sock"). It connects to nothing yet.
+func NewAdmin(socketPath string) *Admin {
+	c, err := newClient(ClientConfig{}, socketPath)
+	if err != nil {
+		panic(fmt.Sprintf("BUG: client of socket %q: %v", socketPath, err))
+	}
+	return &Admin{c: c}
+}
+
+// Machines lists the machines by creation.
+func (a *Admin) Machines(ctx context.Context) ([]Machine, error) {
+	var out []Machine
+	if err := a.c.call(ctx, asNobody, "GET", PathAdminMachines, nil, nil, &out); err != nil {
+		return nil, fmt.Errorf("cannot list machines: %w", err)
+	}
+	return out, nil
+}
+
+// AddMachine makes a validated machine. The name being taken gives ErrExists,
+// unless force says to replace it.
+func (a *Admin) AddMachine(ctx context.Context, name, password string, force bool) error {
+	in := AddMachineRequest{Name: name, Password: password, Force: force}
+	if err := a.c.call(ctx, asNobody, "POST", PathAdminMachines, nil, in, nil); err != nil {
+		return fmt.Errorf("cannot add machine %q: %w", name, err)
+	}
+	return nil
+}
+
+// ValidateMachine lets a pending machine in.
+func (a *Admin) ValidateMachine(ctx context.Context, name string) error {
+	if err := a.c.call(ctx, asNobody, "POST", PathAdminMachines+"/"+url.PathEscape(name)+"/validate", nil, nil, nil); err != nil {
+		return fmt.Errorf("cannot validate machine %q: %w", name, err)
+	}
+	return nil
+}
+
+// DeleteMachine removes a machine; its tokens stop working at once.
+func (a *Admin) DeleteMachine(ctx context.Context, name string) error {
+	if err := a.c.call(ctx, asNobody, "DELETE", PathAdminMachines+"/"+url.PathEscape(name), nil, nil, nil); err != nil {
+		return fmt.Errorf("cannot delete machine %q: %w", name, err)
+	}
+	return nil
+}
+
+// Bouncers lists the bouncers by creation.
+func (a *Admin) Bouncers(ctx context.Context) ([]Bouncer, error) {
+	var out []Bouncer
+	if err := a.c.call(ctx, asNobody, "GET", PathAdminBouncers, nil, nil, &out); err != nil {
+		return nil, fmt.Errorf("cannot list bouncers: %w", err)
+	}
+	return out, nil
+}
+
+// AddBouncer makes a bouncer and returns its key: the given one, or a new one
+// if that is empty.
+func (a *Admin) AddBouncer(ctx context.Context, name, key string) (string, error) {
+	var out BouncerResponse
+	if err := a.c.call(ctx, asNobody, "POST", PathAdminBouncers, nil, AddBouncerRequest{Name: name, Key: key}, &out); err != nil {
+		return "", fmt.Errorf("cannot add bouncer %q: %w", name, err)
+	}
+	return out.Key, nil
+}
+
+// DeleteBouncer removes a bouncer and the rows made for other addresses that
+// shared its key.
+func (a *Admin) DeleteBouncer(ctx context.Context, name string) error {
+	if err := a.c.call(ctx, asNobody, "DELETE", PathAdminBouncers+"/"+url.PathEscape(name), nil, nil, nil); err != nil {
+		return fmt.Errorf("cannot delete bouncer %q: %w", name, err)
+	}
+	return nil
+}
+
+// Client returns a client for the machine routes over the socket. It needs no
+// credentials. The call fails when nobody listens.
+func (a *Admin) Client(ctx context.Context) (*Client, error) {
+	if err := a.c.Login(ctx); err != nil {
+		return nil, err
+	}
+	return a.c, nil
+}
