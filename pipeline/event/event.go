@@ -91,6 +91,10 @@ func (e *Event) Get(i Slot) string {
 	return ""
 }
 
+// Lines counts the lines that the event has carried: while it stays the same,
+// no value has become invalid.
+func (e *Event) Lines() uint32 { return e.cur }
+
 // Has tells whether a slot holds a value, which may be "".
 func (e *Event) Has(i Slot) bool { return e.gen[i] == e.cur }
 

@@ -1,34 +1,296 @@
-// Package expr compiles the expressions of content (expr-lang's grammar) to
-// typed closures over the slots of an event.
+// Package expr compiles the expressions of content and of configuration to
+// typed closures. The grammar is expr-lang's (its parser and syntax tree are
+// used); types are checked while content loads, so a misspelt field or a
+// comparison of a text with a number is a load error with its place, and at
+// run time a filter is a handful of function calls over the slots of an event
+// which allocate nothing.
+//
+// It knows the event and the helper functions of content (funcs_*.go, one file
+// a theme). It reads no file and no network: lists come through Files, the
+// stash through Stash. Callers: pipeline/node, pipeline/scenario and
+// roles/lapi/profile, which brings its own variables in an Env.
 package expr
 
 import (
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/file"
+	"github.com/expr-lang/expr/parser"
+
+	"cs/decisions"
 	"cs/pipeline/event"
 	"cs/pipeline/match"
 )
 
-// Compiler compiles the expressions of one engine.
-type Compiler struct{ Schema *event.Schema }
+// maxSource bounds the text of one expression, in bytes. The parser recurses
+// for every opening parenthesis; the longest expression of the public hub has
+// 5,000 bytes.
+const maxSource = 64 << 10
 
-// Ctx is what expressions see at run time. It belongs to one worker.
-type Ctx struct {
-	Event   *event.Event
-	Machine *match.Machine
-	Now     time.Time
+// Compiler compiles the expressions of one engine. It is used while content
+// loads, by one goroutine. The programs it makes are immutable and shared by
+// all workers.
+type Compiler struct {
+	Schema *event.Schema // where evt's fields get their slots; nil: there is no evt
+	Env    *Env          // more names; may be nil
+	Files  Files         // the lists of File, RegexpInFile …; nil: there are none
+
+	// Warn is told what is doubtful but no error, for example the name of a
+	// data file that is not there. May be nil.
+	Warn func(message string)
+
+	regexps map[string]*match.Program
+	memos   map[string]int // slots of Ctx.memo by the text of the expression
 }
 
-// Program is a compiled expression.
-type Program struct{}
+// Files gives expressions the data files of content, which are loaded before
+// anything is compiled and never change.
+type Files interface {
+	// Lines returns the lines of a file of type string, without the empty
+	// ones and comments. ok is false when there is no such file.
+	Lines(name string) (lines []string, ok bool)
+	// Regexps returns the expressions of a file of type regexp.
+	Regexps(name string) (exprs []string, ok bool)
+	// Rows returns the rows of a file of type map.
+	Rows(name string) (rows []map[string]string, ok bool)
+}
+
+// Stash is the memory that outlives events (spec: engine §2.8).
+type Stash interface {
+	// Get returns the value of a key, "" when it is absent or expired.
+	Get(cache, key string) string
+}
+
+// Ctx is what expressions see at run time. It belongs to one worker, which
+// keeps it: it holds the scratch memory that makes evaluation free of
+// allocations. The zero value with the fields that the programs need is ready.
+type Ctx struct {
+	Event   *event.Event     // evt
+	Machine *match.Machine   // scratch of regular expressions; made on first use when nil
+	Alert   *decisions.Alert // evt.Overflow.Alert: not nil makes evt an overflow event
+	Now     time.Time        // what TimeNow and now() tell; zero asks the system
+	Stash   Stash            // what GetFromStash reads; may be nil
+
+	// Vars holds the variables of an Env in the order of its Var calls.
+	Vars []any
+
+	err    error
+	cut    bool // an optional chain (?.) ended early
+	locals []local
+	memo   []memo
+	epoch  uint64 // counts lines: a memo of another epoch is void
+	seen   *event.Event
+	line   uint32
+	arena  *event.Event // Event, or a scratch one that lends its arena
+	strs   []string     // lists made by Split and the like, valid for one evaluation
+	marks  []uint64     // candidates of RegexpInFile
+	res    map[string]*match.Program
+}
+
+// local is a variable of let, or the current element of a loop.
+type local struct {
+	b   bool
+	s   string
+	i   int64 // also the index of a loop
+	f   float64
+	l   []string // the list that a loop walks, when it is one of strings
+	a   any
+	src any // the list that a loop walks
+	acc any // what reduce has so far
+}
+
+// Program is a compiled expression, safe for concurrent use.
+type Program struct {
+	src    string
+	val    value
+	text   func(*Ctx) (string, bool)
+	locals int
+	memos  int
+}
+
+// ErrNotBool is the error of Bool when an expression without a static type
+// gives something else.
+var ErrNotBool = errors.New("the result is not a boolean")
 
 // Compile compiles src. Unknown names and type errors are reported here, with
 // their place in src and a suggestion.
-func (c *Compiler) Compile(src string) (*Program, error) { return &Program{}, nil }
+func (c *Compiler) Compile(src string) (*Program, error) {
+	p, err := c.compile(src)
+	if err != nil {
+		return nil, fmt.Errorf("cannot compile expression: %w", err)
+	}
+	return p, nil
+}
 
-// Bool evaluates a filter.
-func (p *Program) Bool(ctx *Ctx) (bool, error) { return false, nil }
+// CompileBool compiles a condition: an expression that can't be a boolean is
+// an error, too.
+func (c *Compiler) CompileBool(src string) (*Program, error) {
+	p, err := c.Compile(src)
+	if err != nil {
+		return nil, err
+	}
+	if k := p.val.typ.kind; k != boolKind && k != anyKind {
+		return nil, fmt.Errorf("cannot compile expression: a condition gives a bool, this gives %s: %s", p.val.typ, src)
+	}
+	return p, nil
+}
 
-// Text evaluates to the text of a static (spec: engine §2.5). ok is false
-// when the result is nil or empty of value.
-func (p *Program) Text(ctx *Ctx) (text string, ok bool, err error) { return "", false, nil }
+func (c *Compiler) compile(src string) (*Program, error) {
+	if len(src) > maxSource {
+		return nil, fmt.Errorf("it has %d bytes, the limit is %d", len(src), maxSource)
+	}
+	if strings.TrimSpace(src) == "" {
+		return nil, errors.New("it is empty")
+	}
+	tree, err := parser.Parse(src)
+	if err != nil {
+		return nil, err
+	}
+	u := &unit{Compiler: c, source: file.NewSource(src)}
+	v, err := u.node(tree.Node)
+	if err != nil {
+		return nil, err
+	}
+	return &Program{src: src, val: v, text: textOf(v), locals: u.maxLocals, memos: len(c.memos)}, nil
+}
+
+// unit is the compilation of one expression.
+type unit struct {
+	*Compiler
+	source    file.Source
+	lets      []let
+	loops     []*loop
+	chains    int
+	nlocals   int
+	maxLocals int
+}
+
+// let is a name that the expression declares.
+type let struct {
+	name string
+	val  value
+}
+
+// errorf makes a load error that shows its place.
+func (u *unit) errorf(n ast.Node, format string, args ...any) error {
+	e := &file.Error{Location: n.Location(), Message: fmt.Sprintf(format, args...)}
+	return e.Bind(u.source)
+}
+
+// local reserves a place in Ctx.locals until release.
+func (u *unit) local() int {
+	u.nlocals++
+	u.maxLocals = max(u.maxLocals, u.nlocals)
+	return u.nlocals - 1
+}
+
+func (u *unit) release() { u.nlocals-- }
+
+// String returns the source.
+func (p *Program) String() string { return p.src }
+
+// Bool evaluates a condition.
+func (p *Program) Bool(x *Ctx) (bool, error) {
+	x.begin(p)
+	var b bool
+	switch {
+	case p.val.bool != nil:
+		b = p.val.bool(x)
+	case p.val.any != nil:
+		a := p.val.any(x)
+		var ok bool
+		if b, ok = a.(bool); !ok && x.err == nil {
+			x.err = ErrNotBool
+		}
+	default:
+		x.err = ErrNotBool
+	}
+	if x.err != nil {
+		return false, p.failed(x)
+	}
+	return b, nil
+}
+
+// Text evaluates to the text of a static (spec: engine §2.5): ok is false when
+// there is nothing to set, because the result is nil or of a kind that is
+// skipped. A result that must end the parsing of the event gives ErrStatic.
+// The text is valid until the event's next Reset.
+func (p *Program) Text(x *Ctx) (text string, ok bool, err error) {
+	x.begin(p)
+	text, ok = p.text(x)
+	if x.err != nil {
+		return "", false, p.failed(x)
+	}
+	if x.Event == nil {
+		text = strings.Clone(text) // the scratch arena is used again at the next evaluation
+	}
+	return text, ok, nil
+}
+
+// Any evaluates to whatever the expression gives.
+func (p *Program) Any(x *Ctx) (any, error) {
+	x.begin(p)
+	a := p.val.boxed()(x)
+	if x.err != nil {
+		return nil, p.failed(x)
+	}
+	return keep(a, x.Event == nil), nil
+}
+
+// IsText tells whether the result is a text whatever the event.
+func (p *Program) IsText() bool { return p.val.typ.kind == stringKind }
+
+// Const returns the result of an expression that is the same for every event.
+func (p *Program) Const() (any, bool) {
+	if !p.val.konst {
+		return nil, false
+	}
+	return p.val.boxed()(nil), true
+}
+
+// failed words the error of a run.
+func (p *Program) failed(x *Ctx) error {
+	err := x.err
+	x.err = nil
+	return fmt.Errorf("cannot evaluate %s: %w", p.src, err)
+}
+
+// begin makes the scratch memory ready for one evaluation.
+func (x *Ctx) begin(p *Program) {
+	x.err, x.cut = nil, false
+	x.strs = x.strs[:0]
+	if len(x.locals) < p.locals {
+		x.locals = append(x.locals, make([]local, p.locals-len(x.locals))...)
+	}
+	if len(x.memo) < p.memos {
+		x.memo = append(x.memo, make([]memo, p.memos-len(x.memo))...)
+	}
+	if x.Machine == nil {
+		x.Machine = new(match.Machine)
+	}
+	if x.Event == nil {
+		if x.arena == nil || x.seen != nil {
+			x.seen, x.arena = nil, event.New(event.NewSchema())
+		}
+		x.arena.Reset(event.Line{})
+		x.epoch++
+	} else if n := x.Event.Lines(); x.seen != x.Event || x.line != n {
+		x.seen, x.arena, x.line = x.Event, x.Event, n
+		x.epoch++
+	}
+}
+
+// fail records the first error of an evaluation, which goes on with zero
+// values: cheaper than an error result on every closure. Functions with
+// effects look at failed before they act.
+func (x *Ctx) fail(format string, args ...any) {
+	if x.err == nil {
+		x.err = fmt.Errorf(format, args...)
+	}
+}
+
+func (x *Ctx) failed() bool { return x.err != nil }

@@ -1,0 +1,584 @@
+package expr
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/expr-lang/expr/ast"
+)
+
+// runes counts as len does.
+func runes(s string) int { return utf8.RuneCountInString(s) }
+
+// builtinNames are expr-lang's own functions, for suggestions.
+var builtinNames = append(mapKeys(builtins), "len", "get", "any", "all", "none", "one", "filter", "map", "count", "find",
+	"findIndex", "findLast", "findLastIndex", "sum", "reduce")
+
+// builtin compiles a call of one of expr-lang's own functions.
+func (u *unit) builtin(n *ast.BuiltinNode) (value, error) {
+	switch n.Name {
+	case "any", "all", "none", "one", "count", "find", "findLast", "findIndex", "findLastIndex", "filter", "map", "sum", "reduce":
+		return u.walk(n)
+	case "len":
+		return u.len(n)
+	case "get":
+		return u.get(n)
+	}
+	f := builtins[n.Name]
+	if f == nil {
+		return value{}, u.errorf(n, "function %s is not supported yet", n.Name)
+	}
+	return u.apply(n, n.Name, f, n.Arguments)
+}
+
+func (u *unit) len(n *ast.BuiltinNode) (value, error) {
+	if len(n.Arguments) != 1 {
+		return value{}, u.errorf(n, "len takes 1 argument, not %d", len(n.Arguments))
+	}
+	v, err := u.node(n.Arguments[0])
+	if err != nil {
+		return v, err
+	}
+	var out value
+	switch {
+	case v.str != nil:
+		f := v.str
+		out = integer(func(x *Ctx) int64 { return int64(runes(f(x))) })
+	case v.list != nil:
+		f := v.list
+		out = integer(func(x *Ctx) int64 { return int64(len(f(x))) })
+	case v.typ.kind == anyKind, v.typ.kind == listKind, v.typ.kind == mapKind, v.typ.kind == fieldsKind:
+		f := v.any
+		out = integer(func(x *Ctx) int64 {
+			a := f(x)
+			k := length(a)
+			if k < 0 {
+				if isNil(a) && a != nil {
+					return 0
+				}
+				x.fail("len of %s", typeName(a))
+				return 0
+			}
+			return int64(k)
+		}).asRisky()
+	default:
+		return v, u.errorf(n, "len of %s", v.typ)
+	}
+	out.risky = out.risky || v.risky
+	if v.konst {
+		return out.folded(), nil
+	}
+	return out, nil
+}
+
+// get is a[b] that gives nil where there is nothing.
+func (u *unit) get(n *ast.BuiltinNode) (value, error) {
+	if len(n.Arguments) != 2 {
+		return value{}, u.errorf(n, "get takes 2 arguments, not %d", len(n.Arguments))
+	}
+	vs, err := u.nodes(n.Arguments)
+	if err != nil {
+		return value{}, err
+	}
+	switch vs[0].typ.kind {
+	case fieldsKind:
+		if k, ok := vs[1].constText(); ok {
+			v, err := u.field(n, vs[0].typ.space, k)
+			if err != nil || v.str == nil {
+				return v, err
+			}
+			has := u.hasField(vs[0].typ.space, vs[1]).bool
+			f := v.str
+			return dynamic(typ{}, func(x *Ctx) any {
+				if !has(x) {
+					return nil
+				}
+				return f(x)
+			}), nil
+		}
+	case anyKind, listKind, mapKind:
+	default:
+		return value{}, u.errorf(n.Arguments[0], "get takes a list or a map, this is %s", vs[0].typ)
+	}
+	f, g := vs[0].boxed(), vs[1].boxed()
+	v := dynamic(typ{}, func(x *Ctx) any {
+		a := f(x)
+		k := g(x)
+		switch m := a.(type) {
+		case map[string]any:
+			s, ok := k.(string)
+			if !ok && k != nil {
+				x.fail("a key of a map must be a string, not %s", typeName(k))
+			}
+			return m[s]
+		case map[string]string:
+			s, ok := k.(string)
+			if !ok && k != nil {
+				x.fail("a key of a map must be a string, not %s", typeName(k))
+			}
+			if v, ok := m[s]; ok {
+				return v
+			}
+			return nil
+		}
+		size := listLen(a)
+		if s, ok := a.(string); ok {
+			size = len(s)
+		}
+		if size < 0 {
+			return nil
+		}
+		i, ok := toInt(k)
+		if !ok {
+			x.fail("an index must be an int, not %s", typeName(k))
+			return nil
+		}
+		if i < 0 {
+			i += int64(size)
+		}
+		if i < 0 || i >= int64(size) {
+			return nil
+		}
+		if s, ok := a.(string); ok {
+			return s[i]
+		}
+		return element(a, int(i))
+	})
+	return v.asRisky(), nil
+}
+
+// loop is a walk through a list in which a predicate is compiled.
+type loop struct {
+	k    int // the local with the element and the index
+	elem value
+	acc  bool // reduce: #acc is there
+}
+
+// begin compiles the start of a walk: size computes the list and tells its
+// length, load makes element i current.
+func (u *unit) begin(n ast.Node, list value) (l *loop, size func(*Ctx) int, load func(*Ctx, int), err error) {
+	k := u.local()
+	l = &loop{k: k}
+	if list.list != nil {
+		f := list.list
+		l.elem = text(func(x *Ctx) string { return x.locals[k].s })
+		size = func(x *Ctx) int {
+			all := f(x)
+			x.locals[k].l = all
+			return len(all)
+		}
+		load = func(x *Ctx, i int) {
+			v := &x.locals[k]
+			v.i, v.s = int64(i), v.l[i]
+		}
+		return l, size, load, nil
+	}
+	if list.typ.kind != anyKind && list.typ.kind != listKind {
+		return nil, nil, nil, u.errorf(n, "a list is needed, this is %s", list.typ)
+	}
+	f := list.any
+	l.elem = unboxed(list.typ.elemType(), func(x *Ctx) any { return x.locals[k].a })
+	size = func(x *Ctx) int {
+		a := f(x)
+		x.locals[k].src = a
+		n := listLen(a)
+		if n < 0 {
+			if !x.failed() {
+				x.fail("a list is needed, not %s", typeName(a))
+			}
+			return 0
+		}
+		return n
+	}
+	load = func(x *Ctx, i int) {
+		v := &x.locals[k]
+		v.i, v.a = int64(i), element(v.src, i)
+	}
+	return l, size, load, nil
+}
+
+func (u *unit) pointer(n *ast.PointerNode) (value, error) {
+	if len(u.loops) == 0 {
+		return value{}, u.errorf(n, "# is the current element of any, all, filter and the like")
+	}
+	l := u.loops[len(u.loops)-1]
+	switch {
+	case n.Name == "":
+		return l.elem, nil
+	case n.Name == "index":
+		return integer(func(x *Ctx) int64 { return x.locals[l.k].i }), nil
+	case n.Name == "acc" && l.acc:
+		return dynamic(typ{}, func(x *Ctx) any { return x.locals[l.k].acc }), nil
+	}
+	return value{}, u.errorf(n, "unknown name #%s", n.Name)
+}
+
+// walk compiles the functions that take a predicate.
+func (u *unit) walk(n *ast.BuiltinNode) (value, error) {
+	if len(n.Arguments) == 0 {
+		return value{}, u.errorf(n, "%s needs a list", n.Name)
+	}
+	list, err := u.node(n.Arguments[0])
+	if err != nil {
+		return list, err
+	}
+	l, size, load, err := u.begin(n.Arguments[0], list)
+	if err != nil {
+		return list, err
+	}
+	defer u.release()
+	l.acc = n.Name == "reduce"
+
+	body := l.elem // count(list) and sum(list) need no predicate
+	boolBody := n.Name != "map" && n.Name != "sum" && n.Name != "reduce"
+	if len(n.Arguments) > 1 {
+		p, ok := n.Arguments[1].(*ast.PredicateNode)
+		if !ok {
+			return value{}, u.errorf(n, "%s needs a predicate", n.Name)
+		}
+		u.loops = append(u.loops, l)
+		if boolBody {
+			body, err = u.truth(p.Node)
+		} else {
+			body, err = u.node(p.Node)
+		}
+		u.loops = u.loops[:len(u.loops)-1]
+		if err != nil {
+			return value{}, err
+		}
+		if k := body.typ.kind; k == evtKind || k == fieldsKind {
+			return value{}, u.errorf(p, "%s is no value", body.typ)
+		}
+	} else if boolBody {
+		if body.typ.kind != boolKind && body.typ.kind != anyKind {
+			return value{}, u.errorf(n, "%s needs a predicate", n.Name)
+		}
+		elem := body.boxed()
+		body = boolean(func(x *Ctx) bool {
+			a := elem(x)
+			b, ok := a.(bool)
+			if !ok {
+				x.fail("a condition gives a bool, not %s", typeName(a))
+			}
+			return b
+		}).asRisky()
+	}
+
+	var v value
+	switch n.Name {
+	case "any", "all", "none":
+		until := n.Name != "all" // the verdict that ends the walk
+		found := n.Name == "any" // what the walk gives then
+		test := body.bool
+		v = boolean(func(x *Ctx) bool {
+			for i, n := 0, size(x); i < n && !x.failed(); i++ {
+				load(x, i)
+				if test(x) == until {
+					return found
+				}
+			}
+			return !found
+		})
+	case "one":
+		test := body.bool
+		v = boolean(func(x *Ctx) bool {
+			c := 0
+			for i, n := 0, size(x); i < n && !x.failed(); i++ {
+				load(x, i)
+				if test(x) {
+					c++
+				}
+			}
+			return c == 1
+		})
+	case "count":
+		test := body.bool
+		v = integer(func(x *Ctx) int64 {
+			c := int64(0)
+			for i, n := 0, size(x); i < n && !x.failed(); i++ {
+				load(x, i)
+				if test(x) {
+					c++
+				}
+			}
+			return c
+		})
+	case "find", "findLast", "findIndex", "findLastIndex":
+		test, elem := body.bool, l.elem.boxed()
+		backwards := strings.HasPrefix(n.Name, "findLast")
+		search := func(x *Ctx) int {
+			n := size(x)
+			for i := 0; i < n && !x.failed(); i++ {
+				at := i
+				if backwards {
+					at = n - 1 - i
+				}
+				load(x, at)
+				if test(x) {
+					return at
+				}
+			}
+			return -1
+		}
+		if strings.HasSuffix(n.Name, "Index") {
+			v = integer(func(x *Ctx) int64 { return int64(search(x)) })
+			break
+		}
+		v = dynamic(typ{}, func(x *Ctx) any {
+			if search(x) < 0 {
+				return nil
+			}
+			return elem(x)
+		})
+	case "filter":
+		test, elem := body.bool, l.elem.boxed()
+		t := anysType
+		t.elem = list.typ.elem
+		if list.list != nil {
+			one := l.elem.str
+			v = texts(func(x *Ctx) []string {
+				var out []string
+				for i, n := 0, size(x); i < n && !x.failed(); i++ {
+					load(x, i)
+					if test(x) {
+						out = append(out, one(x))
+					}
+				}
+				return out
+			})
+			break
+		}
+		v = dynamic(t, func(x *Ctx) any {
+			n := size(x)
+			out := make([]any, 0, n)
+			for i := 0; i < n && !x.failed(); i++ {
+				load(x, i)
+				if test(x) {
+					out = append(out, elem(x))
+				}
+			}
+			return out
+		})
+	case "map":
+		give := body.boxed()
+		t := anysType
+		if body.typ.kind != anyKind && body.typ.kind != nilKind && body.typ.kind != stringKind {
+			e := body.typ
+			t.elem = &e
+		}
+		if body.str != nil {
+			one := body.str
+			v = texts(func(x *Ctx) []string {
+				var out []string
+				for i, n := 0, size(x); i < n && !x.failed(); i++ {
+					load(x, i)
+					out = append(out, one(x))
+				}
+				return out
+			})
+			break
+		}
+		v = dynamic(t, func(x *Ctx) any {
+			n := size(x)
+			out := make([]any, 0, n)
+			for i := 0; i < n && !x.failed(); i++ {
+				load(x, i)
+				out = append(out, give(x))
+			}
+			return out
+		})
+	case "sum":
+		if !body.typ.isAny() && !body.typ.isNumber() && body.typ.kind != durationKind {
+			return value{}, u.errorf(n, "cannot sum up %s", body.typ)
+		}
+		give := body.boxed()
+		t := body.typ
+		v = unboxed(t, func(x *Ctx) any {
+			var sum any = 0
+			for i, n := 0, size(x); i < n && !x.failed(); i++ {
+				load(x, i)
+				a := give(x)
+				if i == 0 {
+					sum = a
+					if _, ok := calculate("+", 0, a); ok || t.kind == durationKind {
+						continue
+					}
+					x.fail("cannot sum up %s", typeName(a))
+					return nil
+				}
+				r, ok := calculate("+", sum, a)
+				if !ok {
+					x.fail("invalid operation: %s + %s", typeName(sum), typeName(a))
+				}
+				sum = r
+			}
+			return sum
+		})
+		v.risky = true
+	case "reduce":
+		give := body.boxed()
+		var first func(*Ctx) any
+		if len(n.Arguments) > 2 {
+			start, err := u.node(n.Arguments[2])
+			if err != nil {
+				return start, err
+			}
+			first = start.boxed()
+		}
+		elem := l.elem.boxed()
+		v = dynamic(typ{}, func(x *Ctx) any {
+			n := size(x)
+			i := 0
+			if first != nil {
+				x.locals[l.k].acc = first(x)
+			} else if n > 0 {
+				load(x, 0)
+				x.locals[l.k].acc = elem(x)
+				i = 1
+			} else {
+				x.fail("reduce of an empty list needs an initial value")
+				return nil
+			}
+			for ; i < n && !x.failed(); i++ {
+				load(x, i)
+				acc := give(x)
+				x.locals[l.k].acc = acc
+			}
+			return x.locals[l.k].acc
+		}).asRisky()
+	}
+	v.risky = v.risky || body.risky || list.risky || list.list == nil
+	return v, nil
+}
+
+// builtins are expr-lang's own functions without a predicate.
+var builtins = map[string]*function{
+	"int": {params: []param{anything}, build: func(u *unit, a []value) value {
+		switch a[0].typ.kind {
+		case intKind:
+			return a[0]
+		case floatKind:
+			f := a[0].float
+			return integer(func(x *Ctx) int64 { return cut(f(x)) })
+		case stringKind:
+			f := a[0].str
+			return integer(func(x *Ctx) int64 { return x.parseInt(f(x)) }).asRisky()
+		}
+		f := a[0].boxed()
+		return integer(func(x *Ctx) int64 {
+			a := f(x)
+			if s, ok := a.(string); ok {
+				return x.parseInt(s)
+			}
+			n, ok := toInt(a)
+			if !ok {
+				x.fail("invalid operation: int(%s)", typeName(a))
+			}
+			return n
+		}).asRisky()
+	}},
+	"float": {params: []param{anything}, build: func(u *unit, a []value) value {
+		f := a[0].boxed()
+		if a[0].typ.kind == stringKind {
+			f := a[0].str
+			return number(func(x *Ctx) float64 { return x.parseFloat(f(x)) }).asRisky()
+		}
+		return number(func(x *Ctx) float64 {
+			a := f(x)
+			if s, ok := a.(string); ok {
+				return x.parseFloat(s)
+			}
+			n, ok := toFloat(a)
+			if !ok {
+				x.fail("invalid operation: float(%s)", typeName(a))
+			}
+			return n
+		}).asRisky()
+	}},
+	"string": {params: []param{anything}, build: func(u *unit, a []value) value {
+		switch a[0].typ.kind {
+		case stringKind:
+			return a[0]
+		case intKind:
+			f := a[0].int
+			return text(func(x *Ctx) string {
+				i := f(x)
+				return x.arena.Built(strconv.AppendInt(x.arena.Build(), i, 10))
+			})
+		}
+		f := a[0].boxed()
+		return text(func(x *Ctx) string {
+			a := f(x)
+			if s, ok := a.(string); ok {
+				return s
+			}
+			return x.arena.Built(fmt.Appendf(x.arena.Build(), "%v", a))
+		})
+	}},
+	"upper":       {params: []param{aString}, build: upper},
+	"lower":       {params: []param{aString}, build: lower},
+	"hasPrefix":   twoTexts(strings.HasPrefix),
+	"hasSuffix":   twoTexts(strings.HasSuffix),
+	"indexOf":     textIndex(strings.Index),
+	"lastIndexOf": textIndex(strings.LastIndex),
+}
+
+func (x *Ctx) parseInt(s string) int64 {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		x.fail("invalid operation: int(%q)", s)
+	}
+	return n
+}
+
+func (x *Ctx) parseFloat(s string) float64 {
+	n, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		x.fail("invalid operation: float(%q)", s)
+	}
+	return n
+}
+
+// twoTexts makes a function of a verdict on two texts.
+func twoTexts(test func(a, b string) bool) *function {
+	return &function{params: []param{aString, aString}, build: func(_ *unit, a []value) value {
+		f, g := a[0].str, a[1].str
+		return boolean(func(x *Ctx) bool { s := f(x); return test(s, g(x)) })
+	}}
+}
+
+// textIndex makes a function of a position in a text.
+func textIndex(find func(a, b string) int) *function {
+	return &function{params: []param{aString, aString}, build: func(_ *unit, a []value) value {
+		f, g := a[0].str, a[1].str
+		return integer(func(x *Ctx) int64 { s := f(x); return int64(find(s, g(x))) })
+	}}
+}
+
+// cutList is a slice of what has no static type.
+func (x *Ctx) cutList(a any, from, to int64) any {
+	switch l := a.(type) {
+	case string:
+		i, j := clip(from, to, len(l))
+		return l[i:j]
+	case []string:
+		i, j := clip(from, to, len(l))
+		return l[i:j]
+	case []any:
+		i, j := clip(from, to, len(l))
+		return l[i:j]
+	}
+	n := listLen(a)
+	if n < 0 {
+		x.fail("cannot slice %s", typeName(a))
+		return nil
+	}
+	i, j := clip(from, to, n)
+	l := make([]any, 0, j-i)
+	for ; i < j; i++ {
+		l = append(l, element(a, i))
+	}
+	return l
+}

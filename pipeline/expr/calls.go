@@ -1,0 +1,304 @@
+package expr
+
+import (
+	"github.com/expr-lang/expr/ast"
+
+	"cs/pipeline/event"
+)
+
+// function is a helper that expressions may call.
+type function struct {
+	params   []param
+	optional int  // how many of the last params may be left out
+	variadic bool // the last param may repeat, or be left out
+	risky    bool // may fail or has an effect
+	varying  bool // not the same result for the same arguments: never folded
+	build    func(u *unit, a []value) value
+}
+
+// param is a type that a function takes.
+type param uint8
+
+const (
+	anything param = iota
+	aString
+	anInt
+	aFloat
+	aBool
+	strings_ // a list of strings
+	aList
+)
+
+var paramNames = [...]string{"anything", "a string", "an int", "a number", "a bool", "a list of strings", "a list"}
+
+// laterFunctions are helpers of upstream that nothing here does yet: content
+// that needs one is refused with that reason.
+var laterFunctions = map[string]bool{
+	"XMLGetAttributeValue": true, "XMLGetNodeValue": true, "CrowdsecCTI": true,
+	"GeoIPEnrich": true, "GeoIPASNEnrich": true, "GeoIPRangeEnrich": true, "IPToCountry": true,
+	"LibInjectionIsSQLI": true, "LibInjectionIsXSS": true, "JA4H": true, "LookupHost": true,
+	"SetInStash": true, "MatchKnownBot": true, "HTTPGet": true, "HTTPHead": true, "HTTPPost": true, "HTTPRequest": true,
+	"GetDecisionsCount": true, "GetDecisionsSinceCount": true, "GetActiveDecisionsCount": true,
+	"GetActiveDecisionsTimeLeft": true, "JsonExtractLib": true,
+}
+
+func (u *unit) call(n *ast.CallNode) (value, error) {
+	switch callee := n.Callee.(type) {
+	case *ast.IdentifierNode:
+		return u.callFunction(n, callee.Value, n.Arguments)
+	case *ast.MemberNode:
+		if name, ok := callee.Property.(*ast.StringNode); ok {
+			return u.callMethod(n, callee, name.Value)
+		}
+	}
+	return value{}, u.errorf(n, "%s can't be called", n.Callee)
+}
+
+func (u *unit) callFunction(n ast.Node, name string, args []ast.Node) (value, error) {
+	if u.Env != nil {
+		if f, ok := u.Env.funcs[name]; ok {
+			return u.apply(n, name, f, args)
+		}
+	}
+	if f, ok := functions[name]; ok {
+		return u.apply(n, name, f, args)
+	}
+	if laterFunctions[name] {
+		return value{}, u.errorf(n, "function %s is not supported yet", name)
+	}
+	names := append(mapKeys(functions), builtinNames...)
+	if u.Env != nil {
+		names = append(names, mapKeys(u.Env.funcs)...)
+	}
+	return value{}, u.errorf(n, "unknown function %s%s", name, suggest(name, names))
+}
+
+// apply checks the arguments of a call and builds it. A pure function of
+// constants is called now.
+func (u *unit) apply(n ast.Node, name string, f *function, nodes []ast.Node) (value, error) {
+	least, most := len(f.params)-f.optional, len(f.params)
+	if f.variadic {
+		least, most = least-1, len(nodes)
+	}
+	if len(nodes) < least || len(nodes) > most {
+		return value{}, u.errorf(n, "%s takes %s, not %d", name, counted(least, len(f.params), f.variadic), len(nodes))
+	}
+	args, err := u.nodes(nodes)
+	if err != nil {
+		return value{}, err
+	}
+	konst, risky := !f.varying, f.risky
+	for i := range args {
+		p := f.params[min(i, len(f.params)-1)]
+		if args[i], err = u.argument(nodes[i], args[i], name, p); err != nil {
+			return value{}, err
+		}
+		konst = konst && args[i].konst
+		risky = risky || args[i].risky
+	}
+	v := f.build(u, args)
+	v.risky = v.risky || risky
+	if konst {
+		return v.folded(), nil
+	}
+	v.konst = false
+	return v, nil
+}
+
+func counted(least, most int, variadic bool) string {
+	switch {
+	case variadic:
+		return "at least " + plural(least)
+	case least != most:
+		return plural(least) + " or up to " + plural(most)
+	}
+	return plural(most)
+}
+
+func plural(n int) string {
+	names := [...]string{"no arguments", "1 argument", "2 arguments", "3 arguments", "4 arguments", "5 arguments"}
+	return names[min(n, len(names)-1)]
+}
+
+// argument turns a value into what a parameter wants.
+func (u *unit) argument(n ast.Node, v value, name string, p param) (value, error) {
+	what := "an argument of " + name
+	switch p {
+	case aString:
+		return u.asText(n, v, what)
+	case anInt:
+		return u.asInt(n, v, what)
+	case aFloat:
+		return u.asFloat(n, v, what)
+	case strings_:
+		return u.asTexts(n, v, what)
+	case aBool:
+		if v.typ.kind == boolKind {
+			return v, nil
+		}
+		if v.typ.kind == anyKind {
+			return u.truth(n)
+		}
+	case aList:
+		if v.typ.kind == listKind || v.typ.kind == anyKind {
+			return v, nil
+		}
+	default:
+		if v.typ.kind != evtKind {
+			return v, nil
+		}
+	}
+	return v, u.errorf(n, "%s must be %s, this is %s", what, paramNames[p], v.typ)
+}
+
+// asTexts turns a value into a list of strings, or says what wants one.
+func (u *unit) asTexts(n ast.Node, v value, what string) (value, error) {
+	if v.list != nil {
+		return v, nil
+	}
+	if v.typ.kind != anyKind && v.typ.kind != listKind {
+		return v, u.errorf(n, "%s must be a list of strings, this is %s", what, v.typ)
+	}
+	f := v.any
+	return texts(func(x *Ctx) []string {
+		switch l := f(x).(type) {
+		case []string:
+			return l
+		case []any:
+			start := len(x.strs)
+			for _, e := range l {
+				s, ok := e.(string)
+				if !ok {
+					x.fail("%s must be a list of strings, one is %s", what, typeName(e))
+					return nil
+				}
+				x.strs = append(x.strs, s)
+			}
+			return x.strs[start:len(x.strs):len(x.strs)]
+		default:
+			x.fail("%s must be a list of strings, %s gives %s", what, n, typeName(l))
+		}
+		return nil
+	}).asRisky(), nil
+}
+
+func (u *unit) callMethod(n *ast.CallNode, callee *ast.MemberNode, name string) (value, error) {
+	base, err := u.node(callee.Node)
+	if err != nil {
+		return base, err
+	}
+	switch base.typ.kind {
+	case evtKind:
+		f := evtMethods[name]
+		if f == nil {
+			return base, u.errorf(n, "unknown method evt.%s%s", name, suggest(name, mapKeys(evtMethods)))
+		}
+		return u.apply(n, "evt."+name, f, n.Arguments)
+	case timeKind:
+		f := timeMethods[name]
+		if f == nil {
+			return base, u.errorf(n, "unknown method %s of a time%s", name, suggest(name, mapKeys(timeMethods)))
+		}
+		if len(n.Arguments) > 0 {
+			return base, u.errorf(n, "%s takes no arguments", name)
+		}
+		v := f(base.any)
+		v.risky = base.risky
+		return v, nil
+	case objectKind:
+		m, ok := base.typ.obj.members[name]
+		if !ok || !m.method {
+			return base, u.errorf(n, "%s has no method %s%s", base.typ, name, suggest(name, mapKeys(base.typ.obj.members)))
+		}
+		if len(m.takes) != len(n.Arguments) {
+			return base, u.errorf(n, "%s takes %s, not %d", name, plural(len(m.takes)), len(n.Arguments))
+		}
+		args, err := u.nodes(n.Arguments)
+		if err != nil {
+			return base, err
+		}
+		for i := range args {
+			want := u.Env.typeOf(m.takes[i])
+			if args[i], err = u.argument(n.Arguments[i], args[i], name, paramOf(want)); err != nil {
+				return base, err
+			}
+		}
+		return u.access(base, m, args), nil
+	}
+	return base, u.errorf(n, "%s has no methods", base.typ)
+}
+
+// paramOf gives the parameter type for a static type.
+func paramOf(t typ) param {
+	switch {
+	case t.kind == stringKind:
+		return aString
+	case t.kind == intKind:
+		return anInt
+	case t.kind == floatKind:
+		return aFloat
+	case t.kind == boolKind:
+		return aBool
+	case t.isStrings():
+		return strings_
+	}
+	return anything
+}
+
+// evtMethods are the methods of the event.
+var evtMethods = map[string]*function{
+	"GetType": {varying: true, build: func(*unit, []value) value {
+		return text(func(x *Ctx) string {
+			if x.Alert != nil {
+				return "overflow"
+			}
+			return "log"
+		})
+	}},
+	"GetMeta": {params: []param{aString}, varying: true, build: func(u *unit, a []value) value {
+		f := a[0].str
+		fromLog := fieldByName(event.Meta, a[0]).str
+		if k, ok := a[0].constText(); ok {
+			if slot, err := u.Schema.Intern(event.Meta, k); err == nil {
+				fromLog = func(x *Ctx) string { return x.Event.Get(slot) }
+			}
+		}
+		return text(func(x *Ctx) string {
+			if x.Alert == nil {
+				return fromLog(x)
+			}
+			k := f(x)
+			for i := range x.Alert.Events {
+				for _, kv := range x.Alert.Events[i].Meta {
+					if kv.Key == k && kv.Value != "" {
+						return kv.Value
+					}
+				}
+			}
+			return ""
+		})
+	}},
+	"SetMeta":   {params: []param{aString, aString}, risky: true, varying: true, build: setter(event.Meta)},
+	"SetParsed": {params: []param{aString, aString}, risky: true, varying: true, build: setter(event.Parsed)},
+}
+
+// setter builds evt.SetMeta and evt.SetParsed.
+func setter(space event.Space) func(*unit, []value) value {
+	return func(u *unit, a []value) value {
+		key, val := a[0].str, a[1].str
+		find := func(x *Ctx) (event.Slot, bool) { return x.Event.Schema().Lookup(space, key(x)) }
+		if k, ok := a[0].constText(); ok {
+			if slot, err := u.Schema.Intern(space, k); err == nil {
+				find = func(*Ctx) (event.Slot, bool) { return slot, true }
+			}
+		}
+		return boolean(func(x *Ctx) bool {
+			slot, ok := find(x)
+			v := val(x)
+			if ok && !x.failed() { // a name without a slot is read by nobody
+				x.Event.Set(slot, v)
+			}
+			return true
+		})
+	}
+}

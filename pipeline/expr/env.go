@@ -1,0 +1,305 @@
+package expr
+
+import (
+	"reflect"
+	"time"
+
+	"github.com/expr-lang/expr/ast"
+
+	"cs/decisions"
+)
+
+// object is a type with named members.
+type object struct {
+	name    string
+	goType  reflect.Type
+	members map[string]Member
+}
+
+// Member is a named part of a variable: a field or a method.
+type Member struct {
+	name   string
+	of     reflect.Type // what it is a member of
+	gives  reflect.Type
+	takes  []reflect.Type // arguments; nil for a field
+	method bool
+	get    func(of any, args []any) any
+}
+
+// Field makes a member that is read: Alert.Remediation.
+func Field[T, V any](name string, get func(T) V) Member {
+	return Member{
+		name: name, of: reflect.TypeFor[T](), gives: reflect.TypeFor[V](),
+		get: func(of any, _ []any) any {
+			t, ok := of.(T)
+			if !ok {
+				return nil
+			}
+			return get(t)
+		},
+	}
+}
+
+// Method makes a member that is called without arguments: Alert.GetScope().
+func Method[T, V any](name string, call func(T) V) Member {
+	m := Field(name, call)
+	m.method = true
+	return m
+}
+
+// Method1 makes a member that is called with one argument:
+// event.GetMeta("service").
+func Method1[T, A, V any](name string, call func(T, A) V) Member {
+	return Member{
+		name: name, of: reflect.TypeFor[T](), gives: reflect.TypeFor[V](), method: true,
+		takes: []reflect.Type{reflect.TypeFor[A]()},
+		get: func(of any, args []any) any {
+			t, ok := of.(T)
+			a, ok2 := args[0].(A)
+			if !ok || !ok2 {
+				return nil
+			}
+			return call(t, a)
+		},
+	}
+}
+
+// Env is a table of names that expressions may use beside those built in.
+// It is filled before the first expression is compiled.
+type Env struct {
+	vars  []variable
+	types map[reflect.Type]*object
+	funcs map[string]*function
+}
+
+type variable struct {
+	name string
+	val  value
+}
+
+// NewEnv returns an empty table.
+func NewEnv() *Env {
+	return &Env{types: make(map[reflect.Type]*object), funcs: make(map[string]*function)}
+}
+
+// Var adds a variable with its members, whose type is that of the members'
+// first. Its value is found in Ctx.Vars, in the order of the Var calls. A
+// dotted name hangs it below evt: "evt.Appsec".
+func (e *Env) Var(name string, members ...Member) *Env {
+	t := typ{}
+	if len(members) > 0 {
+		e.Type(members...)
+		t = e.typeOf(members[0].of)
+	}
+	i := len(e.vars)
+	e.vars = append(e.vars, variable{name, dynamic(t, func(x *Ctx) any {
+		if i >= len(x.Vars) {
+			return nil
+		}
+		return x.Vars[i]
+	}).asRisky()})
+	return e
+}
+
+// Type adds members to types that variables lead to.
+func (e *Env) Type(members ...Member) *Env {
+	for _, m := range members {
+		o := e.types[m.of]
+		if o == nil {
+			o = &object{name: m.of.String(), goType: m.of, members: make(map[string]Member)}
+			e.types[m.of] = o
+		}
+		o.members[m.name] = m
+	}
+	return e
+}
+
+var (
+	goTime     = reflect.TypeFor[time.Time]()
+	goDuration = reflect.TypeFor[time.Duration]()
+)
+
+// typeOf gives the static type of a Go type.
+func (e *Env) typeOf(t reflect.Type) typ {
+	if o := e.object(t); o != nil {
+		return typ{kind: objectKind, obj: o}
+	}
+	switch t {
+	case goTime:
+		return timeType
+	case goDuration:
+		return typ{kind: durationKind}
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return typ{kind: boolKind}
+	case reflect.String:
+		return stringType
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return intType
+	case reflect.Float32, reflect.Float64:
+		return typ{kind: floatKind}
+	case reflect.Slice, reflect.Array:
+		elem := e.typeOf(t.Elem())
+		return typ{kind: listKind, elem: &elem}
+	case reflect.Map:
+		elem := e.typeOf(t.Elem())
+		return typ{kind: mapKind, elem: &elem}
+	}
+	return typ{}
+}
+
+// object finds the members of a Go type: in e, or among those of evt.Overflow.
+func (e *Env) object(t reflect.Type) *object {
+	if e != nil && e.types[t] != nil {
+		return e.types[t]
+	}
+	return overflowEnv.types[t]
+}
+
+func (e *Env) variable(name string) (value, bool) {
+	if e != nil {
+		for _, v := range e.vars {
+			if v.name == name {
+				return v.val, true
+			}
+		}
+	}
+	return value{}, false
+}
+
+func (e *Env) names() []string {
+	var names []string
+	if e != nil {
+		for _, v := range e.vars {
+			names = append(names, v.name)
+		}
+	}
+	return names
+}
+
+// overflowEnv describes the alert below evt.Overflow.
+var overflowEnv = NewEnv().
+	Type(AlertMembers()...)
+
+var overflow = dynamic(typ{kind: objectKind, obj: &object{
+	name: "evt.Overflow",
+	members: map[string]Member{
+		"Alert": Field("Alert", func(a *decisions.Alert) *decisions.Alert { return a }),
+	},
+}}, func(x *Ctx) any { return x.Alert })
+
+// AlertMembers are the members of an alert that content and profiles use, for
+// Env.Var: the fields of the LAPI model under their names there.
+func AlertMembers() []Member {
+	type (
+		alert  = *decisions.Alert
+		source = *decisions.Source
+		ev     = *decisions.Event
+		pair   = decisions.KeyValue
+	)
+	meta := func(l []pair, key string) string {
+		for _, kv := range l {
+			if kv.Key == key {
+				return kv.Value
+			}
+		}
+		return ""
+	}
+	return []Member{
+		Field("Remediation", func(a alert) bool { return a.Remediation }),
+		Field("Simulated", func(a alert) bool { return a.Simulated }),
+		Field("Scenario", func(a alert) string { return a.Scenario }),
+		Field("ScenarioHash", func(a alert) string { return a.ScenarioHash }),
+		Field("ScenarioVersion", func(a alert) string { return a.ScenarioVersion }),
+		Field("Message", func(a alert) string { return a.Message }),
+		Field("Kind", func(a alert) string { return a.Kind }),
+		Field("MachineID", func(a alert) string { return a.MachineID }),
+		Field("UUID", func(a alert) string { return a.UUID }),
+		Field("ID", func(a alert) int64 { return a.ID }),
+		Field("Capacity", func(a alert) int32 { return a.Capacity }),
+		Field("Leakspeed", func(a alert) string { return a.Leakspeed }),
+		Field("EventsCount", func(a alert) int32 { return a.EventsCount }),
+		Field("CreatedAt", func(a alert) string { return a.Created.UTC().Format(time.RFC3339) }),
+		Field("StartAt", func(a alert) string { return a.StartAt.UTC().Format(time.RFC3339) }),
+		Field("StopAt", func(a alert) string { return a.StopAt.UTC().Format(time.RFC3339) }),
+		Field("Source", func(a alert) source { return &a.Source }),
+		Field("Events", func(a alert) []ev {
+			l := make([]ev, len(a.Events))
+			for i := range a.Events {
+				l[i] = &a.Events[i]
+			}
+			return l
+		}),
+		Field("Meta", func(a alert) []pair { return a.Meta }),
+		Method("GetScope", func(a alert) string { return a.Source.Scope }),
+		Method("GetValue", func(a alert) string { return a.Source.Value }),
+		Method("GetScenario", func(a alert) string { return a.Scenario }),
+		Method("GetEventsCount", func(a alert) int32 { return a.EventsCount }),
+		Method1("GetMeta", func(a alert, key string) string { return meta(a.Meta, key) }),
+
+		Field("IP", func(s source) string { return s.IP }),
+		Field("Range", func(s source) string { return s.Range }),
+		Field("AsNumber", func(s source) string { return s.ASNumber }),
+		Field("AsName", func(s source) string { return s.ASName }),
+		Field("Cn", func(s source) string { return s.Country }),
+		Field("Scope", func(s source) string { return s.Scope }),
+		Field("Value", func(s source) string { return s.Value }),
+		Field("Latitude", func(s source) float32 { return s.Latitude }),
+		Field("Longitude", func(s source) float32 { return s.Longitude }),
+		Method("GetScope", func(s source) string { return s.Scope }),
+		Method("GetValue", func(s source) string { return s.Value }),
+		Method("GetAsNumberName", func(s source) string { return s.ASNumber + " " + s.ASName }),
+
+		Field("Timestamp", func(e ev) string { return e.Timestamp }),
+		Field("Meta", func(e ev) []pair { return e.Meta }),
+		Method1("GetMeta", func(e ev, key string) string { return meta(e.Meta, key) }),
+
+		Field("Key", func(p pair) string { return p.Key }),
+		Field("Value", func(p pair) string { return p.Value }),
+	}
+}
+
+// objectMember is a field of an object.
+func (u *unit) objectMember(n *ast.MemberNode, base value, name string) (value, error) {
+	if base.typ.obj == lineType {
+		if v, ok := lineFields[name]; ok {
+			return v, nil
+		}
+		return value{}, u.errorf(n, "unknown field evt.Line.%s%s", name, suggest(name, mapKeys(lineFields)))
+	}
+	m, ok := base.typ.obj.members[name]
+	if !ok {
+		return value{}, u.errorf(n, "%s has no field %s%s", base.typ, name, suggest(name, mapKeys(base.typ.obj.members)))
+	}
+	if m.method {
+		return value{}, u.errorf(n, "%s is a method: write %s(…)", name, name)
+	}
+	return u.access(base, m, nil), nil
+}
+
+// access reads a member of an object. A nil object is an error at run time.
+func (u *unit) access(base value, m Member, args []value) value {
+	f := base.any
+	fs := make([]func(*Ctx) any, len(args))
+	for i, a := range args {
+		fs[i] = a.boxed()
+	}
+	v := unboxed(u.Env.typeOf(m.gives), func(x *Ctx) any {
+		of := f(x)
+		if isNil(of) {
+			x.fail("cannot get %s of nil", m.name)
+			return nil
+		}
+		vals := make([]any, len(fs))
+		for i, f := range fs {
+			vals[i] = f(x)
+		}
+		if x.failed() {
+			return nil
+		}
+		return m.get(of, vals)
+	})
+	return v.asRisky()
+}

@@ -1,0 +1,281 @@
+package expr
+
+import (
+	"time"
+
+	"cs/pipeline/event"
+)
+
+// kind tells which closure of a value computes it.
+type kind uint8
+
+const (
+	anyKind      kind = iota // known at run time only; closure any
+	nilKind                  // closure any
+	boolKind                 // closure bool
+	stringKind               // closure str
+	intKind                  // closure int
+	floatKind                // closure float
+	durationKind             // closure int, nanoseconds
+	timeKind                 // closure any, a time.Time
+	listKind                 // closure list if the elements are strings, else any
+	mapKind                  // closure any
+	fieldsKind               // a space of the event's fields: no closure but any
+	objectKind               // closure any, see object
+	evtKind                  // the event itself: no closure
+)
+
+// typ is the static type of an expression.
+type typ struct {
+	kind  kind
+	elem  *typ        // of lists and maps; nil: anything
+	obj   *object     // of objects
+	space event.Space // of fields
+}
+
+var (
+	stringType  = typ{kind: stringKind}
+	stringsType = typ{kind: listKind, elem: &stringType}
+	intType     = typ{kind: intKind}
+	intsType    = typ{kind: listKind, elem: &intType}
+	timeType    = typ{kind: timeKind}
+	anysType    = typ{kind: listKind}
+	anyMapType  = typ{kind: mapKind}
+	textMapType = typ{kind: mapKind, elem: &stringType}
+)
+
+// String names the type as error messages do.
+func (t typ) String() string {
+	switch t.kind {
+	case listKind:
+		if t.elem != nil {
+			return "list of " + t.elem.String()
+		}
+		return "list"
+	case objectKind:
+		if t.obj != nil {
+			return t.obj.name
+		}
+	case fieldsKind:
+		return "evt." + t.space.String()
+	}
+	return [...]string{"any", "nil", "bool", "string", "int", "float", "duration", "time", "list", "map", "fields", "object", "evt"}[t.kind]
+}
+
+// elemType is the type of an element of a list or a map.
+func (t typ) elemType() typ {
+	if t.elem == nil {
+		return typ{}
+	}
+	return *t.elem
+}
+
+func (t typ) isNumber() bool { return t.kind == intKind || t.kind == floatKind }
+func (t typ) isAny() bool    { return t.kind == anyKind }
+func (t typ) isStrings() bool {
+	return t.kind == listKind && t.elem != nil && t.elem.kind == stringKind
+}
+
+// value is a compiled expression: its static type and the closure that
+// computes it. Exactly one closure is set, the one that its kind names.
+type value struct {
+	typ   typ
+	bool  func(*Ctx) bool
+	str   func(*Ctx) string
+	int   func(*Ctx) int64
+	float func(*Ctx) float64
+	list  func(*Ctx) []string
+	any   func(*Ctx) any
+
+	text func(*Ctx) (string, bool) // a cheaper way to Program.Text than any, or nil
+
+	key   string // of a text: names the expression, so that its memos can be shared
+	konst bool   // the same for every event: the closure works without a Ctx
+	risky bool   // may fail, or has an effect
+}
+
+func boolean(f func(*Ctx) bool) value       { return value{typ: typ{kind: boolKind}, bool: f} }
+func text(f func(*Ctx) string) value        { return value{typ: stringType, str: f} }
+func integer(f func(*Ctx) int64) value      { return value{typ: intType, int: f} }
+func number(f func(*Ctx) float64) value     { return value{typ: typ{kind: floatKind}, float: f} }
+func texts(f func(*Ctx) []string) value     { return value{typ: stringsType, list: f} }
+func dynamic(t typ, f func(*Ctx) any) value { return value{typ: t, any: f} }
+
+func (v value) asRisky() value { v.risky = true; return v }
+
+// constant makes the value of something known while loading.
+func constant(a any) value {
+	var v value
+	switch a := a.(type) {
+	case nil:
+		v = dynamic(typ{kind: nilKind}, func(*Ctx) any { return nil })
+	case bool:
+		v = boolean(func(*Ctx) bool { return a })
+	case string:
+		v = text(func(*Ctx) string { return a })
+	case int:
+		v = integer(func(*Ctx) int64 { return int64(a) })
+	case int64:
+		v = integer(func(*Ctx) int64 { return a })
+	case float64:
+		v = number(func(*Ctx) float64 { return a })
+	case time.Duration:
+		v = integer(func(*Ctx) int64 { return int64(a) })
+		v.typ.kind = durationKind
+	case []string:
+		v = texts(func(*Ctx) []string { return a })
+	case []any:
+		v = dynamic(anysType, func(*Ctx) any { return a })
+	default:
+		v = dynamic(typ{}, func(*Ctx) any { return a })
+	}
+	v.konst = true
+	return v
+}
+
+// constText returns the text of a constant.
+func (v value) constText() (string, bool) {
+	if v.konst && v.typ.kind == stringKind {
+		return v.str(nil), true
+	}
+	return "", false
+}
+
+// boxInt gives an integer the type that expr-lang's have.
+func boxInt(i int64) any {
+	if int64(int(i)) == i {
+		return int(i)
+	}
+	return i // 32-bit platforms
+}
+
+// boxed returns the closure that gives the value as an any.
+func (v value) boxed() func(*Ctx) any {
+	switch {
+	case v.any != nil:
+		return v.any
+	case v.bool != nil:
+		f := v.bool
+		return func(x *Ctx) any { return f(x) }
+	case v.str != nil:
+		f := v.str
+		return func(x *Ctx) any { return f(x) }
+	case v.int != nil && v.typ.kind == durationKind:
+		f := v.int
+		return func(x *Ctx) any { return time.Duration(f(x)) }
+	case v.int != nil:
+		f := v.int
+		return func(x *Ctx) any { return boxInt(f(x)) }
+	case v.float != nil:
+		f := v.float
+		return func(x *Ctx) any { return f(x) }
+	case v.list != nil:
+		f := v.list
+		return func(x *Ctx) any { return f(x) }
+	}
+	return func(*Ctx) any { return nil } // evt itself
+}
+
+// unboxed turns an any closure into a value of a scalar type that is sure.
+func unboxed(t typ, f func(*Ctx) any) value {
+	switch t.kind {
+	case boolKind:
+		return boolean(func(x *Ctx) bool { b, _ := f(x).(bool); return b })
+	case stringKind:
+		return text(func(x *Ctx) string { s, _ := f(x).(string); return s })
+	case intKind:
+		return integer(func(x *Ctx) int64 { n, _ := toInt(f(x)); return n })
+	case floatKind:
+		return number(func(x *Ctx) float64 { n, _ := toFloat(f(x)); return n })
+	case durationKind:
+		v := integer(func(x *Ctx) int64 { d, _ := f(x).(time.Duration); return int64(d) })
+		v.typ = t
+		return v
+	case listKind:
+		if t.isStrings() {
+			return texts(func(x *Ctx) []string { l, _ := f(x).([]string); return l })
+		}
+	}
+	return dynamic(t, f)
+}
+
+// run returns a closure that computes the value for its effects.
+func (v value) run() func(*Ctx) {
+	switch {
+	case v.bool != nil:
+		f := v.bool
+		return func(x *Ctx) { f(x) }
+	case v.str != nil:
+		f := v.str
+		return func(x *Ctx) { f(x) }
+	case v.int != nil:
+		f := v.int
+		return func(x *Ctx) { f(x) }
+	case v.float != nil:
+		f := v.float
+		return func(x *Ctx) { f(x) }
+	case v.list != nil:
+		f := v.list
+		return func(x *Ctx) { f(x) }
+	case v.any != nil:
+		f := v.any
+		return func(x *Ctx) { f(x) }
+	}
+	return func(*Ctx) {}
+}
+
+// after makes v run something first.
+func (v value) after(first func(*Ctx)) value {
+	v.konst, v.text = false, nil
+	switch {
+	case v.bool != nil:
+		f := v.bool
+		v.bool = func(x *Ctx) bool { first(x); return f(x) }
+	case v.str != nil:
+		f := v.str
+		v.str = func(x *Ctx) string { first(x); return f(x) }
+	case v.int != nil:
+		f := v.int
+		v.int = func(x *Ctx) int64 { first(x); return f(x) }
+	case v.float != nil:
+		f := v.float
+		v.float = func(x *Ctx) float64 { first(x); return f(x) }
+	case v.list != nil:
+		f := v.list
+		v.list = func(x *Ctx) []string { first(x); return f(x) }
+	case v.any != nil:
+		f := v.any
+		v.any = func(x *Ctx) any { first(x); return f(x) }
+	}
+	return v
+}
+
+// folded turns a value whose parts are all constants into a constant. A value
+// that fails stays as it is and fails at run time, as upstream's does.
+func (v value) folded() value {
+	if v.typ.kind == fieldsKind || v.typ.kind == evtKind {
+		return v
+	}
+	x := &Ctx{}
+	x.begin(&Program{})
+	a := v.boxed()(x)
+	if x.failed() {
+		return v
+	}
+	out := constant(keep(a, true))
+	out.typ = v.typ
+	if out.boxedKind() != v.boxedKind() { // an object or a map: keep its type
+		return v
+	}
+	return out
+}
+
+// boxedKind names the closure that is set.
+func (v value) boxedKind() int {
+	for i, set := range [...]bool{v.bool != nil, v.str != nil, v.int != nil, v.float != nil, v.list != nil, v.any != nil} {
+		if set {
+			return i
+		}
+	}
+	return -1
+}
