@@ -87,7 +87,6 @@ type Ctx struct {
 	line   uint32
 	arena  *event.Event // Event, or a scratch one that lends its arena
 	strs   []string     // lists made by Split and the like, valid for one evaluation
-	marks  []uint64     // candidates of RegexpInFile
 	res    map[string]*match.Program
 }
 

@@ -246,10 +246,18 @@ func fieldByName(space event.Space, name value) value {
 
 // hasField is name in evt.Parsed and the like.
 func (u *unit) hasField(space event.Space, name value) value {
+	has := func(x *Ctx, slot event.Slot) bool {
+		return x.Event.Has(slot) || space == event.Unmarshaled && x.Event.Doc(slot) != nil
+	}
+	if k, ok := name.constText(); ok {
+		if slot, err := u.Schema.Intern(space, k); err == nil {
+			return boolean(func(x *Ctx) bool { return has(x, slot) })
+		}
+	}
 	f := name.str
 	v := boolean(func(x *Ctx) bool {
 		slot, ok := x.Event.Schema().Lookup(space, f(x))
-		return ok && (x.Event.Has(slot) || space == event.Unmarshaled && x.Event.Doc(slot) != nil)
+		return ok && has(x, slot)
 	})
 	v.risky = name.risky
 	return v
