@@ -1,0 +1,112 @@
+package remediatetest
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Addresses of the lab. The guarded host has Host4 and Host6; any source
+// address inside Net4 and Net6 can send to it.
+var (
+	Host4 = netip.MustParseAddr("10.99.0.1")
+	Host6 = netip.MustParseAddr("fd99::1")
+	Net4  = netip.MustParsePrefix("203.0.0.0/8")
+	Net6  = netip.MustParsePrefix("2001:db8::/32")
+)
+
+// grace is how long a datagram may be late behind one that was sent after it.
+const grace = 20 * time.Millisecond
+
+// A Lab is a guarded host and a neighbour that can send from many addresses,
+// each in a network namespace of its own.
+type Lab struct {
+	Host, Peer *Namespace
+	t          testing.TB
+	in         [2]*net.UDPConn // where the host listens, by family
+	seq        atomic.Uint32
+}
+
+// NewLab makes a lab, or skips the test where it can't.
+func NewLab(t testing.TB) *Lab {
+	t.Helper()
+	l := &Lab{Host: Netns(t), Peer: Netns(t), t: t}
+	Join(l.Host, "csf-host", l.Peer, "csf-peer")
+	l.Host.Run("ip", "addr", "add", Host4.String()+"/24", "dev", "csf-host")
+	l.Host.Run("ip", "addr", "add", Host6.String()+"/64", "dev", "csf-host", "nodad")
+	l.Peer.Run("ip", "addr", "add", "10.99.0.2/24", "dev", "csf-peer")
+	l.Peer.Run("ip", "addr", "add", "fd99::2/64", "dev", "csf-peer", "nodad")
+	// The peer owns every address of the nets, and the host routes them to it.
+	l.Peer.Run("ip", "route", "add", "local", Net4.String(), "dev", "lo")
+	l.Peer.Run("ip", "-6", "route", "add", "local", Net6.String(), "dev", "lo")
+	l.Peer.Run("sh", "-c", "echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind")
+	l.Host.Run("ip", "route", "add", Net4.String(), "via", "10.99.0.2")
+	l.Host.Run("ip", "-6", "route", "add", Net6.String(), "via", "fd99::2")
+	l.Host.Do(func() {
+		for i, a := range []netip.Addr{Host4, Host6} {
+			c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 9)))
+			if err != nil {
+				t.Errorf("cannot listen in the lab: %v", err)
+				return
+			}
+			l.in[i] = c
+			t.Cleanup(func() { c.Close() })
+		}
+	})
+	if t.Failed() {
+		t.FailNow()
+	}
+	return l
+}
+
+// Blocked tells whether the host drops a datagram from an address. A second
+// one from an address that nobody blocks shows when to stop waiting.
+func (l *Lab) Blocked(from netip.Addr) bool {
+	l.t.Helper()
+	clean, host, in := netip.MustParseAddr("10.99.0.2"), Host4, l.in[0]
+	if from.Is6() {
+		clean, host, in = netip.MustParseAddr("fd99::2"), Host6, l.in[1]
+	}
+	n := l.seq.Add(1)
+	probe, end := fmt.Sprintf("probe %d", n), fmt.Sprintf("end %d", n)
+	l.Peer.Do(func() {
+		l.send(from, host, probe)
+		l.send(clean, host, end)
+	})
+	deadline := time.Now().Add(2 * time.Second)
+	ended := false
+	buf := make([]byte, 64)
+	for {
+		in.SetReadDeadline(deadline)
+		n, err := in.Read(buf)
+		switch {
+		case err != nil && ended:
+			return true
+		case err != nil:
+			l.t.Fatalf("the datagram from %v did not arrive either: %v", clean, err)
+		case string(buf[:n]) == probe:
+			return false
+		case string(buf[:n]) == end:
+			ended = true
+			deadline = time.Now().Add(grace)
+		}
+	}
+}
+
+// send sends one datagram. It runs in the peer's namespace.
+func (l *Lab) send(from, to netip.Addr, text string) {
+	c, err := net.DialUDP("udp",
+		net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0)),
+		net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, 9)))
+	if err != nil {
+		l.t.Errorf("cannot send from %v: %v", from, err)
+		return
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte(text)); err != nil {
+		l.t.Errorf("cannot send from %v: %v", from, err)
+	}
+}
