@@ -122,8 +122,10 @@ func (s *Store) lock(ctx context.Context) error {
 func (s *Store) explain(err error) error {
 	var path *fs.PathError
 	switch {
-	case errors.Is(err, storage.ErrCorrupt), errors.As(err, &path):
+	case errors.Is(err, storage.ErrCorrupt):
 		return err
+	case errors.As(err, &path) && path.Path == s.path:
+		return path.Err // Open says the path
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
 		return corrupt(err)
 	}
@@ -225,9 +227,10 @@ func (s *Store) release() error {
 	if s.db != nil && s.damage == nil {
 		return s.db.Close()
 	}
-	// The locks of db may be held for ever; closing the file below it at least
-	// lets other processes have it.
+	// After a panic the locks within db may be held for ever, so only the file
+	// below it is closed.
 	if s.file != nil {
+		unlock(s.file)
 		s.file.Close()
 	}
 	return nil
