@@ -1,0 +1,173 @@
+// Package enrich completes events with what is not in the log line itself.
+// Today that is the date, brought into one form; look-ups in databases and
+// name servers belong here too. pipeline/node calls it for statics with a
+// method, pipeline/scenario for the time of a replayed event.
+package enrich
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// layouts are tried in this order (spec: engine §2.6).
+var layouts = [...]string{
+	time.RFC3339,
+	"02/Jan/2006:15:04:05 -0700",
+	"Mon Jan 2 15:04:05 2006",
+	"02-Jan-2006 15:04:05 europe/paris",
+	"01/02/2006 15:04:05",
+	"2006-01-02 15:04:05.999999999 -0700 MST",
+	"Jan  2 15:04:05",
+	"Mon Jan 02 15:04:05.000000 2006",
+	"2006-01-02T15:04:05Z07:00",
+	"2006/01/02",
+	"2006/01/02 15:04",
+	"2006-01-02",
+	"2006-01-02 15:04",
+	"2006/01/02 15:04:05",
+	"2006-01-02 15:04:05",
+	"2006-01-02T15:04:05",
+}
+
+// Date is a point in time as a log wrote it.
+type Date struct {
+	Time   time.Time // UTC
+	Offset int       // of the log's zone, in seconds east of UTC
+}
+
+// AppendText appends the date as RFC 3339 with as many decimals as needed and
+// the log's own offset: 2021-09-29T14:11:34+02:00.
+func (d Date) AppendText(b []byte) []byte {
+	t := d.Time.Add(time.Duration(d.Offset) * time.Second)
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	b = digits(b, year, 4)
+	b = append(b, '-')
+	b = digits(b, int(month), 2)
+	b = append(b, '-')
+	b = digits(b, day, 2)
+	b = append(b, 'T')
+	b = digits(b, hour, 2)
+	b = append(b, ':')
+	b = digits(b, minute, 2)
+	b = append(b, ':')
+	b = digits(b, second, 2)
+	if ns := t.Nanosecond(); ns != 0 {
+		b = append(b, '.')
+		b = digits(b, ns, 9)
+		for b[len(b)-1] == '0' {
+			b = b[:len(b)-1]
+		}
+	}
+	if d.Offset == 0 {
+		return append(b, 'Z')
+	}
+	sign, min := byte('+'), d.Offset/60
+	if min < 0 {
+		sign, min = '-', -min
+	}
+	b = append(b, sign)
+	b = digits(b, min/60, 2)
+	b = append(b, ':')
+	return digits(b, min%60, 2)
+}
+
+// digits appends n in decimal with leading zeros.
+func digits(b []byte, n, width int) []byte {
+	start := len(b)
+	for range width {
+		b = append(b, '0')
+	}
+	for i := len(b) - 1; i >= start; i-- {
+		b[i] = byte('0' + n%10)
+		n /= 10
+	}
+	return b
+}
+
+// Dates parses dates for one worker. The zero value is ready. Common forms
+// cost no allocation; the others go through time.Parse, once for all
+// consecutive lines with the same date.
+type Dates struct {
+	text, layout string
+	year         int
+	date         Date
+	ok           bool
+}
+
+// Parse parses text by the layout that content gave, if it is not "", and then
+// by the known ones; the first that gives a non-zero time wins, and Unix
+// seconds come last. A date without a year is in the current year (UTC) of
+// now. ok is false when nothing fits.
+func (ds *Dates) Parse(text, layout string, now time.Time) (d Date, ok bool) {
+	if layout == "" {
+		if d, ok := fast(text, now); ok {
+			return d, true
+		}
+	}
+	if text == "" {
+		return Date{}, false
+	}
+	year := now.UTC().Year()
+	if ds.text != text || ds.layout != layout || ds.year != year {
+		ds.text, ds.layout, ds.year = "", "", year
+		ds.date, ds.ok = slow(text, layout, year)
+		if len(text) <= 256 {
+			ds.text, ds.layout = strings.Clone(text), strings.Clone(layout)
+		}
+	}
+	return ds.date, ds.ok
+}
+
+// slow is the specification of Parse.
+func slow(text, layout string, year int) (Date, bool) {
+	if layout != "" {
+		if d, ok := parse(layout, text, year); ok {
+			return d, true
+		}
+	}
+	for _, l := range layouts {
+		if d, ok := parse(l, text, year); ok {
+			return d, true
+		}
+	}
+	return unix(text)
+}
+
+func parse(layout, text string, year int) (Date, bool) {
+	t, err := time.Parse(layout, text)
+	if err != nil || t.IsZero() {
+		return Date{}, false
+	}
+	if t.Year() == 0 {
+		t = t.AddDate(year, 0, 0)
+	}
+	if _, err := t.MarshalText(); err != nil {
+		return Date{}, false // RFC 3339 has no such year or offset
+	}
+	_, offset := t.Zone()
+	return Date{t.UTC(), offset}, true
+}
+
+// unix reads seconds since 1970, maybe with decimals, which are dropped.
+func unix(text string) (Date, bool) {
+	whole, _, _ := strings.Cut(text, ".")
+	sec, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil || sec <= 0 || sec > 253402300799 { // the year 9999
+		return Date{}, false
+	}
+	t := time.Unix(sec, 0)
+	_, offset := t.Zone()
+	return Date{t.UTC(), offset}, true
+}
+
+// RFC3339 parses the text of a date as AppendText wrote it, or any other
+// RFC 3339 date.
+func RFC3339(text string) (time.Time, bool) {
+	if d, ok := rfc3339(text); ok {
+		return d.Time, true
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	return t.UTC(), err == nil
+}
