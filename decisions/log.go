@@ -1,0 +1,391 @@
+package decisions
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// maxEnded bounds the memory of what has ended: about 300 bytes each, so
+	// 20 MiB at most. At the bound the oldest end is forgotten, and a follower
+	// that has not heard of it gets the whole set instead of a change.
+	maxEnded = 64 << 10
+	// keepEnded is for how long an end is remembered. Some bouncers keep no
+	// timers: one that was cut off for days must still hear of every end.
+	keepEnded = 7 * 24 * time.Hour
+	// endOverlap repeats the ends of the last two seconds, as upstream does
+	// (lapi §1.8): clients are used to it, and an answer that got lost after
+	// it was written is made up for.
+	endOverlap = 2 * time.Second
+	// leastLife is what a decision must have left to be announced: a bouncer
+	// would read "0s" as "for ever" (lapi §1.7).
+	leastLife = time.Second
+)
+
+// Log is the live decisions together with the order in which they came and
+// went, so that any number of followers can be told what changed since they
+// last asked. A follower's place is a Cursor; the log keeps no state for it.
+//
+// Decisions must be added in the order of their IDs, which is the order in
+// which the store committed them. Then everything up to an ID has been seen by
+// whoever has seen that ID, and nothing is missed for having committed late.
+//
+// A Log is safe for concurrent use. Reading hands out pages, so that no lock
+// is held while a slow follower is served.
+type Log struct {
+	mu      sync.RWMutex
+	set     *Set
+	order   []int64 // IDs of the live decisions, rising; some may have ended
+	ended   []end   // oldest first, by rising stamp
+	lastID  int64
+	last    time.Time // the newest stamp given
+	horizon time.Time // ends up to this stamp may have been forgotten
+	changed chan struct{}
+}
+
+// end is one decision that is over. Its Until is when that happened.
+type end struct {
+	d     Decision
+	was   time.Time // when it would have ended by itself; zero if not known
+	stamp time.Time // unique and rising
+}
+
+// Cursor is a follower's place in the log. The zero value is that of one who
+// knows nothing.
+type Cursor struct {
+	ID int64     // the greatest decision ID told
+	At time.Time // ends up to this stamp were told
+}
+
+// Query is what a follower wants to hear of.
+type Query struct {
+	// Want selects decisions; nil means all. It must not keep its argument.
+	Want func(*Decision) bool
+	// Longest hides every decision that another one, with the same scope,
+	// value and type, outlasts; the other must be wanted too. If the longest
+	// is deleted, the one then longest is told again.
+	Longest bool
+}
+
+// NewLog returns an empty log that holds at most limit live decisions (0: no
+// limit; see NewSet for what happens at it).
+func NewLog(limit int) *Log {
+	return &Log{set: NewSet(limit), changed: make(chan struct{})}
+}
+
+// Restore adds a decision from the store, in the order of the IDs, before
+// there are followers. One that has ended at now is remembered as an end.
+func (l *Log) Restore(d Decision, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if d.Active(now) {
+		l.add(d)
+		return
+	}
+	l.lastID = max(l.lastID, d.ID)
+	l.ended = append(l.ended, end{d: d})
+}
+
+// Restored ends the restoring. lastID is the greatest ID that was ever given.
+func (l *Log) Restored(lastID int64, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lastID = max(l.lastID, lastID)
+	slices.SortStableFunc(l.ended, func(a, b end) int { return a.d.Until.Compare(b.d.Until) })
+	for i := range l.ended {
+		l.ended[i].stamp = l.stamp(l.ended[i].d.Until)
+	}
+	l.horizon = now.Add(-keepEnded)
+	l.forget(now)
+}
+
+// Add adds decisions that the store has committed, in the order of their IDs.
+// It returns how many the limit refused; those are in force nowhere.
+func (l *Log) Add(ds []Decision, now time.Time) (refused int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.expire(now)
+	for _, d := range ds {
+		if !d.Active(now) {
+			l.lastID = max(l.lastID, d.ID)
+			continue // never in force: a replayed log
+		}
+		if !l.add(d) {
+			refused++
+		}
+	}
+	l.wake()
+	return refused
+}
+
+// End ends decisions before their time, on a decision of somebody. One that
+// has ended already is told once more. It returns how many it knew.
+func (l *Log) End(ids []int64, now time.Time) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.expire(now)
+	n := 0
+	for _, id := range ids {
+		if d, ok := l.set.Delete(id); ok {
+			was := d.Until
+			d.Until = now
+			l.end(d, was, now)
+			n++
+			continue
+		}
+		i := slices.IndexFunc(l.ended, func(e end) bool { return e.d.ID == id })
+		if i < 0 {
+			continue
+		}
+		again := l.ended[i]
+		l.ended = slices.Delete(l.ended, i, i+1)
+		again.d.Until = now
+		l.end(again.d, again.was, now)
+		n++
+	}
+	l.wake()
+	return n
+}
+
+// Advance ends the decisions whose time is over and returns when the next
+// one's will be; zero if there is none.
+func (l *Log) Advance(now time.Time) time.Time {
+	l.mu.RLock()
+	next, ok := l.set.NextExpiry()
+	l.mu.RUnlock()
+	if !ok || next.After(now) {
+		return next
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.expire(now)
+	l.forget(now)
+	l.wake()
+	next, _ = l.set.NextExpiry()
+	return next
+}
+
+// Changed returns a channel that is closed at the next change. Take it before
+// looking for news.
+func (l *Log) Changed() <-chan struct{} {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.changed
+}
+
+// Mark returns the place after everything that has happened until now.
+func (l *Log) Mark(now time.Time) Cursor {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Cursor{ID: l.lastID, At: l.stamp(now)}
+}
+
+// Knows tells whether the changes since c can still be told. Otherwise the
+// follower needs everything: it is new, was away for too long, or comes from
+// another store.
+func (l *Log) Knows(c Cursor) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return !c.At.IsZero() && c.ID <= l.lastID && !c.At.Before(l.horizon)
+}
+
+// New appends to page what to announce to a follower that knows everything up
+// to the ID after: live decisions in the order of their IDs, up to the ID upTo
+// and not more than page has room for. Ask again with the returned next until
+// more is false.
+func (l *Log) New(q Query, after, upTo int64, now time.Time, page []Decision) (_ []Decision, next int64, more bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	i, _ := slices.BinarySearch(l.order, after+1)
+	for ; i < len(l.order) && l.order[i] <= upTo; i++ {
+		if len(page) == cap(page) {
+			return page, after, true
+		}
+		after = l.order[i]
+		d, ok := l.set.Get(after)
+		if ok && l.tells(q, &d, now) {
+			page = append(page, d)
+		}
+	}
+	return page, upTo, false
+}
+
+// Again returns the older decisions (IDs up to c's) to announce once more,
+// because one that outlasted them was deleted after c and not after upTo.
+func (l *Log) Again(q Query, c, upTo Cursor, now time.Time) []Decision {
+	if !q.Longest {
+		return nil
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	var out []Decision
+	for i := len(l.ended) - 1; i >= 0 && l.ended[i].stamp.After(c.At); i-- {
+		e := &l.ended[i]
+		if e.stamp.After(upTo.At) || e.d.ID > c.ID || q.Want != nil && !q.Want(&e.d) {
+			continue
+		}
+		l.holders(&e.d, func(d *Decision) bool {
+			outlasted := e.was.IsZero() || e.was.After(d.Until)
+			if outlasted && d.ID <= c.ID && l.tells(q, d, now) &&
+				!slices.ContainsFunc(out, func(o Decision) bool { return o.ID == d.ID }) {
+				out = append(out, *d)
+			}
+			return true
+		})
+	}
+	slices.SortFunc(out, func(a, b Decision) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// Deleted returns what to take back from a follower at c: the wanted decisions
+// that ended since (with a little overlap) and not after upTo, by ID.
+// With q.Longest one is left out as long as another one with the same scope,
+// value and type is in force, or ended later.
+func (l *Log) Deleted(q Query, c, upTo Cursor) []Decision {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	since := c.At
+	if !since.IsZero() {
+		since = since.Add(-endOverlap)
+	}
+	type about struct{ scope, value, kind string }
+	var later map[about]time.Time // end of the last one about the same
+	var out []Decision
+	for i := len(l.ended) - 1; i >= 0 && l.ended[i].stamp.After(since); i-- {
+		e := &l.ended[i]
+		if q.Want != nil && !q.Want(&e.d) {
+			continue
+		}
+		if q.Longest {
+			key := about{e.d.Scope, e.d.Value, e.d.Type}
+			if at, ok := later[key]; ok && at.After(e.d.Until) {
+				continue
+			}
+			if later == nil {
+				later = make(map[about]time.Time)
+			}
+			later[key] = e.d.Until
+			if l.outlasted(q, &e.d) {
+				continue
+			}
+		}
+		if !e.stamp.After(upTo.At) {
+			out = append(out, e.d)
+		}
+	}
+	slices.SortFunc(out, func(a, b Decision) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// View calls f with the live decisions. f must neither keep nor change them,
+// and be quick: changes wait for it.
+func (l *Log) View(f func(*Set)) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	f(l.set)
+}
+
+// EachEnded calls f for the decisions that ended lately, until it returns false.
+func (l *Log) EachEnded(f func(*Decision) bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for i := range l.ended {
+		if !f(&l.ended[i].d) {
+			return
+		}
+	}
+}
+
+// tells says whether a live decision is to be announced.
+func (l *Log) tells(q Query, d *Decision, now time.Time) bool {
+	if d.Until.Sub(now) < leastLife || q.Want != nil && !q.Want(d) {
+		return false
+	}
+	return !q.Longest || !l.outlasted(q, d)
+}
+
+// outlasted tells whether a wanted live decision about the same ends later.
+func (l *Log) outlasted(q Query, d *Decision) (found bool) {
+	l.holders(d, func(o *Decision) bool {
+		found = o.Until.After(d.Until) && (q.Want == nil || q.Want(o))
+		return !found
+	})
+	return found
+}
+
+// holders calls f for the live decisions with d's scope, value and type.
+func (l *Log) holders(d *Decision, f func(*Decision) bool) {
+	same := func(o *Decision) bool {
+		if o.Value != d.Value || o.Type != d.Type || o.Scope != d.Scope {
+			return true
+		}
+		return f(o)
+	}
+	if p, ok := d.Prefix(); ok {
+		l.set.Holders(p, same)
+	} else {
+		l.set.Named(d.Scope, d.Value, same)
+	}
+}
+
+func (l *Log) add(d Decision) bool {
+	if d.ID <= l.lastID {
+		panic("BUG: decisions added out of the order of their IDs")
+	}
+	l.lastID = d.ID
+	if !l.set.Upsert(d) {
+		return false
+	}
+	if len(l.order) > 64 && len(l.order) > 2*l.set.Len() {
+		l.order = slices.DeleteFunc(l.order, func(id int64) bool {
+			_, live := l.set.Get(id)
+			return !live
+		})
+	}
+	l.order = append(l.order, d.ID)
+	return true
+}
+
+func (l *Log) expire(now time.Time) {
+	l.set.Expire(now, func(d Decision) { l.end(d, d.Until, now) })
+}
+
+func (l *Log) end(d Decision, was, now time.Time) {
+	l.ended = append(l.ended, end{d: d, was: was, stamp: l.stamp(now)})
+	l.forget(now)
+}
+
+// stamp makes a time unique and rising, whatever the clock does.
+func (l *Log) stamp(t time.Time) time.Time {
+	if !t.After(l.last) {
+		t = l.last.Add(1)
+	}
+	l.last = t
+	return t
+}
+
+// forget drops ends that are too old or too many, in batches, so that the
+// copying is paid for once in a while.
+func (l *Log) forget(now time.Time) {
+	n := 0
+	if len(l.ended) > maxEnded {
+		n = len(l.ended) - maxEnded*7/8
+	}
+	for n < len(l.ended) && l.ended[n].stamp.Before(now.Add(-keepEnded)) {
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	if h := l.ended[n-1].stamp; h.After(l.horizon) {
+		l.horizon = h
+	}
+	l.ended = slices.Delete(l.ended, 0, n)
+}
+
+func (l *Log) wake() {
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
