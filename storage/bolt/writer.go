@@ -3,7 +3,6 @@ package bolt
 import (
 	"context"
 	"errors"
-	"runtime"
 
 	"go.etcd.io/bbolt"
 )
@@ -61,22 +60,15 @@ func (s *Store) writer() {
 	}
 }
 
-// gather adds the calls that wait. Those answered by the last commit may be
-// just about to come back: giving the processor away once costs a lone call
-// nothing and lets them join, instead of a batch of one and all the others a
-// whole fsync later.
+// gather adds the calls that wait. (Giving those just answered a chance to
+// come back first was measured and gains nothing.)
 func (s *Store) gather(batch []*change) []*change {
-	for yielded := false; len(batch) < maxBatch; {
+	for len(batch) < maxBatch {
 		select {
 		case c := <-s.changes:
 			batch = append(batch, c)
-			yielded = false
 		default:
-			if yielded {
-				return batch
-			}
-			runtime.Gosched()
-			yielded = true
+			return batch
 		}
 	}
 	return batch
