@@ -24,8 +24,8 @@ func savedList() []Decision {
 		d(1, ScopeIP, "1.2.3.4", "crowdsec", time.Hour),
 		d(2, ScopeIP, "1.2.3.4", "CAPI", 24*time.Hour),
 		d(3, ScopeRange, "10.0.0.0/8", "cscli", 10*365*24*time.Hour),
-		d(4, ScopeIP, "2001:db8::1", "lists", time.Hour),
 		d(5, ScopeRange, "2001:db8::/32", "lists", time.Minute),
+		d(4, ScopeIP, "2001:db8::1", "lists", time.Hour),
 	}
 }
 
