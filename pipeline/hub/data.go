@@ -1,0 +1,164 @@
+package hub
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"cs/pipeline/hub/strict"
+)
+
+// DataFile is an entry of an item's data list. The engine never downloads:
+// what is used is the file of that name in the data directory.
+type DataFile struct {
+	SourceURL string      `yaml:"source_url"`
+	DestFile  strict.Text `yaml:"dest_file"`
+	Type      string      `yaml:"type"`
+	Cache     bool        `yaml:"cache"`
+	Strategy  string      `yaml:"strategy"`
+	Size      int         `yaml:"size"`
+	TTL       string      `yaml:"ttl"`
+}
+
+const (
+	maxDataFile = 64 << 20 // bytes of a data file
+	maxDataLine = 64 << 10 // bytes of a line in it
+)
+
+// Files holds the data files that content named. It implements expr.Files.
+type Files struct {
+	dir      string // may be ""
+	fallback fs.FS  // may be nil
+
+	lines   map[string][]string
+	regexps map[string][]string
+	rows    map[string][]map[string]string
+}
+
+// NewFiles returns an empty collection that loads from a directory and, for
+// what is not there, from a fallback (Content.Data). Either may be missing.
+func NewFiles(dir string, fallback fs.FS) *Files {
+	return &Files{
+		dir: dir, fallback: fallback,
+		lines: map[string][]string{}, regexps: map[string][]string{}, rows: map[string][]map[string]string{},
+	}
+}
+
+// Lines returns the lines of a loaded file of type string.
+func (f *Files) Lines(name string) ([]string, bool) { l, ok := f.lines[name]; return l, ok }
+
+// Regexps returns the expressions of a loaded file of type regexp.
+func (f *Files) Regexps(name string) ([]string, bool) { l, ok := f.regexps[name]; return l, ok }
+
+// Rows returns the rows of a loaded file of type map.
+func (f *Files) Rows(name string) ([]map[string]string, bool) { l, ok := f.rows[name]; return l, ok }
+
+// Load loads the file of one entry. One that was loaded already, under the
+// same name and type, is not read again. An entry without a type is for
+// databases and loads nothing.
+func (f *Files) Load(d DataFile) error {
+	name := d.DestFile.Value
+	if name == "" {
+		return nil
+	}
+	var err error
+	switch d.Type {
+	case "":
+	case "string":
+		if _, ok := f.lines[name]; !ok {
+			f.lines[name], err = f.read(name)
+		}
+	case "regexp", "regex":
+		if _, ok := f.regexps[name]; !ok {
+			f.regexps[name], err = f.read(name)
+		}
+	case "map":
+		if _, ok := f.rows[name]; !ok {
+			f.rows[name], err = f.readRows(name)
+		}
+	default:
+		err = fmt.Errorf("cannot load data file %s: unknown type %q", name, d.Type)
+	}
+	if err != nil {
+		return &strict.Error{Place: d.DestFile.Place, Err: err}
+	}
+	return nil
+}
+
+// read returns the lines of a file that are neither empty nor comments.
+func (f *Files) read(name string) ([]string, error) {
+	r, err := f.open(name)
+	if err != nil {
+		return nil, fmt.Errorf("cannot load data file: %w", err)
+	}
+	defer r.Close()
+	lines := []string{}
+	sc := bufio.NewScanner(io.LimitReader(r, maxDataFile))
+	sc.Buffer(nil, maxDataLine)
+	for sc.Scan() {
+		if l := sc.Text(); l != "" && l[0] != '#' {
+			lines = append(lines, l)
+		}
+	}
+	if err := sc.Err(); err != nil {
+		return nil, fmt.Errorf("cannot read data file %s: %w", name, err)
+	}
+	return lines, nil
+}
+
+// readRows returns the rows of a file with one JSON object a line. A bad line
+// ends the loading, what came before it stays.
+func (f *Files) readRows(name string) ([]map[string]string, error) {
+	lines, err := f.read(name)
+	rows := []map[string]string{}
+	for i, l := range lines {
+		var row map[string]string
+		if err := json.Unmarshal([]byte(l), &row); err != nil {
+			return rows, fmt.Errorf("cannot read row %d of data file %s: %w", i+1, name, err)
+		}
+		for _, key := range []string{"pattern", "tag", "type"} {
+			if _, ok := row[key]; !ok {
+				return rows, fmt.Errorf("cannot read row %d of data file %s: it has no %s", i+1, name, key)
+			}
+		}
+		switch row["type"] {
+		case "equals", "contains", "regex":
+		default:
+			return rows, fmt.Errorf("cannot read row %d of data file %s: unknown type %q", i+1, name, row["type"])
+		}
+		rows = append(rows, row)
+	}
+	return rows, err
+}
+
+func (f *Files) open(name string) (io.ReadCloser, error) {
+	// Content comes from others: its names must not lead out of the directory.
+	if !fs.ValidPath(name) || strings.Contains(name, `\`) {
+		return nil, fmt.Errorf("%s leads out of the data directory", name)
+	}
+	err := fs.ErrNotExist
+	if f.dir != "" {
+		root, rootErr := os.OpenRoot(f.dir)
+		if rootErr != nil {
+			err = rootErr
+		} else {
+			defer root.Close()
+			file, openErr := root.Open(name)
+			if openErr == nil {
+				return file, nil
+			}
+			err = openErr
+		}
+	}
+	if f.fallback != nil && errors.Is(err, fs.ErrNotExist) {
+		if file, err := f.fallback.Open(name); err == nil {
+			return file, nil
+		}
+	}
+	return nil, fmt.Errorf("%s: %w", name, err)
+}
