@@ -10,8 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"cs/pipeline/hub/strict"
 	"cs/platform/sharedtest"
+	"cs/platform/strict"
 )
 
 type item struct {
