@@ -1,0 +1,46 @@
+// Package cli holds the operators' commands under the names that cscli gave
+// them, one file a noun. Each exported struct is a kong command; the grammar
+// is put together by main, which also prints the error a Run returns (see
+// FormatError, UsageError) and decides the exit code.
+//
+// Commands about the accounts of machines and bouncers work on the running
+// LAPI through its socket in the data directory, or on the store itself when
+// no LAPI runs. Commands about decisions and alerts are clients of a LAPI,
+// here or elsewhere. Nothing in here decides what is banned or how it is kept.
+package cli
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Globals are the flags of all commands, given before or after the command.
+type Globals struct {
+	Config  string `short:"c" placeholder:"FILE" env:"CS_CONFIG_FILE" help:"Configuration file."`
+	Output  string `short:"o" placeholder:"FORMAT" help:"Output format: human, json, raw."`
+	Color   string `placeholder:"WHEN" help:"Decorate the output: yes, no, auto."`
+	Trace   bool   `help:"Log everything."`
+	Debug   bool   `help:"Log what helps to find an error."`
+	Info    bool   `help:"Log confirmations (default)."`
+	Warning bool   `help:"Log warnings and errors only."`
+	Error   bool   `help:"Log errors only."`
+	DataDir string `name:"data-dir" placeholder:"DIR" env:"CS_DATA_DIR" help:"Where state is kept (default: that of the configuration or the system)."`
+
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time `kong:"-"`
+}
+
+// level is the least severe log level shown; the most verbose flag wins.
+func (g *Globals) level() slog.Level {
+	switch {
+	case g.Trace, g.Debug:
+		return slog.LevelDebug
+	case g.Info:
+		return slog.LevelInfo
+	case g.Warning:
+		return slog.LevelWarn
+	case g.Error:
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}

@@ -1,0 +1,198 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"cs/platform"
+	"cs/roles/api"
+	"cs/storage"
+	"cs/storage/bolt"
+)
+
+const (
+	socketName = "cs.sock" // within the data directory
+	storeName  = "cs.db"
+	// socketMachine is in whose name the LAPI takes what comes over its socket
+	// without credentials.
+	socketMachine = "localhost"
+)
+
+// A session is what every command works with: where to print and where to look.
+type session struct {
+	*printer
+	settings
+	dataDir         string
+	credentialsPath string
+	version         string
+	now             func() time.Time
+}
+
+// open reads the configuration and checks the flags of all commands.
+func open(env *platform.Env, g *Globals) (*session, error) {
+	conf, err := readSettings(g.Config, env.Program)
+	if err != nil {
+		return nil, err
+	}
+	p, err := newPrinter(env.Stdout, env.Stderr, g, &conf)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{printer: p, settings: conf, version: env.Version, now: g.Now}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.dataDir = first(g.DataDir, conf.ConfigPaths.DataDir, platform.DataDir())
+	s.credentialsPath = first(conf.API.Client.CredentialsPath, filepath.Join(s.dataDir, "local_api_credentials.yaml"))
+	return s, nil
+}
+
+// lapi is a client of the LAPI and who it is there.
+type lapi struct {
+	*api.Client
+	cred credentials
+	file string // of the credentials; "" when the socket needs none
+}
+
+// lapi returns a client with this host's credentials, or without any over the
+// socket of the LAPI that runs here.
+func (s *session) lapi(ctx context.Context) (*lapi, error) {
+	cred, err := readCredentials(s.credentialsPath)
+	switch {
+	case err == nil:
+		c, err := api.NewClient(api.ClientConfig{
+			URL: cred.URL, MachineID: cred.Login, Password: cred.Password,
+			CACert: cred.CACertPath, CertFile: cred.CertPath, KeyFile: cred.KeyPath,
+			InsecureSkipVerify: s.API.Client.InsecureSkipVerify,
+			UserAgent:          api.UserAgent(s.version),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("loading api client: %w", err)
+		}
+		return &lapi{c, cred, s.credentialsPath}, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("loading api client: %w", err)
+	}
+	socket := filepath.Join(s.dataDir, socketName)
+	c, serr := api.NewAdmin(socket).Client(ctx)
+	switch {
+	case errors.Is(serr, api.ErrUnreachable) && s.API.Client.CredentialsPath != "":
+		return nil, fmt.Errorf("loading api client: %w", err)
+	case errors.Is(serr, api.ErrUnreachable):
+		return nil, fmt.Errorf("no local API listens on %s, and there are no credentials for another one in %s (get some with 'cs register --lapi-url URL'): %w",
+			socket, s.credentialsPath, serr)
+	case serr != nil:
+		return nil, fmt.Errorf("loading api client: %w", apiError(serr))
+	}
+	return &lapi{c, credentials{URL: socket, Login: socketMachine}, ""}, nil
+}
+
+// apiError puts the server's own words forward, as scripts know them; other
+// errors stay as they are.
+func apiError(err error) error {
+	var said *api.Error
+	if errors.As(err, &said) && said.Message != "" {
+		return fmt.Errorf("API error: %s", said.Message)
+	}
+	return err
+}
+
+// accounts is where machines and bouncers are kept: behind the socket of the
+// running LAPI (*api.Admin), or in the store (storeAccounts). The conditions
+// are api.ErrNotFound and api.ErrExists.
+type accounts interface {
+	Machines(ctx context.Context) ([]api.Machine, error)
+	AddMachine(ctx context.Context, name, password string, force bool) error
+	ValidateMachine(ctx context.Context, name string) error
+	DeleteMachine(ctx context.Context, name string) error
+	Bouncers(ctx context.Context) ([]api.Bouncer, error)
+	AddBouncer(ctx context.Context, name, key string) (string, error)
+	DeleteBouncer(ctx context.Context, name string) error
+}
+
+// Whether a command may make the store: it may if it adds something.
+const (
+	mustExist = false
+	mayCreate = true
+)
+
+// accounts calls f with the accounts of this host's LAPI: through the process
+// that runs, or else on its store; never on both.
+func (s *session) accounts(ctx context.Context, create bool, f func(accounts) error) (err error) {
+	if s.API.Server.Enable != nil && !*s.API.Server.Enable {
+		s.warn("crowdsec local API is disabled")
+		return errNoServer
+	}
+	socket, path := filepath.Join(s.dataDir, socketName), filepath.Join(s.dataDir, storeName)
+	if running, err := listens(ctx, socket); err != nil {
+		return err
+	} else if running {
+		return f(api.NewAdmin(socket))
+	}
+	if create {
+		if err := os.MkdirAll(s.dataDir, 0o750); err != nil {
+			return fmt.Errorf("cannot make the data directory: %w", err)
+		}
+	} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: nothing listens on %s and there is no %s", errNoServer, socket, path)
+	}
+	store, err := bolt.Open(ctx, path)
+	if errors.Is(err, storage.ErrLocked) {
+		return fmt.Errorf("%w, but its socket %s does not answer", err, socket)
+	} else if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	return f(&storeAccounts{store, s.now})
+}
+
+var (
+	errNoServer = errors.New("local API is disabled -- this command must be run on the local API machine")
+	errNoRaw    = errors.New("output format 'raw' not supported for this command")
+)
+
+// listens tells whether a process listens on a unix socket. Not being allowed
+// to know is an error.
+func listens(ctx context.Context, socket string) (bool, error) {
+	dial := net.Dialer{Timeout: 5 * time.Second}
+	conn, err := dial.DialContext(ctx, "unix", socket)
+	switch {
+	case err == nil:
+		conn.Close()
+		return true, nil
+	case errors.Is(err, fs.ErrPermission):
+		return false, fmt.Errorf("cannot reach the local API: %w", err)
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	}
+	return false, nil
+}
+
+// exactlyOne returns the only argument.
+func exactlyOne(args []string) (string, error) {
+	if len(args) != 1 {
+		return "", &usageError{fmt.Sprintf("accepts 1 arg(s), received %d", len(args))}
+	}
+	if args[0] == "" {
+		return "", &usageError{"the name is empty"}
+	}
+	return args[0], nil
+}
+
+// atLeastOne refuses an empty list of arguments.
+func atLeastOne(args []string) error {
+	if len(args) == 0 {
+		return &usageError{"requires at least 1 arg(s), only received 0"}
+	}
+	return nil
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
