@@ -56,6 +56,9 @@ func (l *Library) Clone() *Library { return &Library{defs: maps.Clone(l.defs)} }
 // Has tells whether a name is defined.
 func (l *Library) Has(name string) bool { return l.defs[name] != nil }
 
+// Names returns the defined names, sorted.
+func (l *Library) Names() []string { return slices.Sorted(maps.Keys(l.defs)) }
+
 // Define adds a pattern, which may refer to the names known so far. The first
 // definition of a name stays: defining it again gives ErrDefined and changes
 // nothing. A pattern that is empty, refers to an unknown name or is no valid

@@ -18,7 +18,7 @@ import (
 
 func TestStockPatternsAreValid(t *testing.T) {
 	l := Stock()
-	if n := len(l.defs); n != 397 {
+	if n := len(l.Names()); n != 397 {
 		t.Errorf("stock library has %d patterns, want 397", n)
 	}
 	for name, d := range l.defs {

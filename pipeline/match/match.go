@@ -1,23 +1,73 @@
-// Package match runs regular expressions with Go's semantics
-// (leftmost-first, RE2 syntax) over log lines without allocating.
+// Package match runs regular expressions with Go's syntax and semantics
+// (leftmost-first) over log lines, without allocating and in time linear in
+// the length of the line. It also finds many literals, or any of many
+// expressions, in one pass. It knows nothing of grok or events: cs/pipeline/grok
+// and cs/pipeline/expr are its callers.
+//
+// A text goes through a cascade, the cheapest first. Each stage decides it or
+// hands it on:
+//
+//	literals    one that every match contains is missing: no match
+//	forward     a tagged automaton tries where a match may begin and finds the
+//	            groups in the same pass
+//	reverse     an automaton that reads backward finds where the first match
+//	            begins, if the tries have cost too much
+//	backtracker runs the program itself, where an automaton is full
+//	regexp      of the standard library, for what is too large for all of these
+//
+// The automata are built while they are used, shared by all workers, and
+// bounded. Machine.Counts tells how often each stage was needed.
 package match
 
-import "regexp"
+import (
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strings"
+	"sync"
+	"unicode/utf8"
+)
 
 // Program is a compiled expression, shared by all workers.
 type Program struct {
-	re   *regexp.Regexp
+	expr string
 	keep []int
+
+	code    *code // nil: only the standard library can run it
+	forward *forward
+	reverse *reverse
+	std     func() *regexp.Regexp
+
+	must     string    // longest literal that every match contains, "" if none
+	sequence []string  // literals that it contains in that order
+	anchored bool      // a match begins at 0
+	prefix   string    // a match begins with it
+	first    [256]bool // unless there is a prefix: bytes it may begin with
+	anywhere bool      // it may be empty
 }
 
 // Machine is the scratch memory of one worker. The zero value is ready.
 type Machine struct {
+	Counts Counts
+
+	regs [registers]int32
+	back backtracker
 	caps []int32
 	bits Bits
 }
 
+// Counts tells which stage decided how many calls of Match.
+type Counts struct {
+	Refused   uint64 // a needed literal or first byte is missing
+	Forward   uint64
+	Reverse   uint64 // reverse, and forward where it said
+	Backtrack uint64
+	Stdlib    uint64 // these allocate
+}
+
 // Caps returns room for the offsets of n groups, the whole match being one of
-// them. It is valid until the next call on m.
+// them. It is valid until the next call of Caps.
 func (m *Machine) Caps(n int) []int32 {
 	if cap(m.caps) < 2*n {
 		m.caps = make([]int32, 2*n)
@@ -26,28 +76,216 @@ func (m *Machine) Caps(n int) []int32 {
 }
 
 // Compile compiles an expression. keep lists the capture groups whose
-// positions Match reports, in that order; nil asks for none.
+// positions Match reports, in that order and each once; nil asks for none.
 func Compile(expr string, keep []int) (*Program, error) {
-	re, err := regexp.Compile(expr)
+	return compile(expr, keep, defaultLimits)
+}
+
+func compile(expr string, keep []int, limit limits) (*Program, error) {
+	re, err := syntax.Parse(expr, syntax.Perl)
 	if err != nil {
 		return nil, err
 	}
-	return &Program{re: re, keep: keep}, nil
+	for i, g := range keep {
+		if g < 1 || g > re.MaxCap() || slices.Contains(keep[:i], g) {
+			return nil, fmt.Errorf("cannot keep group %d: not there or kept already", g)
+		}
+	}
+	p := &Program{expr: expr, keep: slices.Clone(keep)}
+	p.std = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+	re = keepOnly(re, keep).Simplify()
+	if p.code, err = newCode(re, len(keep)); err != nil {
+		p.code = nil
+		return p, nil
+	}
+	p.forward = newForward(p.code, limit)
+	p.reverse = newReverse(p.code, limit)
+	p.prepare(re)
+	return p, nil
+}
+
+// String returns the expression.
+func (p *Program) String() string { return p.expr }
+
+// Groups returns the numbers of the kept groups.
+func (p *Program) Groups() []int { return p.keep }
+
+// prepare finds out what can be told without an automaton.
+func (p *Program) prepare(re *syntax.Regexp) {
+	lits := sequence(re)
+	for _, l := range lits {
+		if len(l) > len(p.must) {
+			p.must = l
+		}
+	}
+	if len(lits) > 1 {
+		p.sequence = lits
+	}
+	p.prefix, p.anchored = beginning(re)
+	if p.prefix == "" {
+		p.anywhere = p.firstBytes(p.code.start, make([]bool, len(p.code.insts)))
+	}
+}
+
+// firstBytes adds the bytes that can be taken next, and tells whether a match
+// can be reached without any.
+func (p *Program) firstBytes(pc uint32, seen []bool) bool {
+	if seen[pc] {
+		return false
+	}
+	seen[pc] = true
+	c := p.code
+	switch in := &c.insts[pc]; in.op {
+	case opMatch:
+		return true
+	case opAlt:
+		a, b := p.firstBytes(in.out, seen), p.firstBytes(in.arg, seen)
+		return a || b
+	case opCapture, opAssert:
+		return p.firstBytes(in.out, seen)
+	case opRune:
+		for b := range utf8.RuneSelf {
+			if c.sets[in.set].has(int(c.byByte[b])) {
+				p.first[b] = true
+			}
+		}
+		if slices.ContainsFunc(c.byBound, func(class uint8) bool { return c.sets[in.set].has(int(class)) }) {
+			for b := utf8.RuneSelf; b < 256; b++ {
+				p.first[b] = true
+			}
+		}
+	}
+	return false
 }
 
 // Match searches s for the leftmost match. caps gets a pair of offsets for
 // the whole match and for each kept group, -1 where a group took no part; it
 // must hold 2*(1+len(keep)) values, or be nil when only the verdict counts.
+// Without a match its contents are undefined.
 func (p *Program) Match(m *Machine, s string, caps []int32) bool {
-	loc := p.re.FindStringSubmatchIndex(s)
+	if p.code == nil {
+		return p.stdlib(m, s, caps)
+	}
+	if !strings.Contains(s, p.must) {
+		m.Counts.Refused++
+		return false
+	}
+	// Tries from one candidate to the next would be quadratic for some texts.
+	// They may take as many steps as one more pass over the text; what is
+	// undecided by then is the reverse automaton's.
+	for pos, steps, tries := 0, 0, 0; ; tries++ {
+		if pos = p.candidate(s, pos); pos < 0 {
+			if tries == 0 {
+				m.Counts.Refused++
+			} else {
+				m.Counts.Forward++
+			}
+			return false
+		}
+		v, end := p.forward.match(m, s, pos, caps)
+		if v == undecided {
+			p.forward.missed()
+			return p.backtrack(m, s, pos, caps)
+		}
+		if v == matched || p.anchored {
+			m.Counts.Forward++
+			return v == matched
+		}
+		if tries == 0 && !contains(s, p.sequence) {
+			m.Counts.Refused++
+			return false
+		}
+		if steps += end - pos + 1; steps > len(s) {
+			return p.search(m, s, pos, caps)
+		}
+		if pos == len(s) {
+			m.Counts.Forward++
+			return false
+		}
+		_, width := p.code.decode(s[pos:])
+		pos += width
+	}
+}
+
+// candidate returns the first position from pos on where a match may begin, -1
+// if there is none. Both positions are borders of runes.
+func (p *Program) candidate(s string, pos int) int {
+	switch {
+	case p.anchored:
+		return pos
+	case p.prefix != "":
+		i := strings.Index(s[pos:], p.prefix)
+		if i < 0 {
+			return -1
+		}
+		return pos + i
+	case p.anywhere:
+		return pos
+	}
+	for ; pos < len(s); pos++ {
+		if p.first[s[pos]] {
+			return pos
+		}
+	}
+	return -1
+}
+
+// contains tells whether literals occur in s in that order without overlap.
+func contains(s string, literals []string) bool {
+	for _, l := range literals {
+		i := strings.Index(s, l)
+		if i < 0 {
+			return false
+		}
+		s = s[i+len(l):]
+	}
+	return true
+}
+
+// search finds the first match that begins at pos or later, without trying.
+func (p *Program) search(m *Machine, s string, pos int, caps []int32) bool {
+	start, v := p.reverse.find(s, pos)
+	switch v {
+	case failed:
+		m.Counts.Reverse++
+		return false
+	case undecided:
+		p.reverse.missed()
+		return p.backtrack(m, s, pos, caps)
+	}
+	v, _ = p.forward.match(m, s, start, caps)
+	switch v {
+	case undecided:
+		p.forward.missed()
+		return p.backtrack(m, s, start, caps)
+	case failed:
+		panic(fmt.Sprintf("BUG: %s matches %q at %d backward, but not forward", p.expr, s, start))
+	}
+	m.Counts.Reverse++
+	return true
+}
+
+// backtrack does without automata.
+func (p *Program) backtrack(m *Machine, s string, pos int, caps []int32) bool {
+	if !m.back.fits(p.code, len(s)-pos) {
+		return p.stdlib(m, s, caps)
+	}
+	m.Counts.Backtrack++
+	return m.back.find(p.code, s, pos, p.anchored, caps)
+}
+
+func (p *Program) stdlib(m *Machine, s string, caps []int32) bool {
+	m.Counts.Stdlib++
+	if caps == nil {
+		return p.std().MatchString(s)
+	}
+	loc := p.std().FindStringSubmatchIndex(s)
 	if loc == nil {
 		return false
 	}
-	if caps != nil {
-		caps[0], caps[1] = int32(loc[0]), int32(loc[1])
-		for i, g := range p.keep {
-			caps[2+2*i], caps[3+2*i] = int32(loc[2*g]), int32(loc[2*g+1])
-		}
+	caps[0], caps[1] = int32(loc[0]), int32(loc[1])
+	for i, g := range p.keep {
+		caps[2+2*i], caps[3+2*i] = int32(loc[2*g]), int32(loc[2*g+1])
 	}
 	return true
 }

@@ -6,6 +6,75 @@ import (
 	"unicode/utf8"
 )
 
+// The literals that a match must contain: views of an expression's syntax tree.
+// All stay correct by giving up wherever they are not sure.
+
+// sequence returns literals that occur in every match one after the other
+// without overlap, so that a text can be refused by searching for them in turn.
+func sequence(re *syntax.Regexp) []string {
+	var s sequencer
+	s.walk(re)
+	s.flush()
+	return s.done
+}
+
+type sequencer struct {
+	done []string
+	run  []rune // literal under construction
+}
+
+func (s *sequencer) flush() {
+	if len(s.run) > 0 {
+		s.done = append(s.done, string(s.run))
+		s.run = s.run[:0]
+	}
+}
+
+func (s *sequencer) walk(re *syntax.Regexp) {
+	switch re.Op {
+	case syntax.OpLiteral:
+		for _, r := range re.Rune {
+			if fixed(r, re.Flags) {
+				s.run = append(s.run, r)
+			} else {
+				s.flush()
+			}
+		}
+	case syntax.OpCharClass:
+		if len(re.Rune) == 2 && re.Rune[0] == re.Rune[1] && fixed(re.Rune[0], 0) {
+			s.run = append(s.run, re.Rune[0])
+		} else {
+			s.flush()
+		}
+	case syntax.OpCapture:
+		s.walk(re.Sub[0])
+	case syntax.OpConcat:
+		for _, sub := range re.Sub {
+			s.walk(sub)
+		}
+	case syntax.OpEmptyMatch, syntax.OpBeginLine, syntax.OpEndLine, syntax.OpBeginText,
+		syntax.OpEndText, syntax.OpWordBoundary, syntax.OpNoWordBoundary:
+		// They take no text, so a literal goes on behind them.
+	case syntax.OpPlus:
+		s.repeated(re.Sub[0])
+	case syntax.OpRepeat:
+		if re.Min > 0 {
+			s.repeated(re.Sub[0])
+		} else {
+			s.flush()
+		}
+	default:
+		s.flush()
+	}
+}
+
+// repeated takes the literals of a loop's body once.
+func (s *sequencer) repeated(body *syntax.Regexp) {
+	s.flush()
+	s.walk(body)
+	s.flush()
+}
+
 // fixed tells whether the rune of a literal stands for one byte sequence only.
 // U+FFFD doesn't: it matches invalid bytes, too.
 func fixed(r rune, flags syntax.Flags) bool {
@@ -13,6 +82,41 @@ func fixed(r rune, flags syntax.Flags) bool {
 		return false
 	}
 	return flags&syntax.FoldCase == 0 || unicode.SimpleFold(r) == r
+}
+
+// beginning returns the literal that every match begins with, "" if there is
+// none, and whether a match can only begin where the text does.
+func beginning(re *syntax.Regexp) (prefix string, anchored bool) {
+	var run []rune
+	for _, part := range leading(re, nil) {
+		switch part.Op {
+		case syntax.OpBeginText:
+			anchored = anchored || len(run) == 0
+		case syntax.OpLiteral:
+			for _, r := range part.Rune {
+				if !fixed(r, part.Flags) {
+					return string(run), anchored
+				}
+				run = append(run, r)
+			}
+		case syntax.OpWordBoundary, syntax.OpNoWordBoundary, syntax.OpBeginLine, syntax.OpEmptyMatch:
+		default:
+			return string(run), anchored
+		}
+	}
+	return string(run), anchored
+}
+
+// leading appends the parts of nested concatenations.
+func leading(re *syntax.Regexp, parts []*syntax.Regexp) []*syntax.Regexp {
+	switch re.Op {
+	case syntax.OpCapture, syntax.OpConcat:
+		for _, sub := range re.Sub {
+			parts = leading(sub, parts)
+		}
+		return parts
+	}
+	return append(parts, re)
 }
 
 // maxAlternatives bounds what oneOf returns; more would be slower to search

@@ -1,0 +1,280 @@
+package match_test
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"cs/pipeline/grok"
+	"cs/pipeline/match"
+	"cs/platform/sharedtest"
+
+	"github.com/goccy/go-yaml"
+)
+
+// hubGrok is a grok of the public parsers.
+type hubGrok struct {
+	file, text string
+	pattern    *grok.Pattern
+}
+
+// hubGroks compiles every grok below parsers and postoverflows, and every
+// pattern that is defined there or in stock, each expression once.
+func hubGroks(tb testing.TB) []hubGrok {
+	tb.Helper()
+	hub := filepath.Join(sharedtest.Dir(tb), "hub")
+	var groks []hubGrok
+	seen := map[string]bool{}
+	add := func(file, text string, lib *grok.Library) {
+		p, err := lib.Compile(text)
+		if err != nil {
+			tb.Errorf("%s: %v", file, err)
+		} else if expr := p.Program().String(); !seen[expr] {
+			seen[expr] = true
+			groks = append(groks, hubGrok{file[len(hub)+1:], text, p})
+		}
+	}
+	for _, top := range []string{"parsers", "postoverflows"} {
+		lib := grok.Stock()
+		var use []func()
+		for _, file := range files(tb, filepath.Join(hub, top), ".yaml", ".yml") {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			d := yaml.NewDecoder(strings.NewReader(string(data)), yaml.UseOrderedMap())
+			for {
+				var doc yaml.MapSlice
+				if err := d.Decode(&doc); errors.Is(err, io.EOF) {
+					break
+				} else if err != nil {
+					tb.Errorf("%s: %v", file, err)
+					break
+				}
+				walkNode(doc, func(name, text string) {
+					if lib.Define(name, text) == nil { // else the first definition stays
+						use = append(use, func() { add(file, "%{"+name+"}", lib) })
+					}
+				}, func(g yaml.MapSlice) {
+					text, ok := value(g, "pattern").(string)
+					if !ok {
+						text = fmt.Sprintf("%%{%v}", value(g, "name"))
+					}
+					use = append(use, func() { add(file, text, lib) })
+				})
+			}
+		}
+		for _, f := range use {
+			f()
+		}
+	}
+	stock := grok.Stock()
+	for _, name := range stock.Names() {
+		add(hub+"/stock", "%{"+name+"}", stock)
+	}
+	if len(groks) < 500 {
+		tb.Fatalf("found only %d groks", len(groks))
+	}
+	return groks
+}
+
+// walkNode visits the pattern definitions and groks of a parser node.
+func walkNode(node yaml.MapSlice, define func(name, text string), use func(yaml.MapSlice)) {
+	if defs, ok := value(node, "pattern_syntax").(yaml.MapSlice); ok {
+		for _, d := range defs {
+			define(fmt.Sprint(d.Key), fmt.Sprint(d.Value))
+		}
+	}
+	if g, ok := value(node, "grok").(yaml.MapSlice); ok {
+		use(g)
+	}
+	if nodes, ok := value(node, "nodes").([]any); ok {
+		for _, n := range nodes {
+			if n, ok := n.(yaml.MapSlice); ok {
+				walkNode(n, define, use)
+			}
+		}
+	}
+}
+
+func value(m yaml.MapSlice, key string) any {
+	for _, item := range m {
+		if item.Key == key {
+			return item.Value
+		}
+	}
+	return nil
+}
+
+func files(tb testing.TB, dir string, suffixes ...string) []string {
+	tb.Helper()
+	var found []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && slices.Contains(suffixes, filepath.Ext(path)) {
+			found = append(found, path)
+		}
+		return err
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return found
+}
+
+// hubLines returns up to n lines of each test log of the hub, and what follows
+// a syslog header in them, which is what most patterns are applied to.
+func hubLines(tb testing.TB, n int) []string {
+	tb.Helper()
+	header := regexp.MustCompile(`^(?:<\d+>)?(?:\w{3} +\d+ [\d:]+|\d{4}-\S+) \S+ [^ :]+: `)
+	var lines []string
+	for _, file := range files(tb, filepath.Join(sharedtest.Dir(tb), "hub", ".tests"), ".log") {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		all := strings.Split(strings.TrimSpace(string(data)), "\n")
+		for i := range min(n, len(all)) {
+			line := all[i*len(all)/min(n, len(all))]
+			lines = append(lines, line)
+			if h := header.FindString(line); h != "" {
+				lines = append(lines, line[len(h):])
+			}
+		}
+	}
+	if len(lines) < 200 {
+		tb.Fatalf("found only %d lines", len(lines))
+	}
+	return lines
+}
+
+// mutate damages a line as hostile or broken senders do.
+func mutate(rng *rand.Rand, line string, others []string) string {
+	b := []byte(line)
+	for range 1 + rng.IntN(3) {
+		at := rng.IntN(len(b) + 1)
+		switch rng.IntN(7) {
+		case 0:
+			b = b[:at]
+		case 1:
+			b = b[at:]
+		case 2, 3, 4:
+			extra := []string{"\xff", "\xc3", "\xe2\x84", "é", "日本", "\U0001f600", "\x00", "\n", "\r\n", "\ufffd",
+				"2001:db8::1", "::ffff:1.2.3.4", "255.255.255.255", `"`, `\"`, " ", "  ", "[", "]", "\u212a", ":", "0", strings.Repeat("a.", 20)}
+			b = slices.Insert(b, at, []byte(extra[rng.IntN(len(extra))])...)
+		case 5:
+			o := others[rng.IntN(len(others))]
+			b = append(b[:at:at], o[rng.IntN(len(o)+1):]...)
+		case 6:
+			if at < len(b) {
+				b[at] ^= 1 << rng.IntN(8)
+			}
+		}
+	}
+	return string(b)
+}
+
+var full = flag.Bool("full", false, "compare every line with every grok, and many more damaged ones")
+
+// TestHubAgainstRegexp runs the groks of the public parsers over the lines of
+// their tests and damaged ones, and wants every offset equal to regexp's. The
+// log says which engine decided.
+func TestHubAgainstRegexp(t *testing.T) {
+	groks, lines := hubGroks(t), hubLines(t, 2)
+	perGrok, every := 30, 32
+	switch {
+	case *full:
+		perGrok, every, lines = 1000, 1, hubLines(t, 5)
+	case testing.Short():
+		perGrok = 5
+	}
+	rng := rand.New(rand.NewPCG(7, 8))
+	var total match.Counts
+	served := map[string]int{}
+	compared, hits, fullBacktracks := 0, 0, uint64(0)
+	for _, g := range groks {
+		p := g.pattern.Program()
+		re := regexp.MustCompile(p.String())
+		small, err := match.CompileLimited(p.String(), p.Groups(), 60)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m, smallMachine match.Machine
+		caps := make([]int32, 2+2*len(p.Groups()))
+		smallCaps := slices.Clone(caps)
+		try := func(s string) bool {
+			if small.Match(&smallMachine, s, smallCaps) != p.Match(&m, s, caps) {
+				t.Fatalf("%s: %s on %q: full automata give another verdict", g.file, g.text, s)
+			}
+			got := p.Match(&m, s, caps)
+			loc := re.FindStringSubmatchIndex(s)
+			if got != (loc != nil) {
+				t.Fatalf("%s: %s on %q: got %v", g.file, g.text, s, got)
+			}
+			compared++
+			if !got {
+				return false
+			}
+			hits++
+			want := []int32{int32(loc[0]), int32(loc[1])}
+			for _, n := range p.Groups() {
+				want = append(want, int32(loc[2*n]), int32(loc[2*n+1]))
+			}
+			if !slices.Equal(caps, smallCaps) {
+				t.Fatalf("%s: %s on %q: got %v, with full automata %v", g.file, g.text, s, caps, smallCaps)
+			}
+			if !slices.Equal(caps, want) {
+				t.Fatalf("%s: %s on %q: got %v, want %v", g.file, g.text, s, caps, want)
+			}
+			return true
+		}
+		// regexp takes up to half a millisecond a line, so not every pair of
+		// line and pattern is compared, but all that match.
+		var own []string
+		for i, line := range lines {
+			var probe match.Machine
+			if i%every == 0 || p.Match(&probe, line, nil) || probe.Counts.Refused == 0 && i%8 == 0 {
+				if try(line) {
+					own = append(own, line)
+				}
+			}
+		}
+		for range perGrok {
+			from := lines
+			if len(own) > 0 && rng.IntN(8) > 0 {
+				from = own
+			}
+			try(mutate(rng, from[rng.IntN(len(from))], lines))
+		}
+		fullBacktracks += smallMachine.Counts.Backtrack
+		c := m.Counts
+		total.Refused += c.Refused
+		total.Forward += c.Forward
+		total.Reverse += c.Reverse
+		total.Backtrack += c.Backtrack
+		total.Stdlib += c.Stdlib
+		for _, e := range []struct {
+			name string
+			n    uint64
+		}{{"forward", c.Forward}, {"reverse", c.Reverse}, {"backtracker", c.Backtrack}, {"regexp", c.Stdlib}} {
+			if e.n > 0 {
+				served[e.name]++
+			}
+		}
+	}
+	t.Logf("%d groks, %d lines, %d comparisons, %d matches", len(groks), len(lines), compared, hits)
+	t.Logf("decided by: %+v", total)
+	t.Logf("with full automata: %d of the texts needed the backtracker", fullBacktracks)
+	t.Logf("groks that needed an engine at least once: %v", served)
+	if total.Stdlib > 0 {
+		t.Errorf("regexp decided %d times", total.Stdlib)
+	}
+}
