@@ -1,8 +1,6 @@
 package expr
 
 import (
-	"fmt"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -451,110 +449,6 @@ func (u *unit) walk(n *ast.BuiltinNode) (value, error) {
 	}
 	v.risky = v.risky || body.risky || list.risky || list.list == nil
 	return v, nil
-}
-
-// builtins are expr-lang's own functions without a predicate.
-var builtins = map[string]*function{
-	"int": {params: []param{anything}, build: func(u *unit, a []value) value {
-		switch a[0].typ.kind {
-		case intKind:
-			return a[0]
-		case floatKind:
-			f := a[0].float
-			return integer(func(x *Ctx) int64 { return cut(f(x)) })
-		case stringKind:
-			f := a[0].str
-			return integer(func(x *Ctx) int64 { return x.parseInt(f(x)) }).asRisky()
-		}
-		f := a[0].boxed()
-		return integer(func(x *Ctx) int64 {
-			a := f(x)
-			if s, ok := a.(string); ok {
-				return x.parseInt(s)
-			}
-			n, ok := toInt(a)
-			if !ok {
-				x.fail("invalid operation: int(%s)", typeName(a))
-			}
-			return n
-		}).asRisky()
-	}},
-	"float": {params: []param{anything}, build: func(u *unit, a []value) value {
-		f := a[0].boxed()
-		if a[0].typ.kind == stringKind {
-			f := a[0].str
-			return number(func(x *Ctx) float64 { return x.parseFloat(f(x)) }).asRisky()
-		}
-		return number(func(x *Ctx) float64 {
-			a := f(x)
-			if s, ok := a.(string); ok {
-				return x.parseFloat(s)
-			}
-			n, ok := toFloat(a)
-			if !ok {
-				x.fail("invalid operation: float(%s)", typeName(a))
-			}
-			return n
-		}).asRisky()
-	}},
-	"string": {params: []param{anything}, build: func(u *unit, a []value) value {
-		switch a[0].typ.kind {
-		case stringKind:
-			return a[0]
-		case intKind:
-			f := a[0].int
-			return text(func(x *Ctx) string {
-				i := f(x)
-				return x.arena.Built(strconv.AppendInt(x.arena.Build(), i, 10))
-			})
-		}
-		f := a[0].boxed()
-		return text(func(x *Ctx) string {
-			a := f(x)
-			if s, ok := a.(string); ok {
-				return s
-			}
-			return x.arena.Built(fmt.Appendf(x.arena.Build(), "%v", a))
-		})
-	}},
-	"upper":       {params: []param{aString}, build: upper},
-	"lower":       {params: []param{aString}, build: lower},
-	"hasPrefix":   twoTexts(strings.HasPrefix),
-	"hasSuffix":   twoTexts(strings.HasSuffix),
-	"indexOf":     textIndex(strings.Index),
-	"lastIndexOf": textIndex(strings.LastIndex),
-}
-
-func (x *Ctx) parseInt(s string) int64 {
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
-		x.fail("invalid operation: int(%q)", s)
-	}
-	return n
-}
-
-func (x *Ctx) parseFloat(s string) float64 {
-	n, err := strconv.ParseFloat(s, 64)
-	if err != nil {
-		x.fail("invalid operation: float(%q)", s)
-	}
-	return n
-}
-
-// twoTexts makes a function of a verdict on two texts.
-func twoTexts(test func(a, b string) bool) *function {
-	return &function{params: []param{aString, aString}, build: func(_ *unit, a []value) value {
-		f, g := a[0].str, a[1].str
-		return boolean(func(x *Ctx) bool { s := f(x); return test(s, g(x)) })
-	}}
-}
-
-// textIndex makes a function of a position in a text.
-func textIndex(find func(a, b string) int) *function {
-	return &function{params: []param{aString, aString}, build: func(_ *unit, a []value) value {
-		f, g := a[0].str, a[1].str
-		return integer(func(x *Ctx) int64 { s := f(x); return int64(find(s, g(x))) })
-	}}
 }
 
 // cutList is a slice of what has no static type.

@@ -25,7 +25,7 @@ const (
 	anInt
 	aFloat
 	aBool
-	strings_ // a list of strings
+	someTexts // a list of strings
 	aList
 )
 
@@ -73,6 +73,19 @@ func (u *unit) callFunction(n ast.Node, name string, args []ast.Node) (value, er
 	return value{}, u.errorf(n, "unknown function %s%s", name, suggest(name, names))
 }
 
+// applyMethod is apply for a function whose first argument is what it is called
+// on.
+func (u *unit) applyMethod(n ast.Node, name string, f *function, on value, nodes []ast.Node) (value, error) {
+	bound := *f
+	bound.build = func(u *unit, a []value) value {
+		v := f.build(u, append([]value{on}, a...))
+		v.risky = v.risky || on.risky
+		return v
+	}
+	bound.varying = true // on may be
+	return u.apply(n, name, &bound, nodes)
+}
+
 // apply checks the arguments of a call and builds it. A pure function of
 // constants is called now.
 func (u *unit) apply(n ast.Node, name string, f *function, nodes []ast.Node) (value, error) {
@@ -97,6 +110,9 @@ func (u *unit) apply(n ast.Node, name string, f *function, nodes []ast.Node) (va
 		risky = risky || args[i].risky
 	}
 	v := f.build(u, args)
+	if v.refused != "" {
+		return v, u.errorf(n, "%s", v.refused)
+	}
 	v.risky = v.risky || risky
 	if konst {
 		return v.folded(), nil
@@ -130,7 +146,7 @@ func (u *unit) argument(n ast.Node, v value, name string, p param) (value, error
 		return u.asInt(n, v, what)
 	case aFloat:
 		return u.asFloat(n, v, what)
-	case strings_:
+	case someTexts:
 		return u.asTexts(n, v, what)
 	case aBool:
 		if v.typ.kind == boolKind {
@@ -199,12 +215,7 @@ func (u *unit) callMethod(n *ast.CallNode, callee *ast.MemberNode, name string) 
 		if f == nil {
 			return base, u.errorf(n, "unknown method %s of a time%s", name, suggest(name, mapKeys(timeMethods)))
 		}
-		if len(n.Arguments) > 0 {
-			return base, u.errorf(n, "%s takes no arguments", name)
-		}
-		v := f(base.any)
-		v.risky = base.risky
-		return v, nil
+		return u.applyMethod(n, name, f, base, n.Arguments)
 	case objectKind:
 		m, ok := base.typ.obj.members[name]
 		if !ok || !m.method {
@@ -240,7 +251,7 @@ func paramOf(t typ) param {
 	case t.kind == boolKind:
 		return aBool
 	case t.isStrings():
-		return strings_
+		return someTexts
 	}
 	return anything
 }

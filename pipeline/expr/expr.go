@@ -43,8 +43,9 @@ type Compiler struct {
 	// data file that is not there. May be nil.
 	Warn func(message string)
 
-	regexps map[string]*match.Program
-	memos   map[string]int // slots of Ctx.memo by the text of the expression
+	regexps     map[string]*match.Program
+	regexpFiles map[string]*match.Any
+	memos       map[string]int // slots of Ctx.memo by the text of the expression
 }
 
 // Files gives expressions the data files of content, which are loaded before
@@ -74,6 +75,9 @@ type Ctx struct {
 	Alert   *decisions.Alert // evt.Overflow.Alert: not nil makes evt an overflow event
 	Now     time.Time        // what TimeNow and now() tell; zero asks the system
 	Stash   Stash            // what GetFromStash reads; may be nil
+
+	// Log gets what LogInfo says; may be nil.
+	Log func(message string)
 
 	// Vars holds the variables of an Env in the order of its Var calls.
 	Vars []any

@@ -89,9 +89,10 @@ type value struct {
 
 	text func(*Ctx) (string, bool) // a cheaper way to Program.Text than any, or nil
 
-	key   string // of a text: names the expression, so that its memos can be shared
-	konst bool   // the same for every event: the closure works without a Ctx
-	risky bool   // may fail, or has an effect
+	key     string // of a text: names the expression, so that its memos can be shared
+	refused string // why a function can't be built from its arguments
+	konst   bool   // the same for every event: the closure works without a Ctx
+	risky   bool   // may fail, or has an effect
 }
 
 func boolean(f func(*Ctx) bool) value       { return value{typ: typ{kind: boolKind}, bool: f} }

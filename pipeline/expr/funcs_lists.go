@@ -1,0 +1,355 @@
+package expr
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+)
+
+var listFuncs = map[string]*function{
+	"Flatten": {params: []param{anything}, variadic: true, build: func(_ *unit, a []value) value {
+		fs := boxes(a)
+		return dynamic(anysType, func(x *Ctx) any { return x.flatten(fs) })
+	}},
+	"Distinct": {params: []param{anything}, risky: true, build: func(_ *unit, a []value) value {
+		f := a[0].boxed()
+		return dynamic(anysType, func(x *Ctx) any { return x.distinct(f(x)) })
+	}},
+	"FlattenDistinct": {params: []param{anything}, variadic: true, risky: true, build: func(_ *unit, a []value) value {
+		fs := boxes(a)
+		return dynamic(anysType, func(x *Ctx) any { return x.distinct(x.flatten(fs)) })
+	}},
+	"KeyExists": {params: []param{aString, anything}, risky: true, build: func(_ *unit, a []value) value {
+		f, g := a[0].str, a[1].boxed()
+		return boolean(func(x *Ctx) bool {
+			k := f(x)
+			switch m := g(x).(type) {
+			case map[string]any:
+				_, ok := m[k]
+				return ok
+			case map[string]string:
+				_, ok := m[k]
+				return ok
+			default:
+				x.fail("KeyExists of %s", typeName(m))
+			}
+			return false
+		})
+	}},
+}
+
+func (x *Ctx) flatten(fs []func(*Ctx) any) []any {
+	out := []any{}
+	for _, f := range fs {
+		out = flatten(out, f(x), 0)
+	}
+	return out
+}
+
+// maxDepth bounds the recursion into nested lists; what is deeper stays nested.
+const maxDepth = 1000
+
+func flatten(out []any, a any, depth int) []any {
+	n := listLen(a)
+	if n < 0 || depth > maxDepth {
+		return append(out, a)
+	}
+	for i := range n {
+		out = flatten(out, element(a, i), depth+1)
+	}
+	return out
+}
+
+// distinct returns the elements of a list without repetitions, nil for what is
+// no list.
+func (x *Ctx) distinct(a any) any {
+	n := listLen(a)
+	if n < 0 {
+		return nil
+	}
+	seen := make(map[any]struct{}, n)
+	out := make([]any, 0, n)
+	for i := range n {
+		e := element(a, i)
+		if e != nil && !reflect.TypeOf(e).Comparable() {
+			x.fail("Distinct of a list with %s", typeName(e))
+			return nil
+		}
+		if _, ok := seen[e]; !ok {
+			seen[e] = struct{}{}
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// maxUniq bounds uniq, which compares each element with all others.
+const maxUniq = 10_000
+
+// listBuiltin makes a function of a list; n is its length.
+func listBuiltin(name string, t typ, do func(x *Ctx, l any, n int) any) *function {
+	return &function{params: []param{aList}, risky: true, build: func(_ *unit, a []value) value {
+		f := a[0].boxed()
+		return dynamic(t, func(x *Ctx) any {
+			l := f(x)
+			n := listLen(l)
+			if n < 0 {
+				x.fail("%s of %s", name, typeName(l))
+				return nil
+			}
+			return do(x, l, n)
+		})
+	}}
+}
+
+// end makes first and last, which give nil where there is nothing.
+func end(at func(n int) int) *function {
+	return &function{params: []param{aList}, build: func(_ *unit, a []value) value {
+		f := a[0].boxed()
+		return dynamic(typ{}, func(x *Ctx) any {
+			l := f(x)
+			if n := listLen(l); n > 0 {
+				return element(l, at(n))
+			}
+			return nil
+		})
+	}}
+}
+
+// mapBuiltin makes a function of a map that is given with its keys sorted.
+func mapBuiltin(name string, do func(m map[string]any, keys []string) any) *function {
+	return &function{params: []param{anything}, risky: true, build: func(_ *unit, a []value) value {
+		f := a[0].boxed()
+		return dynamic(anysType, func(x *Ctx) any {
+			var m map[string]any
+			switch v := f(x).(type) {
+			case map[string]any:
+				m = v
+			case map[string]string:
+				m = make(map[string]any, len(v))
+				for k, s := range v {
+					m[k] = s
+				}
+			default:
+				x.fail("%s of %s", name, typeName(v))
+				return nil
+			}
+			return do(m, slices.Sorted(maps.Keys(m)))
+		})
+	}}
+}
+
+var listBuiltins = map[string]*function{
+	"first": end(func(int) int { return 0 }),
+	"last":  end(func(n int) int { return n - 1 }),
+	"take": {params: []param{aList, anInt}, risky: true, build: func(_ *unit, a []value) value {
+		f, g := a[0].boxed(), a[1].int
+		return dynamic(a[0].typ, func(x *Ctx) any {
+			l := f(x)
+			n := g(x)
+			if n < 0 || listLen(l) < 0 {
+				x.fail("take %d of %s", n, typeName(l))
+				return nil
+			}
+			return x.cutList(l, 0, n)
+		})
+	}},
+	"reverse": listBuiltin("reverse", anysType, func(_ *Ctx, l any, n int) any {
+		out := make([]any, n)
+		for i := range out {
+			out[i] = element(l, n-1-i)
+		}
+		return out
+	}),
+	"uniq": listBuiltin("uniq", anysType, func(x *Ctx, l any, n int) any {
+		if n > maxUniq {
+			x.fail("uniq of more than %d elements", maxUniq)
+			return nil
+		}
+		out := []any{}
+		for i := range n {
+			e := element(l, i)
+			if found, _ := within(e, out); !found {
+				out = append(out, e)
+			}
+		}
+		return out
+	}),
+	"flatten": listBuiltin("flatten", anysType, func(_ *Ctx, l any, _ int) any { return flatten([]any{}, l, 0) }),
+	"concat": {params: []param{aList}, variadic: true, risky: true, build: func(_ *unit, a []value) value {
+		if len(a) == 0 {
+			return refuse("concat takes at least 1 argument")
+		}
+		fs := boxes(a)
+		return dynamic(anysType, func(x *Ctx) any {
+			var out []any
+			for _, f := range fs {
+				l := f(x)
+				n := listLen(l)
+				if n < 0 {
+					x.fail("concat of %s", typeName(l))
+					return nil
+				}
+				for i := range n {
+					out = append(out, element(l, i))
+				}
+			}
+			return out
+		})
+	}},
+	"sort": {params: []param{aList, aString}, optional: 1, risky: true, build: func(_ *unit, a []value) value {
+		f := a[0].boxed()
+		order := func(*Ctx) string { return "asc" }
+		if len(a) > 1 {
+			order = a[1].str
+		}
+		return dynamic(anysType, func(x *Ctx) any {
+			l := f(x)
+			n := listLen(l)
+			sign, ok := map[string]int{"asc": 1, "desc": -1}[order(x)]
+			if n < 0 || !ok {
+				x.fail("sort takes a list, and asc or desc")
+				return nil
+			}
+			out := make([]any, n)
+			for i := range out {
+				out[i] = element(l, i)
+			}
+			slices.SortStableFunc(out, func(a, b any) int {
+				c, _, ok := compare(a, b)
+				if !ok {
+					x.fail("cannot sort %s and %s", typeName(a), typeName(b))
+				}
+				return sign * c
+			})
+			return out
+		})
+	}},
+	"keys": mapBuiltin("keys", func(_ map[string]any, keys []string) any {
+		out := make([]any, len(keys))
+		for i, k := range keys {
+			out[i] = k
+		}
+		return out
+	}),
+	"values": mapBuiltin("values", func(m map[string]any, keys []string) any {
+		out := make([]any, len(keys))
+		for i, k := range keys {
+			out[i] = m[k]
+		}
+		return out
+	}),
+	"toJSON": {params: []param{anything}, risky: true, build: func(_ *unit, a []value) value {
+		f := a[0].boxed()
+		return text(func(x *Ctx) string {
+			b, err := json.MarshalIndent(f(x), "", "  ")
+			if err != nil {
+				x.fail("cannot encode JSON: %w", err)
+			}
+			return x.arena.Keep(b)
+		})
+	}},
+	"fromJSON": {params: []param{aString}, risky: true, build: func(_ *unit, a []value) value {
+		f := a[0].str
+		return dynamic(typ{}, func(x *Ctx) any {
+			var v any
+			if err := json.Unmarshal([]byte(f(x)), &v); err != nil {
+				x.fail("cannot decode JSON: %w", err)
+			}
+			return v
+		})
+	}},
+	"toBase64":   textFrom(func(_ *Ctx, s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }),
+	"fromBase64": b64Decode,
+}
+
+var b64Decode = failing(textFrom(func(x *Ctx, s string) string {
+	b, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		x.fail("cannot decode base64: %w", err)
+	}
+	return x.arena.Keep(b)
+}))
+
+// numbers collects the numbers among arguments and in lists among them.
+func (x *Ctx) numbers(name string, fs []func(*Ctx) any) (ns []any, ok bool) {
+	for _, f := range fs {
+		for _, a := range flatten(nil, f(x), 0) {
+			if _, ok := toFloat(a); !ok {
+				x.fail("invalid argument for %s: %s", name, typeName(a))
+				return nil, false
+			}
+			ns = append(ns, a)
+		}
+	}
+	return ns, true
+}
+
+// extreme makes max (sign 1) and min (sign -1).
+func extreme(sign int) *function {
+	return &function{params: []param{anything}, variadic: true, risky: true, build: func(_ *unit, a []value) value {
+		if len(a) == 0 {
+			return refuse("at least one number is needed")
+		}
+		fs := boxes(a)
+		return dynamic(typ{}, func(x *Ctx) any {
+			ns, _ := x.numbers(map[int]string{1: "max", -1: "min"}[sign], fs)
+			var best any
+			for _, n := range ns {
+				if c, _, _ := compare(n, best); best == nil || c*sign > 0 {
+					best = n
+				}
+			}
+			return best
+		})
+	}}
+}
+
+// average makes mean and median; sum gets sorted numbers, at least one.
+func average(sum func([]float64) float64) *function {
+	return &function{params: []param{anything}, variadic: true, risky: true, build: func(_ *unit, a []value) value {
+		if len(a) == 0 {
+			return refuse("at least one number is needed")
+		}
+		fs := boxes(a)
+		return number(func(x *Ctx) float64 {
+			ns, ok := x.numbers("an average", fs)
+			if !ok || len(ns) == 0 {
+				return 0
+			}
+			floats := make([]float64, len(ns))
+			for i, n := range ns {
+				floats[i], _ = toFloat(n)
+			}
+			slices.Sort(floats)
+			return sum(floats)
+		})
+	}}
+}
+
+// exprType names a type as expr-lang's type() does.
+func exprType(a any) string {
+	if a == nil {
+		return "nil"
+	}
+	t := reflect.TypeOf(a)
+	if t.Name() != "" && t.PkgPath() != "" {
+		return fmt.Sprintf("%s.%s", t.PkgPath(), t.Name())
+	}
+	switch t.Kind() {
+	case reflect.Bool, reflect.String, reflect.Map, reflect.Func, reflect.Struct:
+		return t.Kind().String()
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return "int"
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return "uint"
+	case reflect.Float32, reflect.Float64:
+		return "float"
+	case reflect.Array, reflect.Slice:
+		return "array"
+	}
+	return "unknown"
+}

@@ -1,0 +1,66 @@
+package expr
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"cs/decisions"
+)
+
+var netFuncs = map[string]*function{
+	"IsIP":   textTest(func(s string) bool { _, ok := address(s); return ok }),
+	"IsIPV4": textTest(func(s string) bool { a, ok := address(s); return ok && a.Is4() }),
+	"IsIPV6": textTest(func(s string) bool { a, ok := address(s); return ok && a.Is6() }),
+	"IpInRange": {params: []param{aString, aString}, build: func(_ *unit, a []value) value {
+		f, g := a[0].str, a[1].str
+		if k, ok := a[1].constText(); ok {
+			p, ok := prefix(k)
+			return boolean(func(x *Ctx) bool {
+				ip, valid := address(f(x))
+				return ok && valid && p.Contains(ip)
+			})
+		}
+		return boolean(func(x *Ctx) bool {
+			s := f(x)
+			p, ok := prefix(g(x))
+			ip, valid := address(s)
+			return ok && valid && p.Contains(ip)
+		})
+	}},
+	"IpToRange": textFrom2(func(x *Ctx, ip, mask string) string {
+		addr, ok := address(ip)
+		n, err := strconv.ParseUint(strings.TrimPrefix(mask, "/"), 10, 8)
+		if !ok || err != nil || int(n) > addr.BitLen() {
+			return ""
+		}
+		return x.arena.Built(netip.PrefixFrom(addr, int(n)).Masked().AppendTo(x.arena.Build()))
+	}),
+}
+
+// address reads an address; an IPv4 one that is mapped into IPv6 is IPv4. What
+// can't be one is refused before the parser makes an error of it, which
+// allocates: host names are asked about, too.
+func address(s string) (netip.Addr, bool) {
+	if len(s) > 45 || len(s) < 2 {
+		return netip.Addr{}, false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c-'0' <= 9, c|0x20 >= 'a' && c|0x20 <= 'f', c == '.', c == ':':
+		default:
+			return netip.Addr{}, false
+		}
+	}
+	a, err := decisions.ParseAddr(s)
+	return a, err == nil
+}
+
+// prefix reads a range, which needs its slash.
+func prefix(s string) (netip.Prefix, bool) {
+	if !strings.Contains(s, "/") {
+		return netip.Prefix{}, false
+	}
+	p, err := decisions.ParsePrefix(s)
+	return p, err == nil
+}

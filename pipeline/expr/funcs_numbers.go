@@ -1,0 +1,243 @@
+package expr
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+)
+
+var numberFuncs = map[string]*function{
+	"Atof": {params: []param{aString}, build: func(_ *unit, a []value) value {
+		f := a[0].str
+		return number(func(x *Ctx) float64 {
+			n, err := strconv.ParseFloat(f(x), 64)
+			if err != nil {
+				return 0
+			}
+			return n
+		})
+	}},
+	"FloatApproxEqual": {params: []param{aFloat, aFloat}, build: func(_ *unit, a []value) value {
+		f, g := a[0].float, a[1].float
+		return boolean(func(x *Ctx) bool { n := f(x); return math.Abs(n-g(x)) < 1e-6 })
+	}},
+	"Distance": {params: []param{aString, aString, aString, aString}, risky: true, build: func(_ *unit, a []value) value {
+		return number(func(x *Ctx) float64 {
+			var deg [4]float64
+			for i := range deg {
+				s := a[i].str(x)
+				n, err := strconv.ParseFloat(s, 64)
+				if err != nil {
+					x.fail("cannot parse coordinate %q", s)
+					return 0
+				}
+				deg[i] = n
+			}
+			return distanceKm(deg[0], deg[1], deg[2], deg[3])
+		})
+	}},
+}
+
+// distanceKm is the great-circle distance in km (haversine, radius 6371). A
+// point at exactly 0,0 stands for an unknown place and is near everything.
+func distanceKm(lat1, lon1, lat2, lon2 float64) float64 {
+	if lat1 == 0 && lon1 == 0 || lat2 == 0 && lon2 == 0 {
+		return 0
+	}
+	const rad = math.Pi / 180
+	sinLat, sinLon := math.Sin((lat2-lat1)*rad/2), math.Sin((lon2-lon1)*rad/2)
+	h := sinLat*sinLat + math.Cos(lat1*rad)*math.Cos(lat2*rad)*sinLon*sinLon
+	return 2 * 6371 * math.Asin(math.Min(1, math.Sqrt(h)))
+}
+
+// convertBuiltins turn values into others.
+var convertBuiltins = map[string]*function{
+	"int": {params: []param{anything}, build: func(_ *unit, a []value) value {
+		switch a[0].typ.kind {
+		case intKind:
+			return a[0]
+		case floatKind:
+			f := a[0].float
+			return integer(func(x *Ctx) int64 { return cut(f(x)) })
+		case stringKind:
+			f := a[0].str
+			return integer(func(x *Ctx) int64 { return x.parseInt(f(x)) }).asRisky()
+		case anyKind:
+			f := a[0].any
+			return integer(func(x *Ctx) int64 {
+				a := f(x)
+				if s, ok := a.(string); ok {
+					return x.parseInt(s)
+				}
+				n, ok := toInt(a)
+				if !ok {
+					x.fail("invalid operation: int(%s)", typeName(a))
+				}
+				return n
+			}).asRisky()
+		}
+		return refuse("an argument of int must be a string or a number, this is %s", a[0].typ)
+	}},
+	"float": {params: []param{anything}, build: func(_ *unit, a []value) value {
+		switch a[0].typ.kind {
+		case floatKind:
+			return a[0]
+		case intKind:
+			f := a[0].int
+			return number(func(x *Ctx) float64 { return float64(f(x)) })
+		case stringKind:
+			f := a[0].str
+			return number(func(x *Ctx) float64 { return x.parseFloat(f(x)) }).asRisky()
+		case anyKind:
+			f := a[0].any
+			return number(func(x *Ctx) float64 {
+				a := f(x)
+				if s, ok := a.(string); ok {
+					return x.parseFloat(s)
+				}
+				n, ok := toFloat(a)
+				if !ok {
+					x.fail("invalid operation: float(%s)", typeName(a))
+				}
+				return n
+			}).asRisky()
+		}
+		return refuse("an argument of float must be a string or a number, this is %s", a[0].typ)
+	}},
+	"string": {params: []param{anything}, build: func(_ *unit, a []value) value {
+		switch a[0].typ.kind {
+		case stringKind:
+			return a[0]
+		case intKind:
+			f := a[0].int
+			return text(func(x *Ctx) string {
+				i := f(x)
+				return x.arena.Built(strconv.AppendInt(x.arena.Build(), i, 10))
+			})
+		}
+		f := a[0].boxed()
+		return text(func(x *Ctx) string {
+			a := f(x)
+			if s, ok := a.(string); ok {
+				return s
+			}
+			return x.arena.Built(fmt.Append(x.arena.Build(), a))
+		})
+	}},
+	"type": {params: []param{anything}, build: func(_ *unit, a []value) value {
+		f := a[0].boxed()
+		return text(func(x *Ctx) string { return exprType(f(x)) })
+	}},
+}
+
+func (x *Ctx) parseInt(s string) int64 {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		x.fail("invalid operation: int(%q)", s)
+	}
+	return n
+}
+
+func (x *Ctx) parseFloat(s string) float64 {
+	n, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		x.fail("invalid operation: float(%q)", s)
+	}
+	return n
+}
+
+// rounding makes ceil, floor and round, which give floats.
+func rounding(round func(float64) float64) *function {
+	return &function{params: []param{aFloat}, build: func(_ *unit, a []value) value {
+		f := a[0].float
+		return number(func(x *Ctx) float64 { return round(f(x)) })
+	}}
+}
+
+// bits makes a function of two integers.
+func bits(name string, do func(a, b int64) int64) *function {
+	shift := name == "bitshl" || name == "bitshr" || name == "bitushr"
+	return &function{params: []param{anInt, anInt}, risky: shift, build: func(_ *unit, a []value) value {
+		f, g := a[0].int, a[1].int
+		return integer(func(x *Ctx) int64 {
+			i := f(x)
+			j := g(x)
+			if shift && j < 0 {
+				x.fail("negative shift count %d", j)
+				return 0
+			}
+			return do(i, j)
+		})
+	}}
+}
+
+var mathBuiltins = map[string]*function{
+	"abs": {params: []param{anything}, build: func(_ *unit, a []value) value {
+		switch a[0].typ.kind {
+		case intKind:
+			f := a[0].int
+			return integer(func(x *Ctx) int64 {
+				if i := f(x); i < 0 {
+					return -i
+				} else {
+					return i
+				}
+			})
+		case floatKind:
+			f := a[0].float
+			return number(func(x *Ctx) float64 {
+				if n := f(x); n < 0 {
+					return -n
+				} else {
+					return n
+				}
+			})
+		case anyKind:
+			f := a[0].any
+			return dynamic(typ{}, func(x *Ctx) any {
+				a := f(x)
+				n, ok := toFloat(a)
+				switch {
+				case !ok:
+					x.fail("invalid argument for abs: %s", typeName(a))
+					return nil
+				case n >= 0:
+					return a
+				}
+				n2, _ := calculate("*", a, -1)
+				return n2
+			}).asRisky()
+		}
+		return refuse("an argument of abs must be a number, this is %s", a[0].typ)
+	}},
+	"ceil":    rounding(math.Ceil),
+	"floor":   rounding(math.Floor),
+	"round":   rounding(math.Round),
+	"bitand":  bits("bitand", func(a, b int64) int64 { return a & b }),
+	"bitor":   bits("bitor", func(a, b int64) int64 { return a | b }),
+	"bitxor":  bits("bitxor", func(a, b int64) int64 { return a ^ b }),
+	"bitnand": bits("bitnand", func(a, b int64) int64 { return a &^ b }),
+	"bitshl":  bits("bitshl", func(a, b int64) int64 { return a << uint64(b) }),
+	"bitshr":  bits("bitshr", func(a, b int64) int64 { return a >> uint64(b) }),
+	"bitushr": bits("bitushr", func(a, b int64) int64 { return int64(uint64(a) >> uint64(b)) }),
+	"bitnot": {params: []param{anInt}, build: func(_ *unit, a []value) value {
+		f := a[0].int
+		return integer(func(x *Ctx) int64 { return ^f(x) })
+	}},
+	"max": extreme(1),
+	"min": extreme(-1),
+	"mean": average(func(ns []float64) float64 {
+		sum := 0.0
+		for _, n := range ns {
+			sum += n
+		}
+		return sum / float64(len(ns))
+	}),
+	"median": average(func(ns []float64) float64 {
+		if k := len(ns) / 2; len(ns)%2 == 1 {
+			return ns[k]
+		} else {
+			return (ns[k-1] + ns[k]) / 2
+		}
+	}),
+}
