@@ -1,0 +1,232 @@
+// Package node runs the parsers of content: trees of filters, groks and
+// assignments, stage by stage, that turn a raw line into an event with fields.
+//
+// Its input is the YAML of pipeline/hub; expressions and patterns are compiled
+// by pipeline/expr and pipeline/grok. The engine (package pipeline) owns the
+// stages and gives each worker a Runner. It knows nothing of scenarios.
+//
+// Behaviour: spec engine §2 of upstream's log processor. Parsing a line
+// allocates nothing.
+package node
+
+import (
+	"errors"
+
+	"cs/decisions"
+	"cs/pipeline/enrich"
+	"cs/pipeline/event"
+	"cs/pipeline/expr"
+	"cs/pipeline/grok"
+	"cs/pipeline/match"
+)
+
+// Node is one compiled document of a parser, or a node below one. Immutable.
+type Node struct {
+	name      string
+	filter    *expr.Program // nil: all events
+	whitelist *whitelist
+	grok      *extraction
+	stash     []stash
+	children  []*Node
+	statics   []static
+	next      bool // onsuccess: next_stage
+}
+
+// Name returns what the document calls itself.
+func (n *Node) Name() string { return n.name }
+
+// extraction is a grok with where its text comes from and its fields go.
+type extraction struct {
+	pattern *grok.Pattern
+	raw     bool          // the text is the line,
+	from    event.Slot    // or this field,
+	expr    *expr.Program // or this expression's result if it is not nil
+	slots   []event.Slot  // of pattern.Fields
+	statics []static
+}
+
+// Stages is what a line goes through. Immutable.
+type Stages struct {
+	names []string
+	nodes [][]*Node
+}
+
+// Len returns the number of documents.
+func (s *Stages) Len() (n int) {
+	for _, nodes := range s.nodes {
+		n += len(nodes)
+	}
+	return n
+}
+
+// Runner runs stages for one worker.
+type Runner struct {
+	Expr *expr.Ctx // its Event is the one that is parsed
+
+	// Failed is told of run-time errors: the node goes on without what failed.
+	// May be nil.
+	Failed func(node string, err error)
+
+	stages  *Stages
+	machine match.Machine
+	values  []string
+	dates   enrich.Dates
+	stage   int
+}
+
+// NewRunner returns a runner over stages.
+func NewRunner(s *Stages, ctx *expr.Ctx, failed func(node string, err error)) *Runner {
+	most := 0
+	for _, nodes := range s.nodes {
+		for _, n := range nodes {
+			most = max(most, n.fields())
+		}
+	}
+	return &Runner{Expr: ctx, Failed: failed, stages: s, values: make([]string, most)}
+}
+
+// fields returns the most fields of a grok in the tree.
+func (n *Node) fields() (most int) {
+	if n.grok != nil {
+		most = len(n.grok.slots)
+	}
+	for _, c := range n.children {
+		most = max(most, c.fields())
+	}
+	return most
+}
+
+// errAborted ends the parse of an event.
+var errAborted = errors.New("event can't be parsed")
+
+// Run parses the line of the event and tells whether it was understood: in
+// every stage one document at least must succeed. Fields that a failed branch
+// set stay set.
+func (r *Runner) Run() bool {
+	r.stage = 0
+	for i, nodes := range r.stages.nodes {
+		if r.stage > i {
+			continue
+		}
+		if r.stage < i {
+			return false // only nodes that stay in their stage succeeded
+		}
+		any := false
+		for _, n := range nodes {
+			ok, err := n.run(r)
+			if err != nil {
+				return false
+			}
+			any = any || ok
+			if ok && n.next || r.stage != i {
+				break
+			}
+		}
+		if !any {
+			return false
+		}
+	}
+	return true
+}
+
+// run is spec §2.4. An error ends the parse of the event.
+func (n *Node) run(r *Runner) (bool, error) {
+	if n.filter != nil {
+		ok, err := n.filter.Bool(r.Expr)
+		if err != nil {
+			r.failed(n, err)
+		}
+		if !ok || err != nil {
+			return false, nil
+		}
+	}
+	listed := false
+	if n.whitelist != nil {
+		listed = n.whitelist.apply(n, r)
+	}
+	state, matched := true, false
+	if n.grok != nil {
+		matched = n.grok.run(n, r)
+		state = matched
+		if matched {
+			if err := n.assign(r, n.grok.statics); err != nil {
+				return false, err
+			}
+		}
+	}
+	if n.grok == nil || matched {
+		for i := range n.stash {
+			n.stash[i].store(n, r)
+		}
+	}
+	for _, c := range n.children { // also after a failed grok
+		ok, err := c.run(r)
+		if err != nil {
+			return false, err
+		}
+		if ok {
+			state = true
+			if n.next {
+				break
+			}
+		} else if !matched {
+			state = false
+		}
+	}
+	if !state {
+		return false, nil
+	}
+	if n.whitelist == nil || listed {
+		if err := n.assign(r, n.statics); err != nil {
+			return false, err
+		}
+	}
+	if n.next && r.stage < len(r.stages.nodes)-1 {
+		r.stage++
+	}
+	return true, nil
+}
+
+func (r *Runner) failed(n *Node, err error) {
+	if r.Failed != nil {
+		r.Failed(n.name, err)
+	}
+}
+
+// run matches and stores all fields, also those that took no part ("").
+func (g *extraction) run(n *Node, r *Runner) bool {
+	e := r.Expr.Event
+	var text string
+	switch {
+	case g.raw:
+		text = e.Line.Raw
+	case g.expr != nil:
+		var err error
+		if text, _, err = g.expr.Text(r.Expr); err != nil {
+			r.failed(n, err)
+			return false
+		}
+	case !e.Has(g.from):
+		return false
+	default:
+		text = e.Get(g.from)
+	}
+	values := r.values[:len(g.slots)]
+	if !g.pattern.Match(&r.machine, text, values) {
+		return false
+	}
+	for i, s := range g.slots {
+		e.Set(s, values[i])
+	}
+	return true
+}
+
+// source returns the address that an event is about, as content gives it.
+func source(e *event.Event, slot event.Slot) (a addr, ok bool) {
+	text := e.Get(slot)
+	if text == "" {
+		return a, false
+	}
+	ip, err := decisions.ParseAddr(text)
+	return ip, err == nil
+}

@@ -1,0 +1,116 @@
+package node
+
+import (
+	"container/list"
+	"strings"
+	"sync"
+	"time"
+
+	"cs/pipeline/expr"
+)
+
+// defaultStashSize bounds a cache that content gives no size.
+const defaultStashSize = 100
+
+// stash is an entry of a node's stash list: what to remember.
+type stash struct {
+	cache      *cache
+	key, value *expr.Program
+	ttl        time.Duration
+}
+
+func (s *stash) store(n *Node, r *Runner) {
+	key, ok, err := s.key.Text(r.Expr)
+	if err == nil && ok {
+		var value string
+		if value, ok, err = s.value.Text(r.Expr); err == nil && ok {
+			s.cache.put(key, value, s.ttl)
+		}
+	}
+	if err != nil {
+		r.failed(n, err)
+	}
+}
+
+// Stashes are the caches that outlive events, by name. It implements
+// expr.Stash and is safe for concurrent use once content is loaded.
+type Stashes struct {
+	now    func() time.Time
+	caches map[string][]*cache
+}
+
+// NewStashes returns no caches yet; content declares them.
+func NewStashes(now func() time.Time) *Stashes {
+	return &Stashes{now: now, caches: map[string][]*cache{}}
+}
+
+// Get returns the value of a key, "" when it is absent or expired.
+func (s *Stashes) Get(name, key string) string {
+	if c := s.caches[name]; len(c) > 0 {
+		return c[0].get(key)
+	}
+	return ""
+}
+
+// declare adds a cache. Of those with one name the first is read, as upstream.
+func (s *Stashes) declare(name string, size int) *cache {
+	c := &cache{now: s.now, max: size, entries: map[string]*list.Element{}}
+	s.caches[name] = append(s.caches[name], c)
+	return c
+}
+
+// cache keeps the entries that were used last. At its bound it forgets the
+// one that was not used for longest.
+type cache struct {
+	now func() time.Time
+	max int
+
+	mu      sync.Mutex
+	entries map[string]*list.Element
+	order   list.List // of *entry, the last used first
+}
+
+type entry struct {
+	key, value string
+	until      time.Time
+}
+
+func (c *cache) get(key string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	el, ok := c.entries[key]
+	if !ok {
+		return ""
+	}
+	e := el.Value.(*entry)
+	if !c.now().Before(e.until) {
+		c.order.Remove(el)
+		delete(c.entries, key)
+		return ""
+	}
+	c.order.MoveToFront(el)
+	return e.value
+}
+
+// put copies key and value, which live no longer than the line they came from.
+func (c *cache) put(key, value string, ttl time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	until := c.now().Add(ttl)
+	if el, ok := c.entries[key]; ok {
+		e := el.Value.(*entry)
+		e.until = until
+		if e.value != value {
+			e.value = strings.Clone(value)
+		}
+		c.order.MoveToFront(el)
+		return
+	}
+	if len(c.entries) >= c.max {
+		el := c.order.Back()
+		c.order.Remove(el)
+		delete(c.entries, el.Value.(*entry).key)
+	}
+	e := &entry{strings.Clone(key), strings.Clone(value), until}
+	c.entries[e.key] = c.order.PushFront(e)
+}

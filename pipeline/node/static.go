@@ -1,0 +1,100 @@
+package node
+
+import (
+	"errors"
+
+	"cs/pipeline/event"
+	"cs/pipeline/expr"
+)
+
+// static is one assignment.
+type static struct {
+	value string        // if not "",
+	expr  *expr.Program // else this
+	dest  dest
+	slot  event.Slot
+}
+
+// dest is where the value of a static goes.
+type dest uint8
+
+const (
+	toSlot dest = iota
+	toStrTime
+	toStrTimeFormat
+	toMarshaledTime
+	toRaw
+	toSrc
+	toModule
+	toWhitelistReason
+	viaParseDate // slot is Enriched.MarshaledTime
+	toNothing
+)
+
+// targets are the places outside the maps that "target" may name.
+var targets = map[string]dest{
+	"StrTime":         toStrTime,
+	"StrTimeFormat":   toStrTimeFormat,
+	"MarshaledTime":   toMarshaledTime,
+	"Line.Raw":        toRaw,
+	"Line.Src":        toSrc,
+	"Line.Module":     toModule,
+	"WhitelistReason": toWhitelistReason,
+}
+
+// assign runs statics in order. An error means that the event must be given
+// up: an expression gave something that can't be a text.
+func (n *Node) assign(r *Runner, statics []static) error {
+	for i := range statics {
+		s := &statics[i]
+		v := s.value
+		if v == "" && s.expr != nil {
+			text, ok, err := s.expr.Text(r.Expr)
+			if err != nil {
+				r.failed(n, err)
+				if fatal := (*expr.StaticError)(nil); errors.As(err, &fatal) {
+					return errAborted
+				}
+				continue
+			}
+			if ok {
+				v = text
+			}
+		}
+		if v == "" && s.dest != viaParseDate {
+			continue // an old value stays
+		}
+		s.set(r, v)
+	}
+	return nil
+}
+
+func (s *static) set(r *Runner, v string) {
+	e := r.Expr.Event
+	switch s.dest {
+	case toSlot:
+		e.Set(s.slot, v)
+	case toStrTime:
+		e.StrTime = v
+	case toStrTimeFormat:
+		e.StrTimeFormat = v
+	case toMarshaledTime:
+		e.MarshaledTime = v
+	case toRaw:
+		e.Line.Raw = v
+	case toSrc:
+		e.Line.Src = v
+	case toModule:
+		e.Line.Module = v
+	case toWhitelistReason:
+		e.WhitelistReason = v
+	case viaParseDate:
+		d, ok := r.dates.Parse(v, e.StrTimeFormat, r.Expr.Now)
+		if !ok {
+			d.Time, d.Offset = r.Expr.Now.UTC(), 0 // an undated line happens now
+		} else if e.Line.Mode == event.Replay {
+			e.Time = d.Time
+		}
+		e.Set(s.slot, e.Built(d.AppendText(e.Build())))
+	}
+}

@@ -1,0 +1,51 @@
+package node
+
+import (
+	"net/netip"
+
+	"github.com/gaissmai/bart"
+
+	"cs/pipeline/event"
+	"cs/pipeline/expr"
+)
+
+type addr = netip.Addr
+
+// whitelist says which events nobody shall be punished for.
+type whitelist struct {
+	reason   string
+	source   event.Slot
+	prefixes *bart.Lite // nil: none
+	exprs    []*expr.Program
+}
+
+// apply marks the event if it is listed. The first whitelist that lists an
+// event gives the reason.
+func (w *whitelist) apply(n *Node, r *Runner) bool {
+	if !w.lists(n, r) {
+		return false
+	}
+	if e := r.Expr.Event; !e.Whitelisted {
+		e.Whitelisted, e.WhitelistReason = true, w.reason
+	}
+	return true
+}
+
+func (w *whitelist) lists(n *Node, r *Runner) bool {
+	if w.prefixes != nil {
+		if a, ok := source(r.Expr.Event, w.source); ok && w.prefixes.Contains(a) {
+			return true
+		}
+	}
+	for _, p := range w.exprs {
+		ok, err := p.Bool(r.Expr)
+		if err != nil {
+			r.failed(n, err)
+			return false // the others are not asked
+		}
+		if ok {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,216 @@
+// Package pipeline is the engine: lines go in, alerts come out. It loads
+// content (pipeline/hub), parses lines with it (pipeline/node) and pours
+// events into the buckets of scenarios (pipeline/scenario).
+//
+// roles/agent feeds it from sources and takes the alerts; hub tests and
+// explain run it over files. It opens no socket and reads nothing but content.
+package pipeline
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cs/decisions"
+	"cs/pipeline/bucket"
+	"cs/pipeline/event"
+	"cs/pipeline/expr"
+	"cs/pipeline/grok"
+	"cs/pipeline/hub"
+	"cs/pipeline/node"
+	"cs/pipeline/scenario"
+)
+
+// Options say what an engine is made of.
+type Options struct {
+	Content hub.Content
+
+	DataDir    string // of data files that content names; may be ""
+	PatternDir string // of grok patterns beside the stock ones; may be ""
+
+	MaxBuckets int // bound of buckets, 0 for bucket.DefaultMaxBuckets
+	MaxKept    int // bound of the bytes that buckets keep of events, 0 for bucket.DefaultMaxKept
+
+	// Now is the clock of what outlives lines (stashes); nil is time.Now.
+	Now func() time.Time
+
+	// Alert takes the alerts, from any goroutine that is in Process, one at a
+	// time for each. What it does, Process waits for.
+	Alert func(decisions.Alert)
+
+	// Warn is told what is doubtful in the content but disables nothing, while
+	// Load runs. May be nil.
+	Warn func(message string)
+}
+
+// Engine turns lines into alerts. It is safe for concurrent use.
+type Engine struct {
+	opt     Options
+	schema  *event.Schema
+	stages  *node.Stages
+	set     *scenario.Set
+	stashes *node.Stashes
+
+	mu      sync.Mutex
+	idle    []*worker // as many as Process was ever called at once
+	lastErr string
+
+	lines, parsed, whitelisted, poured, alerts, failures atomic.Uint64
+}
+
+// Stats counts since the start, except where noted.
+type Stats struct {
+	Lines       uint64
+	Parsed      uint64 // understood by all stages, whitelisted ones included
+	Whitelisted uint64
+	Poured      uint64 // went into at least one bucket
+	Alerts      uint64
+	Failures    uint64 // run-time errors of expressions
+	LastFailure string // with the name of the item; "" if there was none
+	Parsers     int    // documents loaded
+	Buckets     bucket.Stats
+}
+
+// Load compiles content. A faulty item is left out and named by an error with
+// file, line and key; the engine works with the rest, and an engine without
+// any content parses nothing.
+func Load(opt Options) (*Engine, []error) {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	e := &Engine{opt: opt, schema: event.NewSchema(), stashes: node.NewStashes(opt.Now)}
+	var errs []error
+	patterns := grok.Stock()
+	if opt.PatternDir != "" {
+		patterns, errs = grok.Load(opt.PatternDir)
+	}
+	files := hub.NewFiles(opt.DataDir, opt.Content.Data)
+	ec := &expr.Compiler{Schema: e.schema, Files: files}
+	parsers := node.Compiler{Expr: ec, Grok: patterns, Files: files, Stashes: e.stashes, Warn: opt.Warn}
+	scenarios := scenario.NewCompiler(ec, files) // before the parsers: its few fields must have room
+	scenarios.Warn = opt.Warn
+	for _, item := range opt.Content.Items {
+		ec.Warn = nil
+		if opt.Warn != nil {
+			ec.Warn = func(message string) { opt.Warn(item.Path + ": " + message) }
+		}
+		switch item.Kind {
+		case hub.Parser:
+			errs = append(errs, parsers.Add(item)...)
+		case hub.Scenario:
+			errs = append(errs, scenarios.Add(item)...)
+		default:
+			errs = append(errs, fmt.Errorf("cannot load %s: a %s is not supported yet", item.Path, item.Kind))
+		}
+	}
+	e.stages = parsers.Stages()
+	e.set = scenarios.Set(bucket.Config{MaxBuckets: opt.MaxBuckets, MaxKept: opt.MaxKept})
+	return e, errs
+}
+
+// Process runs lines in their order. now is the clock of live lines. The
+// lines are not used after it returns.
+func (e *Engine) Process(batch []event.Line, now time.Time) {
+	w := e.take()
+	for i := range batch {
+		w.line(batch[i], now)
+	}
+	e.put(w)
+}
+
+// Advance ends the live buckets whose time is over at now. Calling it rarely
+// costs memory, nothing else.
+func (e *Engine) Advance(now time.Time) { e.set.Advance(now) }
+
+// Scenarios returns the names of the scenarios, as LAPI is told them.
+func (e *Engine) Scenarios() []string { return e.set.Names() }
+
+// Stats returns the counters.
+func (e *Engine) Stats() Stats {
+	e.mu.Lock()
+	last := e.lastErr
+	e.mu.Unlock()
+	return Stats{
+		Lines:       e.lines.Load(),
+		Parsed:      e.parsed.Load(),
+		Whitelisted: e.whitelisted.Load(),
+		Poured:      e.poured.Load(),
+		Alerts:      e.alerts.Load(),
+		Failures:    e.failures.Load(),
+		LastFailure: last,
+		Parsers:     e.stages.Len(),
+		Buckets:     e.set.Buckets(),
+	}
+}
+
+// worker is what one call of Process needs for itself. Workers are kept: they
+// own the scratch memory that makes a line free of allocations.
+type worker struct {
+	engine *Engine
+	ctx    expr.Ctx
+	parse  *node.Runner
+	pour   *scenario.Runner
+
+	parsed, whitelisted, failures uint64
+}
+
+func (e *Engine) take() *worker {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if n := len(e.idle); n > 0 {
+		w := e.idle[n-1]
+		e.idle = e.idle[:n-1]
+		return w
+	}
+	w := &worker{engine: e}
+	w.ctx.Event = event.New(e.schema)
+	w.ctx.Stash = e.stashes
+	w.parse = node.NewRunner(e.stages, &w.ctx, w.failed)
+	w.pour = e.set.NewRunner(&w.ctx, w.alert, w.failed)
+	return w
+}
+
+// put counts what a worker did and keeps it for the next.
+func (e *Engine) put(w *worker) {
+	e.parsed.Add(w.parsed)
+	e.whitelisted.Add(w.whitelisted)
+	e.failures.Add(w.failures)
+	e.poured.Add(w.pour.Poured)
+	w.parsed, w.whitelisted, w.failures, w.pour.Poured = 0, 0, 0, 0
+	w.ctx.Event.Reset(event.Line{}) // lets go of the caller's lines
+	e.mu.Lock()
+	e.idle = append(e.idle, w)
+	e.mu.Unlock()
+}
+
+func (w *worker) line(l event.Line, now time.Time) {
+	w.engine.lines.Add(1)
+	w.ctx.Now = now
+	ev := w.ctx.Event
+	ev.Reset(l)
+	ev.Time = now
+	if !w.parse.Run() {
+		return
+	}
+	w.parsed++
+	if ev.Whitelisted {
+		w.whitelisted++
+		return
+	}
+	w.pour.Run(now)
+}
+
+func (w *worker) alert(a decisions.Alert) {
+	w.engine.alerts.Add(1)
+	if w.engine.opt.Alert != nil {
+		w.engine.opt.Alert(a)
+	}
+}
+
+func (w *worker) failed(item string, err error) {
+	w.failures++
+	w.engine.mu.Lock()
+	w.engine.lastErr = item + ": " + err.Error()
+	w.engine.mu.Unlock()
+}

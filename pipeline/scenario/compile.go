@@ -1,0 +1,249 @@
+package scenario
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"cs/decisions"
+	"cs/pipeline/bucket"
+	"cs/pipeline/expr"
+	"cs/pipeline/hub"
+	"cs/pipeline/hub/strict"
+)
+
+// document is the YAML of a scenario (spec §5.1).
+type document struct {
+	Format     strict.Text    `yaml:"format"`
+	Version    string         `yaml:"version"`
+	References []string       `yaml:"references"`
+	Type       strict.Text    `yaml:"type"`
+	Name       strict.Text    `yaml:"name"`
+	Describe   strict.Text    `yaml:"description"`
+	Debug      bool           `yaml:"debug"`
+	Filter     strict.Text    `yaml:"filter"`
+	GroupBy    strict.Text    `yaml:"groupby"`
+	Distinct   strict.Text    `yaml:"distinct"`
+	CancelOn   strict.Text    `yaml:"cancel_on"`
+	Capacity   int            `yaml:"capacity"`
+	Leakspeed  time.Duration  `yaml:"leakspeed"`
+	Duration   time.Duration  `yaml:"duration"`
+	Blackhole  time.Duration  `yaml:"blackhole"`
+	CacheSize  int            `yaml:"cache_size"`
+	Scope      scopeDoc       `yaml:"scope"`
+	Labels     map[string]any `yaml:"labels"`
+	Data       []hub.DataFile `yaml:"data"`
+
+	// Reprocess puts overflows back for scenarios about overflows, which can't
+	// be loaded yet; without them it has no effect.
+	Reprocess bool `yaml:"reprocess"`
+
+	OverflowFilter strict.Text    `yaml:"overflow_filter"`
+	Condition      strict.Text    `yaml:"condition"`
+	Prior          float64        `yaml:"bayesian_prior"`
+	Threshold      float64        `yaml:"bayesian_threshold"`
+	Conditions     []conditionDoc `yaml:"bayesian_conditions"`
+}
+
+type scopeDoc struct {
+	Type       strict.Text `yaml:"type"`
+	Expression strict.Text `yaml:"expression"`
+}
+
+type conditionDoc struct {
+	Condition  strict.Text `yaml:"condition"`
+	Evil       float64     `yaml:"prob_given_evil"`
+	Benign     float64     `yaml:"prob_given_benign"`
+	Guillotine bool        `yaml:"guillotine"`
+}
+
+// Compiler compiles the scenarios of one engine.
+type Compiler struct {
+	// Warn is told what is doubtful but no error. May be nil.
+	Warn func(message string)
+
+	expr      *expr.Compiler
+	files     *hub.Files
+	codec     codec
+	scenarios []*Scenario
+	shares    map[[2]string]int
+}
+
+// NewCompiler returns a compiler that adds fields to the schema of e, which
+// must still have room, and data files to files.
+func NewCompiler(e *expr.Compiler, files *hub.Files) *Compiler {
+	codec, err := newCodec(e.Schema)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return &Compiler{expr: e, files: files, codec: codec, shares: map[[2]string]int{}}
+}
+
+// Add compiles the documents of a file. A faulty one is left out and named by
+// an error, the others are used.
+func (c *Compiler) Add(item hub.Item) []error {
+	docs, err := strict.Parse(item.Path, item.Data)
+	if err != nil {
+		return []error{fmt.Errorf("cannot load scenario: %w", err)}
+	}
+	var errs []error
+	for _, d := range docs {
+		var doc document
+		err := d.Decode(&doc)
+		var sc *Scenario
+		if err == nil {
+			sc, err = c.compile(&doc, d.Place())
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("cannot load scenario: %w", err))
+			continue
+		}
+		c.scenarios = append(c.scenarios, sc)
+	}
+	return errs
+}
+
+// Set returns what has been added, with empty buckets. limits bounds them; its
+// Specs are set here. The schema must not grow afterwards.
+func (c *Compiler) Set(limits bucket.Config) *Set {
+	s := &Set{scenarios: c.scenarios, codec: c.codec, newUUID: newUUID}
+	s.codec.seal()
+	filters := make([]*expr.Program, len(s.scenarios))
+	limits.Specs = nil
+	for i, sc := range s.scenarios {
+		filters[i] = sc.filter
+		limits.Specs = append(limits.Specs, sc.spec)
+	}
+	s.index = expr.NewIndex(filters)
+	s.table = bucket.New(limits)
+	return s
+}
+
+func (c *Compiler) compile(doc *document, at strict.Place) (*Scenario, error) {
+	switch {
+	case doc.Name.Value == "":
+		return nil, at.Errorf("scenario has no name")
+	case doc.Describe.Value == "":
+		return nil, doc.Name.Place.Errorf("scenario %s has no description", doc.Name.Value)
+	case doc.Filter.Value == "":
+		return nil, doc.Name.Place.Errorf("scenario %s has no filter", doc.Name.Value)
+	case len(c.scenarios) >= maxScenarios:
+		return nil, doc.Name.Place.Errorf("there are more than %d scenarios", maxScenarios)
+	}
+	if f := doc.Format; f.Value != "" {
+		if v, err := strconv.ParseFloat(f.Value, 64); err != nil || v < 1 || v > 3 {
+			return nil, f.Place.Errorf("format %q is none of 1.0 to 3.0", f.Value)
+		}
+	}
+	sc := &Scenario{name: doc.Name.Value}
+	sc.remediation, _ = doc.Labels["remediation"].(bool)
+	if err := c.spec(sc, doc); err != nil {
+		return nil, err
+	}
+	for _, d := range doc.Data {
+		if err := c.files.Load(d); err != nil && c.Warn != nil {
+			c.Warn(err.Error()) // upstream goes on without the file, too
+		}
+	}
+	var err error
+	if sc.filter, err = c.condition(doc.Filter); err != nil {
+		return nil, err
+	}
+	if sc.cancelOn, err = c.condition(doc.CancelOn); err != nil {
+		return nil, err
+	}
+	if sc.groupBy, err = c.program(doc.GroupBy); err != nil {
+		return nil, err
+	}
+	if sc.distinct, err = c.program(doc.Distinct); err != nil {
+		return nil, err
+	}
+	return sc, c.scope(sc, &doc.Scope)
+}
+
+// spec checks what the bucket needs to know.
+func (c *Compiler) spec(sc *Scenario, doc *document) error {
+	at := doc.Name.Place
+	for _, t := range []strict.Text{doc.OverflowFilter, doc.Condition} {
+		if t.Value != "" {
+			return t.Place.Errorf("not supported yet")
+		}
+	}
+	sc.spec = bucket.Spec{
+		Capacity:  doc.Capacity,
+		Leakspeed: doc.Leakspeed,
+		Duration:  doc.Duration,
+		Blackhole: doc.Blackhole,
+		CacheSize: doc.CacheSize,
+	}
+	switch doc.Type.Value {
+	case "leaky":
+		sc.spec.Kind = bucket.Leaky
+		if doc.Capacity <= 0 || doc.Capacity > math.MaxInt32 {
+			return at.Errorf("a leaky scenario needs a capacity above 0, this is %d", doc.Capacity)
+		}
+		if doc.Leakspeed <= 0 {
+			return at.Errorf("a leaky scenario needs a leakspeed above 0, this is %s", doc.Leakspeed)
+		}
+	case "trigger":
+		sc.spec.Kind = bucket.Trigger
+		if doc.Capacity != 0 {
+			return at.Errorf("a trigger has no capacity, this is %d", doc.Capacity)
+		}
+	case "counter", "conditional", "bayesian":
+		return doc.Type.Place.Errorf("scenarios of type %s are not supported yet", doc.Type.Value)
+	case "":
+		return at.Errorf("scenario %s has no type", sc.name)
+	default:
+		return doc.Type.Place.Errorf("unknown type %q, it is one of leaky, trigger, counter, conditional, bayesian", doc.Type.Value)
+	}
+	who := [2]string{sc.name, doc.Filter.Value}
+	share, ok := c.shares[who]
+	if !ok {
+		share = len(c.shares)
+		c.shares[who] = share
+	}
+	sc.spec.Share = share
+	return nil
+}
+
+func (c *Compiler) scope(sc *Scenario, doc *scopeDoc) (err error) {
+	sc.scope = doc.Type.Value
+	if sc.scope == "" {
+		sc.scope = decisions.ScopeIP
+	}
+	has := doc.Expression.Value != ""
+	switch {
+	case sc.scope == decisions.ScopeIP && has:
+		return doc.Expression.Place.Errorf("scope Ip takes no expression: its value is the address")
+	case sc.scope != decisions.ScopeIP && sc.scope != decisions.ScopeRange && !has:
+		return doc.Type.Place.Errorf("scope %s needs an expression for its value", sc.scope)
+	}
+	sc.scopeValue, err = c.program(doc.Expression)
+	return err
+}
+
+// condition compiles a filter, nil if there is none.
+func (c *Compiler) condition(t strict.Text) (*expr.Program, error) {
+	if t.Value == "" {
+		return nil, nil
+	}
+	p, err := c.expr.CompileBool(t.Value)
+	if err != nil {
+		return nil, t.Place.Errorf("%w", err)
+	}
+	return p, nil
+}
+
+// program compiles an expression, nil if there is none.
+func (c *Compiler) program(t strict.Text) (*expr.Program, error) {
+	if t.Value == "" {
+		return nil, nil
+	}
+	p, err := c.expr.Compile(t.Value)
+	if err != nil {
+		return nil, t.Place.Errorf("%w", err)
+	}
+	return p, nil
+}

@@ -1,0 +1,177 @@
+package scenario
+
+import (
+	"encoding/binary"
+	"strings"
+	"unicode/utf8"
+
+	"cs/decisions"
+	"cs/pipeline/event"
+)
+
+// maxKeptText bounds a text that is kept with a bucket, in bytes. Longer ones
+// are cut: a line of a megabyte must not fill an alert.
+const maxKeptText = 8 << 10
+
+// codec turns an event into the record that a bucket keeps and the record
+// into what an alert needs.
+//
+// A record is a sequence of number, length and bytes. Numbers are slots plus
+// firstSlot; the smaller ones are below.
+type codec struct {
+	schema *event.Schema
+	metas  []event.Slot // in the order of their names, as alerts list them
+	fields []field      // of the source, outside the metas
+
+	sourceIP, sourceRange event.Slot
+}
+
+const (
+	isTimestamp = iota
+	isScopeValue
+	firstSlot
+)
+
+// field is a part of decisions.Source that an enrichment found.
+type field struct {
+	slot event.Slot
+	set  func(*decisions.Source, string)
+}
+
+func newCodec(s *event.Schema) (codec, error) {
+	c := codec{schema: s}
+	for name, set := range map[string]func(*decisions.Source, string){
+		"ASNumber":  func(s *decisions.Source, v string) { s.ASNumber = v },
+		"ASNNumber": func(s *decisions.Source, v string) { s.ASNumber = v },
+		"ASNOrg":    func(s *decisions.Source, v string) { s.ASName = v },
+		"IsoCode":   func(s *decisions.Source, v string) { s.Country = v },
+		"Latitude":  func(s *decisions.Source, v string) { s.Latitude = degrees(v) },
+		"Longitude": func(s *decisions.Source, v string) { s.Longitude = degrees(v) },
+	} {
+		slot, err := s.Intern(event.Enriched, name)
+		if err != nil {
+			return c, err
+		}
+		c.fields = append(c.fields, field{slot, set})
+	}
+	var err error
+	if c.sourceIP, err = s.Intern(event.Meta, "source_ip"); err != nil {
+		return c, err
+	}
+	if c.sourceRange, err = s.Intern(event.Meta, "SourceRange"); err != nil {
+		return c, err
+	}
+	return c, nil
+}
+
+// seal takes note of the metas once the schema is complete.
+func (c *codec) seal() { c.metas = c.schema.Sorted(event.Meta) }
+
+func (c *codec) appendEvent(b []byte, e *event.Event) []byte {
+	if e.MarshaledTime != "" {
+		b = appendText(b, isTimestamp, e.MarshaledTime)
+	} else {
+		b = appendNumber(b, isTimestamp)
+		n := len(b)
+		b = append(b, 0) // the length fits one byte
+		b = e.Time.UTC().AppendFormat(b, timestampLayout)
+		b[n] = byte(len(b) - n - 1)
+	}
+	for _, s := range c.metas {
+		if e.Has(s) {
+			b = appendText(b, firstSlot+uint64(s), e.Get(s))
+		}
+	}
+	for i := range c.fields {
+		if s := c.fields[i].slot; e.Has(s) {
+			b = appendText(b, firstSlot+uint64(s), e.Get(s))
+		}
+	}
+	return b
+}
+
+const timestampLayout = "2006-01-02T15:04:05.999999999Z07:00"
+
+func (c *codec) appendScopeValue(b []byte, v string) []byte { return appendText(b, isScopeValue, v) }
+
+func appendNumber(b []byte, n uint64) []byte { return binary.AppendUvarint(b, n) }
+
+func appendText(b []byte, number uint64, text string) []byte {
+	if len(text) > maxKeptText {
+		text = text[:maxKeptText]
+		for i := 0; i < utf8.UTFMax-1 && !utf8.RuneStart(text[len(text)-1]); i++ {
+			text = text[:len(text)-1]
+		}
+		text = text[:len(text)-1]
+	}
+	b = appendNumber(b, number)
+	b = appendNumber(b, uint64(len(text)))
+	return append(b, text...)
+}
+
+// kept is a record read back.
+type kept struct {
+	event      decisions.Event
+	source     decisions.Source // IP and Range as the metas say, scope and value empty
+	scopeValue string
+	hasValue   bool // the scope expression gave a value
+}
+
+func (c *codec) read(b []byte) (k kept) {
+	all := string(b) // one copy for all texts of the record
+	rest := all
+	for len(rest) > 0 {
+		var number uint64
+		number, rest = uvarint(rest)
+		var n uint64
+		n, rest = uvarint(rest)
+		text := rest[:n]
+		rest = rest[n:]
+		switch number {
+		case isTimestamp:
+			k.event.Timestamp = text
+			continue
+		case isScopeValue:
+			k.scopeValue, k.hasValue = text, true
+			continue
+		}
+		slot := event.Slot(number - firstSlot)
+		space, name := c.schema.Name(slot)
+		if space == event.Meta {
+			k.event.Meta = append(k.event.Meta, decisions.KeyValue{Key: name, Value: text})
+			switch slot {
+			case c.sourceIP:
+				k.source.IP = text
+			case c.sourceRange:
+				k.source.Range = text
+			}
+			continue
+		}
+		for i := range c.fields {
+			if c.fields[i].slot == slot {
+				c.fields[i].set(&k.source, text)
+			}
+		}
+	}
+	return k
+}
+
+// uvarint reads a number from the front of s, which appendNumber wrote.
+func uvarint(s string) (uint64, string) {
+	var n uint64
+	for i := 0; ; i++ {
+		n |= uint64(s[i]&0x7f) << (7 * i)
+		if s[i] < 0x80 {
+			return n, s[i+1:]
+		}
+	}
+}
+
+// clean makes a text from a log fit for JSON and databases: other bytes than
+// UTF-8 become U+FFFD, and NULs go, which some databases refuse.
+func clean(s string) string {
+	if strings.IndexByte(s, 0) >= 0 {
+		s = strings.ReplaceAll(s, "\x00", "")
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
