@@ -75,6 +75,7 @@ type Stats struct {
 	Shed      int    // prefixes left out by the capacity rule
 	Repairs   uint64 // loads because somebody else changed the structure
 	Errors    uint64 // failed calls of the kernel
+	Loaded    bool   // a delta was applied, or tried; before, nothing in the kernel is ours
 	Healthy   bool   // loaded, and the last call worked
 }
 
@@ -273,6 +274,7 @@ func (r *Reconciler) Stats() Stats {
 			s.Shed++
 		}
 	}
+	s.Loaded = r.loaded
 	s.Healthy = r.loaded && !r.broken
 	return s
 }

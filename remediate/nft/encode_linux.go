@@ -71,11 +71,6 @@ func (e *encoder) u32(typ int, v uint32) {
 	e.b = binary.BigEndian.AppendUint32(e.b, v)
 }
 
-func (e *encoder) u64(typ int, v uint64) {
-	e.header(typ, 8)
-	e.b = binary.BigEndian.AppendUint64(e.b, v)
-}
-
 // nest starts an attribute that holds attributes; unnest must be given what it returns.
 func (e *encoder) nest(typ int) int {
 	at := len(e.b)

@@ -1,0 +1,239 @@
+package remediatetest
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"net/netip"
+	"sync"
+	"time"
+
+	"cs/remediate"
+)
+
+// Errors that a Fake gives, in the words of nf_tables.
+var (
+	ErrGone   = errors.New("no such file or directory")
+	ErrBusy   = errors.New("device or resource busy")
+	ErrExists = errors.New("file exists")
+)
+
+// Fake is a remediate.Kernel in memory with the habits of a real one: entries
+// end by themselves, changes to a table that is gone fail, an addition of what is
+// there with another origin fails, and so does one without room. Its methods may be called
+// from any goroutine; those that are not the interface's are the rest of the world.
+type Fake struct {
+	now     func() time.Time
+	changed chan struct{}
+
+	mu      sync.Mutex
+	open    bool
+	exists  bool
+	altered bool
+	entries map[netip.Prefix]remediate.Entry
+	size    int
+	deaf    bool
+	fail    []error
+	calls   struct{ loads, applies, changes int }
+}
+
+// NewFake returns a Fake with nothing in it, whose clock is now.
+func NewFake(now func() time.Time) *Fake {
+	return &Fake{now: now, changed: make(chan struct{}, 1)}
+}
+
+// Name returns "fake".
+func (k *Fake) Name() string { return "fake" }
+
+// Open tells whether an earlier process left something.
+func (k *Fake) Open(context.Context) (bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.failure(); err != nil {
+		return false, err
+	}
+	k.open = true
+	return k.exists, nil
+}
+
+// Load replaces everything.
+func (k *Fake) Load(_ context.Context, entries iter.Seq[remediate.Entry]) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.calls.loads++
+	if err := k.usable(); err != nil {
+		return err
+	}
+	fresh := map[netip.Prefix]remediate.Entry{}
+	for e := range entries {
+		if k.size > 0 && len(fresh) >= k.size {
+			return remediate.ErrFull
+		}
+		fresh[e.Prefix] = e
+	}
+	k.entries, k.exists, k.altered = fresh, true, false
+	return nil
+}
+
+// Apply makes the changes, or a part of them when it fails.
+func (k *Fake) Apply(_ context.Context, changes []remediate.Change) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.calls.applies++
+	k.calls.changes += len(changes)
+	if err := k.usable(); err != nil {
+		return err
+	}
+	if !k.exists {
+		return ErrGone
+	}
+	k.expire()
+	for _, c := range changes {
+		if !c.Prefix.IsValid() || c.Prefix != c.Prefix.Masked() {
+			return errors.New("invalid argument")
+		}
+		old, there := k.entries[c.Prefix]
+		switch {
+		case c.Op == remediate.Remove:
+			delete(k.entries, c.Prefix)
+			continue
+		case c.Op == remediate.Add && there && old.Origin != c.Origin:
+			return ErrExists
+		case !there && k.size > 0 && len(k.entries) >= k.size:
+			return remediate.ErrFull
+		}
+		k.entries[c.Prefix] = c.Entry
+	}
+	return nil
+}
+
+// Check tells whether the rest of the world left the structure alone.
+func (k *Fake) Check(context.Context) (bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.usable(); err != nil {
+		return false, err
+	}
+	return k.exists && !k.altered, nil
+}
+
+// Changed delivers a value after Flush and Alter.
+func (k *Fake) Changed() <-chan struct{} { return k.changed }
+
+// Close gives up the handle.
+func (k *Fake) Close(_ context.Context, remove bool) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.open = false
+	if remove {
+		k.exists, k.entries = false, nil
+	}
+	return nil
+}
+
+func (k *Fake) usable() error {
+	if !k.open {
+		return errors.New("bad file descriptor")
+	}
+	return k.failure()
+}
+
+func (k *Fake) failure() error {
+	if len(k.fail) == 0 {
+		return nil
+	}
+	err := k.fail[0]
+	k.fail = k.fail[1:]
+	return err
+}
+
+func (k *Fake) expire() {
+	for p, e := range k.entries {
+		if !e.Until.After(k.now()) {
+			delete(k.entries, p)
+		}
+	}
+}
+
+// Flush removes everything, as "nft flush ruleset" does.
+func (k *Fake) Flush() {
+	k.mu.Lock()
+	k.exists, k.entries = false, nil
+	k.mu.Unlock()
+	k.tell()
+}
+
+// Alter changes a rule, as an administrator may.
+func (k *Fake) Alter() {
+	k.mu.Lock()
+	k.altered = true
+	k.mu.Unlock()
+	k.tell()
+}
+
+func (k *Fake) tell() {
+	k.mu.Lock()
+	deaf := k.deaf
+	k.mu.Unlock()
+	if deaf {
+		return
+	}
+	select {
+	case k.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Deafen stops Changed from delivering.
+func (k *Fake) Deafen() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.deaf = true
+}
+
+// Limit bounds the number of entries; 0 is no limit.
+func (k *Fake) Limit(n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.size = n
+}
+
+// Fail lets the next calls of Open, Load, Apply and Check fail; nil lets one work.
+func (k *Fake) Fail(errs ...error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.fail = append(k.fail, errs...)
+}
+
+// Calls returns how often Load and Apply were called, and the number of
+// changes given to Apply.
+func (k *Fake) Calls() (loads, applies, changes int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.calls.loads, k.calls.applies, k.calls.changes
+}
+
+// Entries returns what is blocked now.
+func (k *Fake) Entries() map[netip.Prefix]remediate.Entry {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.expire()
+	out := make(map[netip.Prefix]remediate.Entry, len(k.entries))
+	for p, e := range k.entries {
+		out[p] = e
+	}
+	return out
+}
+
+// Blocked tells whether packets from an address are dropped now.
+func (k *Fake) Blocked(from netip.Addr) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.expire()
+	for p := range k.entries {
+		if p.Contains(from) {
+			return true
+		}
+	}
+	return false
+}

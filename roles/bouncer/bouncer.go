@@ -1,0 +1,352 @@
+// Package bouncer is the role that blocks: it follows a feed of decisions and
+// makes the host's packet filter equal to it, through remediate. It keeps
+// enforcing while the feed is away, and saves what it knows so that it can do so from
+// its start.
+//
+// It decides nothing: who is banned is the LAPI's business, how packets are
+// dropped remediate's. roles/run and the command in this package start it.
+package bouncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"cs/decisions"
+	"cs/remediate"
+)
+
+// Feed tells what is banned. *api.Stream is one over the wire, *lapi.Feed one in process.
+// A feed with a method Resync() is asked for the whole set now and then.
+type Feed interface {
+	// Next blocks until there is something to tell or the poll interval has
+	// passed; then the delta is empty. The first delta is Full. After an error
+	// the bouncer pauses and calls again.
+	Next(ctx context.Context) (decisions.Delta, error)
+}
+
+// What is done with the bans at the end.
+const (
+	Keep  = "keep"  // they stay until they end: an upgrade must not open the door
+	Clean = "clean" // they are removed
+)
+
+const (
+	// DefaultInterval is how often the LAPI is asked, and the longest pause after errors.
+	DefaultInterval = 10 * time.Second
+	firstPause      = time.Second
+	// saveAfter is how soon after a change the saved set is written: a kill
+	// loses no more than that. A large set is written less often, so that saving takes
+	// at most a twentieth of the time, but every maxSaveGap.
+	saveAfter  = 2 * time.Second
+	saveShare  = 20
+	maxSaveGap = time.Minute
+	// firstAnswer is how long the feed may take, when an earlier process's bans are still
+	// in force, until the saved set is used: what was decided in the seconds
+	// before a crash is not in it.
+	firstAnswer = 5 * time.Second
+	// resyncEvery is how often the whole set is asked for, in case a delta was
+	// lost; suspectAgain how soon, if the last one was not believed.
+	resyncEvery  = 6 * time.Hour
+	suspectAgain = 30 * time.Second
+	// closeTime bounds the work in the kernel at the end.
+	closeTime = time.Second
+)
+
+// SavedName is the file of the saved set in the data directory.
+const SavedName = "bouncer.saved"
+
+// Config is what a Bouncer needs.
+type Config struct {
+	Feed   Feed
+	Kernel remediate.Kernel
+	// SavedPath is the file of the saved set; empty saves nothing.
+	SavedPath string
+	// Types of decisions to enforce, in lower case; empty takes "ban".
+	Types []string
+	// OnStop is Keep (also when empty) or Clean.
+	OnStop string
+	// Interval is the longest pause after errors of the feed; 0 takes DefaultInterval.
+	Interval time.Duration
+	// MaxDecisions, MaxEntries, MaxLengths are limits, see remediate.Config.
+	MaxDecisions, MaxEntries, MaxLengths int
+	Log                                  *slog.Logger
+	// Now is the clock; nil takes time.Now.
+	Now func() time.Time
+	// Ready, if set, is called once packets meet our rules.
+	Ready func()
+	// Applied, if set, is told what the kernel has just taken. The changes are
+	// valid during the call.
+	Applied func(changes []remediate.Change, at time.Time)
+}
+
+// Bouncer enforces what its feed says.
+type Bouncer struct {
+	cfg       Config
+	r         *remediate.Reconciler
+	log       *slog.Logger
+	now       func() time.Time
+	report    reporter
+	changed   chan struct{} // something to save
+	readyOnce sync.Once
+}
+
+// New returns a Bouncer that has not touched anything yet.
+func New(cfg Config) (*Bouncer, error) {
+	switch cfg.OnStop {
+	case "":
+		cfg.OnStop = Keep
+	case Keep, Clean:
+	default:
+		return nil, fmt.Errorf("cannot use %q for what to do at the end: known are %s, %s", cfg.OnStop, Keep, Clean)
+	}
+	if cfg.Interval <= 0 {
+		cfg.Interval = DefaultInterval
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if len(cfg.Types) == 0 {
+		cfg.Types = []string{"ban"}
+	}
+	b := &Bouncer{
+		cfg: cfg, log: cfg.Log, now: cfg.Now,
+		report:  reporter{log: cfg.Log, now: cfg.Now},
+		changed: make(chan struct{}, 1),
+	}
+	b.r = remediate.New(remediate.Config{
+		Kernel:       cfg.Kernel,
+		Wanted:       b.wanted,
+		MaxDecisions: cfg.MaxDecisions,
+		MaxEntries:   cfg.MaxEntries,
+		MaxLengths:   cfg.MaxLengths,
+		Now:          cfg.Now,
+		Applied:      b.applied,
+		Loaded:       b.loaded,
+	})
+	return b, nil
+}
+
+// Stats returns the numbers of the reconciler.
+func (b *Bouncer) Stats() remediate.Stats { return b.r.Stats() }
+
+func (b *Bouncer) wanted(d *decisions.Decision) bool {
+	if d.Simulated {
+		return false
+	}
+	for _, t := range b.cfg.Types {
+		if strings.EqualFold(t, d.Type) {
+			return true
+		}
+	}
+	return false
+}
+
+// Run enforces until ctx ends. The error says why it could not begin.
+func (b *Bouncer) Run(ctx context.Context) error {
+	live, err := b.r.Open(ctx)
+	if err != nil {
+		return err
+	}
+	feedCtx, stop := context.WithCancel(ctx)
+	deltas := make(chan decisions.Delta)
+	resync := make(chan time.Duration, 1)
+	var work sync.WaitGroup
+	work.Go(func() { b.follow(feedCtx, deltas, resync) })
+	work.Go(func() { b.r.Run(feedCtx) })
+
+	saved, err := b.loadSaved()
+	if err != nil {
+		b.log.Warn("starting without the saved set", "err", err)
+	}
+	var fallback <-chan time.Time
+	switch {
+	case !live:
+		// Nobody is blocked yet: better a set that is a little old than none.
+		b.apply(ctx, decisions.Delta{Full: true, New: saved}, nil)
+	case len(saved) > 0:
+		fallback = time.After(firstAnswer)
+		fallthrough
+	default:
+		b.ready()
+	}
+
+	var saveTimer <-chan time.Time
+	var saving chan time.Duration // one at a time, and not in the way of the next ban
+	gap := saveAfter
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case d := <-deltas:
+			fallback = nil
+			b.apply(ctx, d, resync)
+		case <-fallback:
+			fallback = nil
+			b.apply(ctx, decisions.Delta{Full: true, New: saved}, nil)
+		case <-b.unsaved(saveTimer == nil && saving == nil):
+			saveTimer = time.After(gap)
+		case <-saveTimer:
+			saveTimer, saving = nil, make(chan time.Duration, 1)
+			work.Go(func() { saving <- b.save() })
+		case took := <-saving:
+			saving = nil
+			gap = min(max(saveAfter, saveShare*took), maxSaveGap)
+		}
+	}
+	stop()
+	work.Wait()
+	b.save()
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+	defer cancel()
+	return b.r.Close(closing, b.cfg.OnStop == Clean)
+}
+
+// apply hands one delta to the reconciler. Its errors are told by loaded, and
+// the reconciler tries again by itself.
+func (b *Bouncer) apply(ctx context.Context, d decisions.Delta, resync chan<- time.Duration) {
+	diff, err := b.r.Apply(ctx, d)
+	if err != nil && ctx.Err() == nil {
+		b.log.Error("cannot enforce now, trying again", "err", err)
+	}
+	if err == nil {
+		b.ready()
+	}
+	if diff.Suspect {
+		b.log.Warn("the LAPI's full list would lift most bans; keeping them until a second list agrees",
+			"listed", len(d.New), "again_in", suspectAgain)
+		select {
+		case resync <- suspectAgain:
+		default:
+		}
+	}
+	if d.Full || len(d.New)+len(d.Deleted) > 0 {
+		select {
+		case b.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// ready tells, once, that packets meet our rules.
+func (b *Bouncer) ready() {
+	b.readyOnce.Do(func() {
+		if b.cfg.Ready != nil {
+			b.cfg.Ready()
+		}
+	})
+}
+
+// unsaved returns the channel that says that there is something to save, nil
+// while that has to wait.
+func (b *Bouncer) unsaved(now bool) <-chan struct{} {
+	if !now {
+		return nil
+	}
+	return b.changed
+}
+
+// follow reads the feed until ctx ends.
+func (b *Bouncer) follow(ctx context.Context, out chan<- decisions.Delta, resync <-chan time.Duration) {
+	resyncer, _ := b.cfg.Feed.(interface{ Resync() })
+	again := b.now().Add(jitter(resyncEvery))
+	pause := firstPause
+	var since time.Time
+	var failures int
+	for {
+		select {
+		case wait := <-resync:
+			again = b.now().Add(wait)
+		default:
+		}
+		if resyncer != nil && !b.now().Before(again) {
+			again = b.now().Add(jitter(resyncEvery))
+			resyncer.Resync()
+		}
+		d, err := b.cfg.Feed.Next(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			if failures++; failures == 1 {
+				since = b.now()
+				b.log.Warn("cannot follow the LAPI; bans stay in force", "err", err)
+			} else if failures%60 == 0 {
+				b.log.Warn("still cannot follow the LAPI; bans stay in force", "err", err, "since", since, "attempts", failures)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(jitter(pause)):
+			}
+			pause = min(2*pause, max(b.cfg.Interval, firstPause))
+			continue
+		}
+		if failures > 0 {
+			b.log.Info("following the LAPI again", "after", b.now().Sub(since).Round(time.Second))
+			failures, pause = 0, firstPause
+		}
+		if !d.Full && len(d.New)+len(d.Deleted) == 0 {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case out <- d:
+		}
+	}
+}
+
+// jitter returns between half of d and d, so that many bouncers that lost
+// their LAPI at the same time do not come back at the same time.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
+
+// loadSaved returns the saved decisions, none if there is no saved set.
+func (b *Bouncer) loadSaved() ([]decisions.Decision, error) {
+	if b.cfg.SavedPath == "" {
+		return nil, nil
+	}
+	list, err := decisions.Load(b.cfg.SavedPath, b.now())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return list, err
+}
+
+// save writes the saved set and returns how long that took.
+func (b *Bouncer) save() time.Duration {
+	if b.cfg.SavedPath == "" || !b.r.Stats().Loaded {
+		return 0 // what an earlier process saved is better than nothing
+	}
+	start := time.Now()
+	err := os.MkdirAll(filepath.Dir(b.cfg.SavedPath), 0o700)
+	if err == nil {
+		err = decisions.Save(b.cfg.SavedPath, b.r.Decisions())
+	}
+	if err != nil {
+		b.log.Error("a restart without the LAPI would not know all bans", "err", err)
+	}
+	return time.Since(start)
+}
+
+func (b *Bouncer) applied(changes []remediate.Change, at time.Time) {
+	b.report.changes(changes, at)
+	if b.cfg.Applied != nil {
+		b.cfg.Applied(changes, at)
+	}
+}
+
+func (b *Bouncer) loaded(why string, n int, took time.Duration, err error) {
+	if err != nil {
+		b.log.Error("cannot load the bans, trying again", "reason", why, "err", err)
+		return
+	}
+	b.log.Info("bans loaded", "reason", why, "prefixes", n, "took", took.Round(time.Millisecond/10))
+}

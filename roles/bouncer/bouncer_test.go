@@ -1,0 +1,302 @@
+package bouncer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cs/decisions"
+	"cs/remediate/remediatetest"
+)
+
+// feed is a Feed that a test drives.
+type feed struct {
+	next    chan any // decisions.Delta or error
+	resyncs int
+}
+
+func newFeed() *feed { return &feed{next: make(chan any)} }
+
+func (f *feed) Resync() { f.resyncs++ }
+
+func (f *feed) Next(ctx context.Context) (decisions.Delta, error) {
+	select {
+	case <-ctx.Done():
+		return decisions.Delta{}, ctx.Err()
+	case <-time.After(DefaultInterval):
+		return decisions.Delta{}, nil
+	case v := <-f.next:
+		if err, ok := v.(error); ok {
+			return decisions.Delta{}, err
+		}
+		return v.(decisions.Delta), nil
+	}
+}
+
+func ban(id int64, value string, left time.Duration) decisions.Decision {
+	d := decisions.Decision{
+		ID: id, Scope: decisions.ScopeIP, Value: value, Type: "ban", Origin: decisions.OriginCrowdsec,
+		Scenario: "crowdsecurity/ssh-bf", Created: time.Now(), Until: time.Now().Add(left),
+	}
+	if strings.Contains(value, "/") {
+		d.Scope = decisions.ScopeRange
+	}
+	return d
+}
+
+// A rig is a bouncer in front of a fake kernel.
+type rig struct {
+	t      *testing.T
+	feed   *feed
+	kernel *remediatetest.Fake
+	b      *Bouncer
+	log    bytes.Buffer
+	logMu  sync.Mutex
+	stop   func()
+}
+
+func (r *rig) Write(b []byte) (int, error) {
+	r.logMu.Lock()
+	defer r.logMu.Unlock()
+	return r.log.Write(b)
+}
+
+func (r *rig) logged() string {
+	r.logMu.Lock()
+	defer r.logMu.Unlock()
+	return r.log.String()
+}
+
+func start(t *testing.T, kernel *remediatetest.Fake, saved string, change func(*Config)) *rig {
+	t.Helper()
+	r := &rig{t: t, feed: newFeed(), kernel: kernel}
+	cfg := Config{Feed: r.feed, Kernel: kernel, SavedPath: saved, Log: slog.New(slog.NewTextHandler(r, nil))}
+	if change != nil {
+		change(&cfg)
+	}
+	b, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.b = b
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- b.Run(ctx) }()
+	r.stop = func() {
+		t.Helper()
+		cancel()
+		began := time.Now()
+		if err := <-done; err != nil {
+			t.Errorf("stopped with %v", err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("stopping took %v", took)
+		}
+	}
+	synctest.Wait()
+	return r
+}
+
+func (r *rig) tell(v any) {
+	r.t.Helper()
+	select {
+	case r.feed.next <- v:
+	case <-time.After(time.Minute):
+		r.t.Fatal("the bouncer does not ask")
+	}
+	synctest.Wait()
+}
+
+func (r *rig) blocks(addr string, want bool) {
+	r.t.Helper()
+	if got := r.kernel.Blocked(netip.MustParseAddr(addr)); got != want {
+		r.t.Errorf("%s is blocked: %v, want %v\n%s", addr, got, want, r.logged())
+	}
+}
+
+func TestFollowsTheFeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, remediatetest.NewFake(time.Now), "", nil)
+		simulated, captcha := ban(3, "203.0.113.3", time.Hour), ban(4, "203.0.113.4", time.Hour)
+		simulated.Simulated, captcha.Type = true, "captcha"
+		country := ban(5, "XX", time.Hour)
+		country.Scope = decisions.ScopeCountry
+		r.tell(decisions.Delta{Full: true, New: []decisions.Decision{ban(1, "203.0.113.1", time.Hour), simulated, captcha, country}})
+		r.tell(decisions.Delta{New: []decisions.Decision{ban(2, "203.0.113.128/25", time.Hour)}})
+		r.blocks("203.0.113.1", true)
+		r.blocks("203.0.113.129", true)
+		r.blocks("203.0.113.3", false)
+		r.blocks("203.0.113.4", false)
+		if !strings.Contains(r.logged(), `msg="ban applied" prefix=203.0.113.128/25 origin=crowdsec left=1h0m0s scenario=crowdsecurity/ssh-bf since_decision=`) {
+			t.Errorf("the log does not tell of the ban:\n%s", r.logged())
+		}
+		r.tell(decisions.Delta{Deleted: []decisions.Decision{ban(1, "203.0.113.1", 0)}})
+		r.blocks("203.0.113.1", false)
+		r.stop()
+		r.blocks("203.0.113.129", true) // kept by default
+	})
+}
+
+func TestCleansWhenAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, remediatetest.NewFake(time.Now), "", func(c *Config) { c.OnStop = Clean })
+		r.tell(decisions.Delta{Full: true, New: []decisions.Decision{ban(1, "203.0.113.1", time.Hour)}})
+		r.stop()
+		r.blocks("203.0.113.1", false)
+	})
+}
+
+func TestEnforcesWhileTheFeedIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		saved := filepath.Join(t.TempDir(), SavedName)
+		r := start(t, remediatetest.NewFake(time.Now), saved, nil)
+		r.tell(decisions.Delta{Full: true, New: []decisions.Decision{ban(1, "203.0.113.1", time.Hour), ban(2, "203.0.113.2", time.Minute)}})
+		for range 5 {
+			r.tell(errors.New("connection refused"))
+		}
+		r.blocks("203.0.113.1", true)
+		if n := strings.Count(r.logged(), "cannot follow"); n != 1 {
+			t.Errorf("5 failures were logged %d times", n)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		r.blocks("203.0.113.2", false)
+		r.stop()
+
+		// The machine boots without the LAPI.
+		r = start(t, remediatetest.NewFake(time.Now), saved, nil)
+		r.blocks("203.0.113.1", true)
+		r.blocks("203.0.113.2", false)
+		r.tell(errors.New("connection refused"))
+		r.tell(decisions.Delta{Full: true, New: []decisions.Decision{ban(7, "203.0.113.7", time.Hour)}})
+		r.blocks("203.0.113.1", false)
+		r.blocks("203.0.113.7", true)
+		r.stop()
+	})
+}
+
+// A kill loses what happened in the last two seconds at most.
+func TestSavesSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		saved := filepath.Join(t.TempDir(), SavedName)
+		r := start(t, remediatetest.NewFake(time.Now), saved, nil)
+		r.tell(decisions.Delta{Full: true, New: []decisions.Decision{ban(1, "203.0.113.1", time.Hour)}})
+		time.Sleep(saveAfter)
+		synctest.Wait()
+		r.tell(decisions.Delta{New: []decisions.Decision{ban(2, "203.0.113.2", time.Hour)}})
+		time.Sleep(saveAfter + time.Millisecond)
+		synctest.Wait()
+		list, err := decisions.Load(saved, time.Now())
+		if err != nil || len(list) != 2 {
+			t.Errorf("saved %d decisions, %v; want 2", len(list), err)
+		}
+		r.stop()
+	})
+}
+
+// After a crash the kernel still blocks what was decided just before it,
+// which is not in the saved set: that must not be lifted before the feed answers.
+func TestCrashOpensNoGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		saved := filepath.Join(t.TempDir(), SavedName)
+		kernel := remediatetest.NewFake(time.Now)
+		r := start(t, kernel, saved, nil)
+		old, fresh := ban(1, "203.0.113.1", time.Hour), ban(2, "203.0.113.2", time.Hour)
+		r.tell(decisions.Delta{Full: true, New: []decisions.Decision{old}})
+		time.Sleep(saveAfter + time.Millisecond)
+		synctest.Wait()
+		before, err := os.ReadFile(saved)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.tell(decisions.Delta{New: []decisions.Decision{fresh}})
+		r.stop()
+		if err := os.WriteFile(saved, before, 0o600); err != nil { // as if it had been killed
+			t.Fatal(err)
+		}
+
+		r = start(t, kernel, saved, nil)
+		r.blocks("203.0.113.2", true)
+		r.tell(decisions.Delta{Full: true, New: []decisions.Decision{old, fresh}})
+		r.blocks("203.0.113.2", true)
+		r.stop()
+
+		// Without an answer the saved set rules after a while.
+		if err := os.WriteFile(saved, before, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r = start(t, kernel, saved, nil)
+		time.Sleep(firstAnswer + time.Millisecond)
+		synctest.Wait()
+		r.blocks("203.0.113.1", true)
+		r.blocks("203.0.113.2", false)
+		r.stop()
+	})
+}
+
+func TestDamagedSavedSet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		saved := filepath.Join(t.TempDir(), SavedName)
+		if err := os.WriteFile(saved, []byte("nonsense"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := start(t, remediatetest.NewFake(time.Now), saved, nil)
+		if !strings.Contains(r.logged(), "starting without the saved set") {
+			t.Errorf("nothing was said:\n%s", r.logged())
+		}
+		r.tell(decisions.Delta{Full: true, New: []decisions.Decision{ban(1, "203.0.113.1", time.Hour)}})
+		r.blocks("203.0.113.1", true)
+		r.stop()
+	})
+}
+
+// A LAPI that lost half of its database is asked again before it is believed.
+func TestSuspiciousListIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, remediatetest.NewFake(time.Now), "", nil)
+		var many []decisions.Decision
+		for i := range 3000 {
+			many = append(many, ban(int64(i), netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}).String(), time.Hour))
+		}
+		r.tell(decisions.Delta{Full: true, New: many})
+		r.tell(decisions.Delta{Full: true, New: many[:100]})
+		r.blocks("203.0.1.5", true)
+		time.Sleep(suspectAgain + DefaultInterval + time.Millisecond)
+		synctest.Wait()
+		if r.feed.resyncs != 1 {
+			t.Errorf("asked again %d times, want once", r.feed.resyncs)
+		}
+		r.tell(decisions.Delta{Full: true, New: many[:100]})
+		r.blocks("203.0.1.5", false)
+		r.blocks("203.0.0.5", true)
+		r.stop()
+	})
+}
+
+func TestManyBansAreSummarised(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, remediatetest.NewFake(time.Now), "", nil)
+		r.tell(decisions.Delta{Full: true})
+		for i := range 50 {
+			r.tell(decisions.Delta{New: []decisions.Decision{ban(int64(i), netip.AddrFrom4([4]byte{203, 0, 1, byte(i)}).String(), time.Hour)}})
+		}
+		time.Sleep(2 * time.Second)
+		r.tell(decisions.Delta{New: []decisions.Decision{ban(99, "203.0.2.1", time.Hour)}})
+		if n := strings.Count(r.logged(), "ban applied"); n != maxLines+1 {
+			t.Errorf("%d bans were logged in full, want %d", n, maxLines+1)
+		}
+		if !strings.Contains(r.logged(), `msg="more bans changed" count=30`) {
+			t.Errorf("the rest is not counted:\n%s", r.logged())
+		}
+		r.stop()
+	})
+}
