@@ -33,7 +33,7 @@ func (c *AlertsInspect) Run(ctx context.Context, env *platform.Env, g *Globals) 
 	if err != nil {
 		return err
 	}
-	for _, word := range c.ID {
+	for i, word := range c.ID {
 		id, err := strconv.ParseInt(word, 10, 64)
 		if err != nil {
 			return fmt.Errorf("bad alert id %s", word)
@@ -49,7 +49,10 @@ func (c *AlertsInspect) Run(ctx context.Context, env *platform.Env, g *Globals) 
 		case jsonText:
 			err = s.json(a, "  ")
 		case raw:
-			err = s.yaml(&a)
+			if i > 0 {
+				err = s.text("---\n")
+			}
+			err = errors.Join(err, s.yaml(&a))
 		default:
 			err = s.text(s.alertText(&a, c.Details))
 		}

@@ -21,6 +21,7 @@ type Decisions struct {
 	List   DecisionsList   `cmd:"" help:"List active decisions."`
 	Add    DecisionsAdd    `cmd:"" help:"Ban an address, a range or anything else by hand."`
 	Delete DecisionsDelete `cmd:"" aliases:"remove" help:"Lift decisions."`
+	Import DecisionsImport `cmd:"" help:"Add many decisions from a file."`
 }
 
 // DecisionsList lists the decisions within the alerts that have active ones.

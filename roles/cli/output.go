@@ -127,8 +127,9 @@ func (p *printer) table(header ...string) *table {
 	return &table{header: header, fancy: p.fancy}
 }
 
-func (p *printer) info(format string, args ...any) { p.log(slog.LevelInfo, format, args) }
-func (p *printer) warn(format string, args ...any) { p.log(slog.LevelWarn, format, args) }
+func (p *printer) debug(format string, args ...any) { p.log(slog.LevelDebug, format, args) }
+func (p *printer) info(format string, args ...any)  { p.log(slog.LevelInfo, format, args) }
+func (p *printer) warn(format string, args ...any)  { p.log(slog.LevelWarn, format, args) }
 
 // problem logs an error that does not end the command.
 func (p *printer) problem(format string, args ...any) { p.log(slog.LevelError, format, args) }
@@ -139,7 +140,7 @@ func (p *printer) log(level slog.Level, format string, args []any) {
 	if level < p.level {
 		return
 	}
-	name := map[slog.Level]string{slog.LevelInfo: "info", slog.LevelWarn: "warning", slog.LevelError: "error"}[level]
+	name := map[slog.Level]string{slog.LevelDebug: "debug", slog.LevelInfo: "info", slog.LevelWarn: "warning", slog.LevelError: "error"}[level]
 	msg := fmt.Sprintf(format, args...)
 	if p.format == jsonText {
 		line, _ := json.Marshal(struct { // two strings: it can't fail

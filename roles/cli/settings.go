@@ -16,6 +16,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"cs/platform"
+	"cs/platform/strict"
 )
 
 // settings is the part of config.yaml that operators' commands need. Whether
@@ -91,11 +92,11 @@ func expandEnv(text []byte) []byte {
 // credentials is the file local_api_credentials.yaml.
 type credentials struct {
 	URL        string `yaml:"url"`
-	Login      string `yaml:"login,omitempty"`
-	Password   string `yaml:"password,omitempty"`
-	CACertPath string `yaml:"ca_cert_path,omitempty"`
-	CertPath   string `yaml:"cert_path,omitempty"`
-	KeyPath    string `yaml:"key_path,omitempty"`
+	Login      string `yaml:"login"`
+	Password   string `yaml:"password"`
+	CACertPath string `yaml:"ca_cert_path"`
+	CertPath   string `yaml:"cert_path"`
+	KeyPath    string `yaml:"key_path"`
 }
 
 // readCredentials reads and checks the file; the error is fs.ErrNotExist when
@@ -106,9 +107,12 @@ func readCredentials(path string) (credentials, error) {
 	if err != nil {
 		return c, fmt.Errorf("while reading yaml file: %w", err)
 	}
-	if err := yaml.UnmarshalWithOptions(expandEnv(text), &c, yaml.Strict()); err != nil {
-		// Without the lines around: one may hold the password.
-		return c, fmt.Errorf("cannot read credentials %s: %s", path, yaml.FormatError(err, false, false))
+	docs, err := strict.Parse(path, expandEnv(text))
+	if err == nil && len(docs) > 0 {
+		err = docs[0].Decode(&c)
+	}
+	if err != nil {
+		return c, fmt.Errorf("cannot read the credentials: %w", err)
 	}
 	if strings.HasPrefix(c.URL, "http") && !strings.HasSuffix(c.URL, "/") {
 		c.URL += "/"
@@ -122,9 +126,9 @@ func readCredentials(path string) (credentials, error) {
 	return c, nil
 }
 
-// yaml returns the text of the file.
+// yaml returns the text of the file of a machine with a password.
 func (c credentials) yaml() ([]byte, error) {
-	text, err := yaml.Marshal(c)
+	text, err := yaml.Marshal(yaml.MapSlice{{Key: "url", Value: c.URL}, {Key: "login", Value: c.Login}, {Key: "password", Value: c.Password}})
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode the credentials: %w", err)
 	}
