@@ -61,7 +61,7 @@ func run(t *testing.T, dir, stdin string, args ...string) result {
 	}
 	env := &platform.Env{Program: "cs", Stdin: strings.NewReader(stdin), Stdout: &stdout, Stderr: &stderr, Version: "v0.1"}
 	code := 0
-	c, err := parser.Parse(append([]string{"--data-dir=" + dir}, args...))
+	c, err := parser.Parse(Arrange(parser.Model, append([]string{"--data-dir=" + dir}, args...)))
 	if err != nil {
 		path := "cscli"
 		var refused *kong.ParseError

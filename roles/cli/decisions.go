@@ -246,9 +246,11 @@ func (c *DecisionsAdd) target() (scope, value string, err error) {
 			return "", "", fmt.Errorf("%s is not a valid ip: %w", value, err)
 		}
 	case decisions.ScopeRange:
-		// A lone address is no range, although a range of one address is.
-		if _, err := decisions.ParsePrefix(value); err != nil || !strings.Contains(value, "/") {
-			return "", "", errors.Join(fmt.Errorf("%s is not a valid range", value), err)
+		if !strings.Contains(value, "/") { // in the words of the standard library, which scripts match on
+			return "", "", fmt.Errorf("%s is not a valid range: netip.ParsePrefix(%q): no '/'", value, value)
+		}
+		if _, err := decisions.ParsePrefix(value); err != nil {
+			return "", "", fmt.Errorf("%s is not a valid range: %w", value, err)
 		}
 	}
 	return scope, value, nil

@@ -78,6 +78,10 @@ func UsageError(err error, path string) string {
 		}
 		return fmt.Sprintf("unknown shorthand flag: '%s' in %s", strings.TrimPrefix(flag, "-"), flag)
 	}
+	if flag, ok := strings.CutSuffix(text, ` value but got "EOL" (<EOL>)`); ok {
+		flag, _, _ = strings.Cut(flag, ":")
+		return "flag needs an argument: " + flag
+	}
 	if s, ok := strings.CutPrefix(text, "missing flags: "); ok {
 		return "required flag(s) " + quoteFlags(s) + " not set"
 	}
@@ -120,7 +124,7 @@ func suggestion(text string) string {
 		return ""
 	}
 	guess = strings.TrimSuffix(strings.TrimPrefix(guess, "one of "), "?")
-	return "\n\nDid you mean this?\n\t" + strings.ReplaceAll(strings.ReplaceAll(guess, `"`, ""), ", ", "\n\t") + "\n"
+	return "\n\nDid you mean this?\n  " + strings.ReplaceAll(strings.ReplaceAll(guess, `"`, ""), ", ", "\n  ")
 }
 
 // arguments returns the positional words of the selected command, those that
