@@ -12,9 +12,9 @@ const (
 	// 20 MiB at most. At the bound the oldest end is forgotten, and a follower
 	// that has not heard of it gets the whole set instead of a change.
 	maxEnded = 64 << 10
-	// keepEnded is for how long an end is remembered. Some bouncers keep no
+	// KeepEnded is for how long an end is remembered. Some bouncers keep no
 	// timers: one that was cut off for days must still hear of every end.
-	keepEnded = 7 * 24 * time.Hour
+	KeepEnded = 7 * 24 * time.Hour
 	// endOverlap repeats the ends of the last two seconds, as upstream does
 	// (lapi §1.8): clients are used to it, and an answer that got lost after
 	// it was written is made up for.
@@ -97,7 +97,7 @@ func (l *Log) Restored(lastID int64, now time.Time) {
 	for i := range l.ended {
 		l.ended[i].stamp = l.stamp(l.ended[i].d.Until)
 	}
-	l.horizon = now.Add(-keepEnded)
+	l.horizon = now.Add(-KeepEnded)
 	l.forget(now)
 }
 
@@ -279,6 +279,25 @@ func (l *Log) Deleted(q Query, c, upTo Cursor) []Decision {
 	return out
 }
 
+// HasNews tells whether a follower at c would be told anything up to upTo. With
+// q.Longest it may say so for what then turns out to be hidden.
+func (l *Log) HasNews(q Query, c, upTo Cursor, now time.Time) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for i, _ := slices.BinarySearch(l.order, c.ID+1); i < len(l.order) && l.order[i] <= upTo.ID; i++ {
+		if d, ok := l.set.Get(l.order[i]); ok && l.tells(q, &d, now) {
+			return true
+		}
+	}
+	for i := len(l.ended) - 1; i >= 0 && l.ended[i].stamp.After(c.At); i-- {
+		e := &l.ended[i]
+		if !e.stamp.After(upTo.At) && (q.Want == nil || q.Want(&e.d)) {
+			return true
+		}
+	}
+	return false
+}
+
 // View calls f with the live decisions. f must neither keep nor change them,
 // and be quick: changes wait for it.
 func (l *Log) View(f func(*Set)) {
@@ -373,7 +392,7 @@ func (l *Log) forget(now time.Time) {
 	if len(l.ended) > maxEnded {
 		n = len(l.ended) - maxEnded*7/8
 	}
-	for n < len(l.ended) && l.ended[n].stamp.Before(now.Add(-keepEnded)) {
+	for n < len(l.ended) && l.ended[n].stamp.Before(now.Add(-KeepEnded)) {
 		n++
 	}
 	if n == 0 {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"cs/decisions"
@@ -191,7 +192,7 @@ func FromDecision(d *decisions.Decision, now time.Time) Decision {
 func (w *Decision) ToDomain(from time.Time) (decisions.Decision, error) {
 	length, err := ParseDuration(w.Duration)
 	if err != nil {
-		return decisions.Decision{}, err
+		return decisions.Decision{}, fmt.Errorf("decision duration '%s': %w", w.Duration, err)
 	}
 	return decisions.Decision{
 		ID:        w.ID,

@@ -1,0 +1,383 @@
+package lapi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"cs/decisions"
+	"cs/roles/api"
+	"cs/roles/lapi/profile"
+	"cs/storage"
+)
+
+// postAlerts takes what an agent, or an operator, reports.
+func (s *Server) postAlerts(w http.ResponseWriter, r *http.Request, machineID string) {
+	body, release, err := s.upload(r)
+	defer release()
+	if err != nil {
+		refuseBody(w, err)
+		return
+	}
+	wire, err := api.DecodeAlerts(body)
+	var invalid *api.ValidationError
+	switch {
+	case errors.As(err, &invalid):
+		refuse(w, http.StatusInternalServerError, invalid.Error())
+		return
+	case err != nil:
+		refuseBody(w, err)
+		return
+	}
+	now := s.now()
+	alerts := make([]decisions.Alert, len(wire))
+	for i := range wire {
+		if alerts[i], err = wire[i].ToDomain(now); err != nil {
+			refuse(w, http.StatusInternalServerError, err.Error()+": unable to parse duration")
+			return
+		}
+	}
+	ids, err := s.accept(r.Context(), machineID, alerts)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = strconv.FormatInt(id, 10)
+	}
+	answer(w, http.StatusCreated, texts)
+}
+
+// upload reads a body. Only a few large ones are in memory at a time; release
+// must be called when the body has been used.
+func (s *Server) upload(r *http.Request) (body []byte, release func(), err error) {
+	const small = 1 << 20
+	release = func() {}
+	var b bytes.Buffer
+	if _, err = io.CopyN(&b, r.Body, small); err == nil {
+		select {
+		case s.uploads <- struct{}{}:
+			release = func() { <-s.uploads }
+		case <-r.Context().Done():
+			return nil, release, r.Context().Err()
+		}
+		_, err = b.ReadFrom(r.Body)
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return b.Bytes(), release, err
+}
+
+// accept stores the alerts of a machine with the decisions they lead to, and
+// returns their IDs. What names no valid address is left out.
+// The alerts are the server's from here on.
+func (s *Server) accept(ctx context.Context, machineID string, alerts []decisions.Alert) (ids []int64, err error) {
+	now := s.now()
+	s.machines.push(machineID, now)
+	kept := alerts[:0]
+	for i := range alerts {
+		a := &alerts[i]
+		a.ID, a.MachineID, a.Created = 0, machineID, now
+		if !profile.IsUUID(a.UUID) {
+			a.UUID = profile.NewUUID()
+		}
+		a.Source.Scope = decisions.NormalScope(a.Source.Scope)
+		limitMeta(a, now)
+		manual := len(a.Decisions) > 0
+		if !manual {
+			a.Decisions = s.conf.Profiles.Decide(a, now)
+		}
+		had := len(a.Decisions)
+		a.Decisions = s.usable(a)
+		if had > 0 && len(a.Decisions) == 0 {
+			s.log.Warn("an alert is dropped: none of its decisions names a valid address", "machine", machineID, "scenario", a.Scenario)
+			continue
+		}
+		for j := range a.Decisions {
+			d := &a.Decisions[j]
+			d.ID, d.Created, d.Simulated = 0, now, a.Simulated
+			if manual || d.UUID == "" {
+				d.UUID = profile.NewUUID()
+			}
+		}
+		kept = append(kept, *a)
+	}
+	if _, err := s.commit(ctx, kept); err != nil {
+		return nil, fmt.Errorf("cannot store %d alerts: %w", len(kept), err)
+	}
+	ids = make([]int64, len(kept))
+	for i := range kept {
+		ids[i] = kept[i].ID
+	}
+	return ids, nil
+}
+
+// usable returns the decisions of an alert without those that can't be
+// enforced by anybody.
+func (s *Server) usable(a *decisions.Alert) []decisions.Decision {
+	var kept []decisions.Decision
+	for _, d := range a.Decisions {
+		d.Scope = decisions.NormalScope(d.Scope)
+		if d.Scope == decisions.ScopeIP || d.Scope == decisions.ScopeRange {
+			if _, err := decisions.ParsePrefix(d.Value); err != nil {
+				s.log.Warn("a decision is dropped", "machine", a.MachineID, "err", err)
+				continue
+			}
+		}
+		kept = append(kept, d)
+	}
+	return kept
+}
+
+// listAlerts answers a query of operators.
+func (s *Server) listAlerts(w http.ResponseWriter, r *http.Request, _ string) {
+	now := s.now()
+	f, err := parseAlertFilter(r.URL.Query(), now, true)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	var out []api.Alert
+	err = s.store.EachAlert(r.Context(), f.AlertFilter, func(a *decisions.Alert) bool {
+		out = append(out, shown(a, now))
+		if f.withoutDecisions {
+			out[len(out)-1].Decisions = nil
+		}
+		return r.Context().Err() == nil
+	})
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if r.Method == "HEAD" {
+		return
+	}
+	answer(w, http.StatusOK, out)
+}
+
+// showAlert answers with one alert.
+func (s *Server) showAlert(w http.ResponseWriter, r *http.Request, _ string) {
+	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, "alert_id must be valid integer")
+		return
+	}
+	a, err := s.store.Alert(r.Context(), id)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		refuse(w, http.StatusNotFound, "object not found")
+	case err != nil:
+		s.fail(w, r, err)
+	case r.Method != "HEAD":
+		answer(w, http.StatusOK, shown(&a, s.now()))
+	}
+}
+
+// shown is how an alert is told to operators: like it was sent, but for the
+// times of its events and what nobody has asked for.
+func shown(a *decisions.Alert, now time.Time) api.Alert {
+	w := api.FromAlert(a, now)
+	w.CreatedAt = a.Created.UTC().Format(time.RFC3339)
+	if w.MachineID == "" {
+		w.MachineID = "N/A"
+	}
+	for i := range w.Events {
+		if t, err := time.Parse(time.RFC3339Nano, w.Events[i].Timestamp); err == nil {
+			w.Events[i].Timestamp = t.String()
+		}
+	}
+	for i := range w.Decisions {
+		w.Decisions[i].UUID = ""
+		w.Decisions[i].Simulated = a.Simulated
+	}
+	return w
+}
+
+// deleteAlerts deletes the alerts that a query selects.
+func (s *Server) deleteAlerts(w http.ResponseWriter, r *http.Request, _ string) {
+	if !s.mayDelete(w, r) {
+		return
+	}
+	f, err := parseAlertFilter(r.URL.Query(), s.now(), false)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	var ids []int64
+	err = s.store.EachAlert(r.Context(), f.AlertFilter, func(a *decisions.Alert) bool {
+		ids = append(ids, a.ID)
+		return true
+	})
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.answerDeleted(w, r, ids)
+}
+
+// deleteAlert deletes one alert.
+func (s *Server) deleteAlert(w http.ResponseWriter, r *http.Request, _ string) {
+	if !s.mayDelete(w, r) {
+		return
+	}
+	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, "alert_id must be valid integer")
+		return
+	}
+	if _, err := s.store.Alert(r.Context(), id); errors.Is(err, storage.ErrNotFound) {
+		refuse(w, http.StatusInternalServerError, "ent: alert not found")
+		return
+	} else if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.answerDeleted(w, r, []int64{id})
+}
+
+func (s *Server) answerDeleted(w http.ResponseWriter, r *http.Request, ids []int64) {
+	n, err := s.removeAlerts(r.Context(), ids)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	answer(w, http.StatusOK, api.DeletedResponse{Deleted: strconv.Itoa(n)})
+}
+
+// mayDelete tells whether alerts may be deleted from where the request comes.
+func (s *Server) mayDelete(w http.ResponseWriter, r *http.Request) bool {
+	if from := peer(r); !from.IsLoopback() && !within(s.conf.TrustedIPs, from) {
+		refuse(w, http.StatusForbidden, fmt.Sprintf("access forbidden from this IP (%s)", from))
+		return false
+	}
+	return true
+}
+
+// removeAlerts deletes alerts for good. Their decisions end with them, and
+// unlike upstream's bouncers ours and others' are told.
+func (s *Server) removeAlerts(ctx context.Context, ids []int64) (int, error) {
+	if len(ids) == 0 {
+		return 0, nil
+	}
+	doomed := make(map[int64]bool, len(ids))
+	for _, id := range ids {
+		doomed[id] = true
+	}
+	n, err := s.store.DeleteAlerts(ctx, ids)
+	if err != nil {
+		return 0, err
+	}
+	var ended []int64
+	s.decisions.View(func(set *decisions.Set) {
+		set.All(func(d *decisions.Decision) bool {
+			if doomed[d.AlertID] {
+				ended = append(ended, d.ID)
+			}
+			return true
+		})
+	})
+	s.decisions.End(ended, s.now())
+	return n, nil
+}
+
+// retain deletes alerts that are too old or too many. One with a decision in
+// force stays, however old: its bouncers would lose the ban.
+func (s *Server) retain(ctx context.Context) error {
+	now := s.now()
+	var newest int64
+	err := s.store.EachAlert(ctx, storage.AlertFilter{Limit: 1}, func(a *decisions.Alert) bool {
+		newest = a.ID
+		return false
+	})
+	if err != nil {
+		return err
+	}
+	oldest := now.Add(-s.conf.MaxAlertAge)
+	var old []int64
+	err = s.store.EachAlert(ctx, storage.AlertFilter{Oldest: true}, func(a *decisions.Alert) bool {
+		if a.Created.After(oldest) && a.ID > newest-int64(s.conf.MaxAlerts) {
+			return false // and so are all that follow
+		}
+		if !activeAt(a, now) {
+			old = append(old, a.ID)
+		}
+		return ctx.Err() == nil
+	})
+	if err != nil {
+		return err
+	}
+	n, err := s.removeAlerts(ctx, old)
+	if n > 0 {
+		s.log.Info("deleted old alerts", "alerts", n)
+	}
+	return err
+}
+
+func activeAt(a *decisions.Alert, now time.Time) bool {
+	for i := range a.Decisions {
+		if a.Decisions[i].Active(now) {
+			return true
+		}
+	}
+	return false
+}
+
+const (
+	longestEventMeta = 8191 // bytes of JSON, as upstream stores
+	longestMetaKey   = 255
+	longestMetaValue = 4095
+)
+
+// limitMeta bounds the texts of an alert as upstream's columns do, and gives
+// events without a time one.
+func limitMeta(a *decisions.Alert, now time.Time) {
+	for i := range a.Meta {
+		a.Meta[i].Key = cut(a.Meta[i].Key, longestMetaKey)
+		a.Meta[i].Value = cut(a.Meta[i].Value, longestMetaValue)
+	}
+	for i := range a.Events {
+		e := &a.Events[i]
+		if _, err := time.Parse(time.RFC3339Nano, e.Timestamp); err != nil {
+			e.Timestamp = now.UTC().Format(time.RFC3339)
+		}
+		for limit := 2048; metaSize(e.Meta) > longestEventMeta; limit /= 2 {
+			if limit < 64 {
+				e.Meta = nil
+				break
+			}
+			for j := range e.Meta {
+				if len(e.Meta[j].Value) > 2*limit {
+					e.Meta[j].Value = cut(e.Meta[j].Value, limit) + "<stripped>"
+				}
+			}
+		}
+	}
+}
+
+// metaSize is about how long the JSON of a list is.
+func metaSize(list []decisions.KeyValue) int {
+	n := 2
+	for _, kv := range list {
+		n += len(`{"key":"","value":""},`) + len(kv.Key) + len(kv.Value)
+	}
+	return n
+}
+
+// cut shortens a text to so many bytes, between two characters.
+func cut(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
+}

@@ -1,0 +1,364 @@
+package lapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"cs/decisions"
+	"cs/roles/api"
+	"cs/roles/lapi/auth"
+	"cs/storage"
+)
+
+// maxSharing bounds the rows made for the addresses that share one key. At the
+// bound the row that has been silent for longest is given up for a new one.
+const maxSharing = 256
+
+const (
+	authKey      = "api-key"
+	authTLS      = "tls"
+	authPassword = "password"
+)
+
+// bouncers holds the rows of all bouncers in memory, so that a poll doesn't
+// touch the store, and collects what polls change.
+type bouncers struct {
+	mu    sync.Mutex
+	rows  map[string]*bouncerRow   // by name
+	byKey map[string][]*bouncerRow // by hash of the key, oldest first
+}
+
+type bouncerRow struct {
+	storage.Bouncer
+	pulled  bool // LastPull and Cursor aren't written yet
+	changed bool // nor are address, type and version
+}
+
+func loadBouncers(ctx context.Context, store storage.Store) (*bouncers, error) {
+	all, err := store.Bouncers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b := &bouncers{rows: make(map[string]*bouncerRow), byKey: make(map[string][]*bouncerRow)}
+	for _, row := range all {
+		b.insert(row)
+	}
+	return b, nil
+}
+
+// lastTold is the greatest decision ID that any bouncer has been told.
+func (b *bouncers) lastTold() (id int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, row := range b.rows {
+		id = max(id, row.Cursor)
+	}
+	return id
+}
+
+func (b *bouncers) insert(row storage.Bouncer) {
+	r := &bouncerRow{Bouncer: row}
+	b.rows[row.Name] = r
+	b.byKey[row.KeyHash] = append(b.byKey[row.KeyHash], r)
+}
+
+func (b *bouncers) remove(r *bouncerRow) {
+	delete(b.rows, r.Name)
+	rest := slices.DeleteFunc(b.byKey[r.KeyHash], func(o *bouncerRow) bool { return o == r })
+	if len(rest) == 0 {
+		delete(b.byKey, r.KeyHash)
+	} else {
+		b.byKey[r.KeyHash] = rest
+	}
+}
+
+// place returns where a bouncer is in the log.
+func (b *bouncers) place(name string) decisions.Cursor {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := b.rows[name]
+	if r == nil || r.Cursor == 0 {
+		return decisions.Cursor{} // has never streamed
+	}
+	return decisions.Cursor{ID: r.Cursor, At: r.LastPull}
+}
+
+// told notes that a bouncer has been told everything up to c.
+func (b *bouncers) told(name string, c decisions.Cursor) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r := b.rows[name]; r != nil {
+		r.LastPull, r.Cursor, r.pulled = c.At, c.ID, true
+	}
+}
+
+// asked notes a single question. A bouncer that streams is left alone: its
+// LastPull is its place in the log.
+func (b *bouncers) asked(name string, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r := b.rows[name]; r != nil && r.Cursor == 0 && now.Sub(r.LastPull) >= time.Minute {
+		r.LastPull, r.pulled = now, true
+	}
+}
+
+// reported notes what a bouncer tells of itself in its report of usage.
+func (b *bouncers) reported(name string, report api.ComponentMetrics, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := b.rows[name]
+	if r == nil {
+		return
+	}
+	if report.Type != "" {
+		r.Type = clip(report.Type)
+	}
+	r.Version = clip(report.Version)
+	r.OSName, r.OSVersion, r.OSFamily = report.OS.Name, report.OS.Version, report.OS.Family
+	r.FeatureFlags, r.Updated, r.changed = report.FeatureFlags, now, true
+}
+
+// flush writes what polls have changed.
+func (b *bouncers) flush(ctx context.Context, store storage.Store) error {
+	b.mu.Lock()
+	var stamps []storage.BouncerStamp
+	var changed []storage.Bouncer
+	for _, r := range b.rows {
+		if r.pulled {
+			stamps = append(stamps, storage.BouncerStamp{Name: r.Name, LastPull: r.LastPull, Cursor: r.Cursor})
+			r.pulled = false
+		}
+		if r.changed {
+			changed = append(changed, r.Bouncer)
+			r.changed = false
+		}
+	}
+	b.mu.Unlock()
+
+	var errs []error
+	if len(stamps) > 0 {
+		if err := store.StampBouncers(ctx, stamps); err != nil {
+			errs = append(errs, err)
+			b.again(stamps, nil)
+		}
+	}
+	for _, row := range changed {
+		err := store.UpdateBouncer(ctx, row.Name, func(s *storage.Bouncer) error {
+			s.IP, s.Type, s.Version, s.Updated = row.IP, row.Type, row.Version, row.Updated
+			s.OSName, s.OSVersion, s.OSFamily, s.FeatureFlags = row.OSName, row.OSVersion, row.OSFamily, row.FeatureFlags
+			return nil
+		})
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			errs = append(errs, err)
+			b.again(nil, []storage.Bouncer{row})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// again marks rows that could not be written.
+func (b *bouncers) again(stamps []storage.BouncerStamp, changed []storage.Bouncer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range stamps {
+		if r := b.rows[s.Name]; r != nil {
+			r.pulled = true
+		}
+	}
+	for _, c := range changed {
+		if r := b.rows[c.Name]; r != nil {
+			r.changed = true
+		}
+	}
+}
+
+// list returns all rows by creation.
+func (b *bouncers) list() []storage.Bouncer {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make([]storage.Bouncer, 0, len(b.rows))
+	for _, r := range b.rows {
+		out = append(out, r.Bouncer)
+	}
+	slices.SortFunc(out, func(x, y storage.Bouncer) int {
+		if c := x.Created.Compare(y.Created); c != 0 {
+			return c
+		}
+		return strings.Compare(x.Name, y.Name)
+	})
+	return out
+}
+
+// knowsKey tells whether a key is somebody's, and changes nothing.
+func (b *bouncers) knowsKey(key string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(b.byKey[auth.HashKey(key)], func(r *bouncerRow) bool { return r.AuthType == authKey })
+}
+
+// bouncer returns the name of the bouncer that holds a key and asks from ip;
+// "" if it is nobody's. Hosts that share a key get a row each, and so a place
+// in the log each (lapi §2.3).
+func (s *Server) bouncer(ctx context.Context, key, ip, agent string) (string, error) {
+	b, now := s.bouncers, s.now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	rows := b.byKey[auth.HashKey(key)]
+	row := rowFor(rows, ip)
+	if row == nil {
+		first := slices.IndexFunc(rows, func(r *bouncerRow) bool { return r.AuthType == authKey })
+		if first < 0 {
+			return "", nil
+		}
+		if len(rows) == 1 && rows[0].IP == "" {
+			row = rows[0]
+		} else {
+			var err error
+			if row, err = s.shareKey(ctx, rows, rows[first], ip, now); err != nil {
+				return "", err
+			}
+		}
+	}
+	if row.AuthType != authKey {
+		return "", nil
+	}
+	kind, version, plain := strings.Cut(agent, "/")
+	if !plain || strings.Contains(version, "/") {
+		kind, version = agent, "N/A"
+	}
+	kind, version = clip(kind), clip(version)
+	if row.IP == "" && ip != "" || row.Type != kind || row.Version != version {
+		if row.IP == "" {
+			row.IP = ip
+		}
+		row.Type, row.Version, row.Updated, row.changed = kind, version, now, true
+	}
+	return row.Name, nil
+}
+
+func rowFor(rows []*bouncerRow, ip string) *bouncerRow {
+	for _, r := range rows {
+		if r.IP == ip {
+			return r
+		}
+	}
+	return nil
+}
+
+// shareKey makes the row "base@ip" for another host with the same key. The
+// caller holds the lock of the bouncers.
+func (s *Server) shareKey(ctx context.Context, rows []*bouncerRow, first *bouncerRow, ip string, now time.Time) (*bouncerRow, error) {
+	b := s.bouncers
+	if len(rows) >= maxSharing {
+		var idle *bouncerRow
+		for _, r := range rows {
+			if r.AutoCreated && (idle == nil || r.LastPull.Before(idle.LastPull)) {
+				idle = r
+			}
+		}
+		if idle != nil {
+			if err := s.store.DeleteBouncer(ctx, idle.Name); err != nil && !errors.Is(err, storage.ErrNotFound) {
+				return nil, err
+			}
+			b.remove(idle)
+		}
+	}
+	row := storage.Bouncer{
+		Name: baseName(first.Name) + "@" + ip, KeyHash: first.KeyHash, AuthType: authKey,
+		IP: ip, AutoCreated: true, Created: now, Updated: now,
+	}
+	if err := s.store.AddBouncer(ctx, row); err != nil {
+		return nil, fmt.Errorf("cannot add bouncer %q: %w", row.Name, err)
+	}
+	b.insert(row)
+	return b.rows[row.Name], nil
+}
+
+// baseName removes the addresses at the end of a name.
+func baseName(name string) string {
+	for {
+		i := strings.LastIndexByte(name, '@')
+		if i < 0 {
+			return name
+		}
+		if _, err := netip.ParseAddr(name[i+1:]); err != nil {
+			return name
+		}
+		name = name[:i]
+	}
+}
+
+// addBouncer makes a bouncer and returns its key: a new one if key is empty.
+func (s *Server) addBouncer(ctx context.Context, name, key string) (string, error) {
+	if key == "" {
+		key = auth.NewKey()
+	}
+	return key, s.insertBouncer(ctx, storage.Bouncer{Name: name, KeyHash: auth.HashKey(key), AuthType: authKey})
+}
+
+// ensureBouncer makes a bouncer whose key nobody knows, unless there is one of
+// that name.
+func (s *Server) ensureBouncer(ctx context.Context, name string) error {
+	_, err := s.addBouncer(ctx, name, "")
+	if errors.Is(err, storage.ErrExists) {
+		return nil
+	}
+	return err
+}
+
+func (s *Server) insertBouncer(ctx context.Context, row storage.Bouncer) error {
+	b := s.bouncers
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	row.Created = s.now()
+	row.Updated = row.Created
+	if err := s.store.AddBouncer(ctx, row); err != nil {
+		return err
+	}
+	b.insert(row)
+	return nil
+}
+
+var errAutoCreated = errors.New("is auto-created and cannot be deleted, delete parent bouncer")
+
+// deleteBouncer removes a bouncer and the rows of other hosts with its key.
+func (s *Server) deleteBouncer(ctx context.Context, name string) error {
+	b := s.bouncers
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	row := b.rows[name]
+	if row == nil {
+		return fmt.Errorf("bouncer %q %w", name, storage.ErrNotFound)
+	}
+	if row.AutoCreated && row.AuthType == authKey {
+		return fmt.Errorf("bouncer %q %w %q", name, errAutoCreated, baseName(name))
+	}
+	doomed := []*bouncerRow{row}
+	for _, r := range b.rows {
+		if r.AutoCreated && r != row && strings.HasPrefix(r.Name, name+"@") {
+			doomed = append(doomed, r)
+		}
+	}
+	for _, r := range doomed {
+		if err := s.store.DeleteBouncer(ctx, r.Name); err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return err
+		}
+		b.remove(r)
+	}
+	return nil
+}
+
+// clip bounds what strangers say of themselves.
+func clip(s string) string {
+	s = strings.ToValidUTF8(s, "?")
+	if len(s) > 255 {
+		s = strings.ToValidUTF8(s[:255], "")
+	}
+	return s
+}

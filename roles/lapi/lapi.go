@@ -1,0 +1,277 @@
+// Package lapi is the Local API: the server that agents report to, that
+// bouncers ask, and that operators' commands talk to. It takes alerts, lets
+// the profiles decide, keeps both in a store, and tells every bouncer what
+// changed. ../shared/spec/lapi.md is its contract; COMPAT.md lists where it
+// deviates on purpose.
+//
+// What goes over the wire is described in roles/api, which decisions a bouncer
+// hears of in decisions.Log. This package wires them to HTTP and to the store.
+// roles/run starts it; agent and bouncer of the same process use Local and
+// Feed instead of HTTP.
+package lapi
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"cs/decisions"
+	"cs/roles/lapi/auth"
+	"cs/roles/lapi/profile"
+	"cs/storage"
+)
+
+const (
+	// stampEvery is how often pulls and heartbeats are written, all at once: a
+	// crash loses the last second of them, which makes bouncers hear twice of
+	// what happened in it, never not at all.
+	stampEvery = time.Second
+	// retainEvery is how often old alerts are looked for.
+	retainEvery = time.Minute
+	// idleAdvance is how long the clock of the decisions sleeps at most. The
+	// wall clock may be set; a timer doesn't notice.
+	idleAdvance = 10 * time.Second
+)
+
+// Names of the values kept in the store.
+const (
+	valueSecret = "jwt-secret"
+	valueEpoch  = "epoch" // names this store, so that a cursor of another one is noticed
+)
+
+// Config says how the server works. The zero value of a field means its
+// default, unless it says otherwise.
+type Config struct {
+	// OpenStore opens the store, which the server closes. It must be set.
+	OpenStore func(context.Context) (storage.Store, error)
+
+	Listen string // TCP address, "127.0.0.1:8080"; "": no TCP
+	Socket string // path of the unix socket with the administration routes; "": none
+
+	// Token lets machines register themselves as validated, and bouncers fetch
+	// their key if BouncerRegistration is set; "": neither. 32 to 255 bytes.
+	Token string
+	// TokenRanges are the addresses the token is good for; empty: all.
+	TokenRanges         []netip.Prefix
+	BouncerRegistration bool
+	// LocalRegistrationOnly refuses registrations that don't come from this host.
+	LocalRegistrationOnly bool
+
+	// TrustedIPs may delete alerts, like this host itself.
+	TrustedIPs []netip.Prefix
+	// TrustedProxies are believed about whom they speak for (X-Forwarded-For).
+	TrustedProxies []netip.Prefix
+
+	// Secret signs the tokens of machines, at least 64 bytes. Empty: a random
+	// one, kept in the store.
+	Secret []byte
+
+	Profiles *profile.Profiles // nil: profile.Default()
+
+	MaxAlerts    int           // alerts kept; 0: 5000
+	MaxAlertAge  time.Duration // 0: 7 days
+	MaxDecisions int           // live decisions held in memory; 0: 2 million
+
+	Log *slog.Logger     // must be set
+	Now func() time.Time // nil: time.Now
+}
+
+// Server is an open Local API. Open it, Run it if it shall listen, Close it.
+type Server struct {
+	conf      Config
+	store     storage.Store
+	decisions *decisions.Log
+	machines  *machines
+	bouncers  *bouncers
+	commits   commits
+	signer    *auth.Signer
+	passwords *auth.Passwords
+	throttle  *auth.Throttle
+	epoch     string
+	uploads   chan struct{} // a slot for each large body in memory
+	log       *slog.Logger
+	now       func() time.Time
+	soonest   chan struct{} // wakes the clock: something may end earlier than it thinks
+
+	stop context.CancelFunc
+	done sync.WaitGroup
+}
+
+// Open opens the store, loads what must be in memory, and starts the
+// background work. It doesn't listen: agent and bouncer of this process can
+// use the server before, and whether or not, Run finds its port free.
+func Open(ctx context.Context, conf Config) (*Server, error) {
+	if err := conf.complete(); err != nil {
+		return nil, err
+	}
+	store, err := conf.OpenStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		conf:      conf,
+		store:     store,
+		decisions: decisions.NewLog(conf.MaxDecisions),
+		passwords: auth.NewPasswords(),
+		throttle:  auth.NewThrottle(),
+		uploads:   make(chan struct{}, 4),
+		log:       conf.Log,
+		// The store keeps no monotonic time; so nothing here reckons with it.
+		now:     func() time.Time { return conf.Now().Round(0) },
+		soonest: make(chan struct{}, 1),
+	}
+	s.commits.turn = make(chan struct{}, 1)
+	if err := s.load(ctx); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	background, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.done.Go(func() { s.clock(background) })
+	s.done.Go(func() { s.keepBooks(background) })
+	return s, nil
+}
+
+// Close ends the background work, writes what is pending and closes the store.
+// Run must have returned.
+func (s *Server) Close() error {
+	s.stop()
+	s.done.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return errors.Join(s.writeStamps(ctx), s.store.Close())
+}
+
+func (c *Config) complete() error {
+	if n := len(c.Token); n > 0 && (n < 32 || n > 255) {
+		return fmt.Errorf("cannot use the registration token: it has %d characters, want 32 to 255", n)
+	}
+	if n := len(c.Secret); n > 0 && n < 64 {
+		return errors.New("CS_LAPI_SECRET not strong enough: want at least 64 bytes")
+	}
+	if c.Profiles == nil {
+		c.Profiles = profile.Default()
+	}
+	if c.MaxAlerts == 0 {
+		c.MaxAlerts = 5000
+	}
+	if c.MaxAlertAge == 0 {
+		c.MaxAlertAge = 7 * 24 * time.Hour
+	}
+	if c.MaxDecisions == 0 {
+		c.MaxDecisions = 2_000_000
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return nil
+}
+
+// load fills what is in memory from the store.
+func (s *Server) load(ctx context.Context) error {
+	secret := s.conf.Secret
+	var err error
+	if len(secret) == 0 {
+		if secret, err = s.value(ctx, valueSecret, 64); err != nil {
+			return fmt.Errorf("cannot prepare the key of the tokens: %w", err)
+		}
+	}
+	s.signer = auth.NewSigner(secret)
+	epoch, err := s.value(ctx, valueEpoch, 8)
+	if err != nil {
+		return fmt.Errorf("cannot prepare the name of the store: %w", err)
+	}
+	s.epoch = hex.EncodeToString(epoch)
+
+	if s.machines, err = loadMachines(ctx, s.store); err != nil {
+		return fmt.Errorf("cannot load the machines: %w", err)
+	}
+	if s.bouncers, err = loadBouncers(ctx, s.store); err != nil {
+		return fmt.Errorf("cannot load the bouncers: %w", err)
+	}
+	now := s.now()
+	var last int64
+	err = s.store.EachDecision(ctx, now.Add(-decisions.KeepEnded), func(d *decisions.Decision) bool {
+		s.decisions.Restore(*d, now)
+		last = d.ID
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("cannot load the decisions: %w", err)
+	}
+	// What a bouncer was told last may have been deleted with its alert.
+	s.decisions.Restored(max(last, s.bouncers.lastTold()), now)
+	return nil
+}
+
+// value returns a random value of the store, made when it isn't there yet.
+func (s *Server) value(ctx context.Context, name string, size int) ([]byte, error) {
+	v, err := s.store.Value(ctx, name)
+	if err == nil && len(v) >= size {
+		return v, nil
+	}
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return nil, err
+	}
+	v = make([]byte, size)
+	rand.Read(v) // never fails
+	return v, s.store.SetValue(ctx, name, v)
+}
+
+// clock ends decisions when their time has come, so that those who wait for
+// news hear of it at once.
+func (s *Server) clock(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		wait := idleAdvance
+		if next := s.decisions.Advance(s.now()); !next.IsZero() {
+			wait = min(wait, max(0, next.Sub(s.now())))
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-s.soonest:
+		}
+	}
+}
+
+// keepBooks writes stamps and deletes old alerts.
+func (s *Server) keepBooks(ctx context.Context) {
+	stamps, retain := time.NewTicker(stampEvery), time.NewTicker(retainEvery)
+	defer stamps.Stop()
+	defer retain.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-stamps.C:
+			if err := s.writeStamps(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("cannot write pulls and heartbeats", "err", err)
+			}
+		case <-retain.C:
+			if err := s.retain(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("cannot delete old alerts", "err", err)
+			}
+		}
+	}
+}
+
+func (s *Server) writeStamps(ctx context.Context) error {
+	return errors.Join(s.machines.flush(ctx, s.store), s.bouncers.flush(ctx, s.store))
+}
+
+// wakeClock makes clock look again.
+func (s *Server) wakeClock() {
+	select {
+	case s.soonest <- struct{}{}:
+	default:
+	}
+}

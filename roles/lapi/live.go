@@ -1,0 +1,311 @@
+package lapi
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"cs/decisions"
+	"cs/roles/api"
+)
+
+// decisionFilter is what a bouncer asks for (lapi §1.6). Keys that nobody
+// knows are ignored: bouncers send all sorts of them.
+type decisionFilter struct {
+	places      []netip.Prefix // from ip= and range=; a decision must fit all
+	contains    bool
+	scopes      []string
+	value, kind string
+	origins     []string
+	words, not  []string // lower case, looked for in the scenario
+	simulated   bool
+	limit       int // 0: none
+	offset      int
+	after       int64
+}
+
+// parseDecisionFilter reads a query. scopes is what counts when the query
+// names none with "scopes"; nil means any.
+func parseDecisionFilter(q url.Values, scopes []string) (f decisionFilter, err error) {
+	f.contains, f.scopes = true, scopes
+	if list := q.Get("scopes"); list != "" {
+		f.scopes = normalScopes(list)
+	}
+	if list := q.Get("scope"); list != "" {
+		if q.Get("scopes") == "" && scopes != nil {
+			// Upstream adds a lone scope to the default ones and then finds
+			// nothing; who names a scope wants that scope.
+			f.scopes = nil
+		}
+		f.scopes = append(slices.Clone(f.scopes), normalScopes(list)...)
+	}
+	f.value, f.kind = q.Get("value"), q.Get("type")
+	f.origins = split(q.Get("origins"))
+	f.words = split(strings.ToLower(q.Get("scenarios_containing")))
+	f.not = split(strings.ToLower(q.Get("scenarios_not_containing")))
+	f.simulated = q.Has("simulated") && q.Get("simulated") != "false"
+	for _, key := range []string{"ip", "range"} {
+		if v := q.Get(key); v != "" {
+			p, err := decisions.ParsePrefix(v)
+			if err != nil {
+				return f, fmt.Errorf("unable to convert '%s' to int: invalid ip address '%s': invalid ip address / range", v, v)
+			}
+			f.places = append(f.places, p)
+		}
+	}
+	if v := q.Get("contains"); v != "" {
+		if f.contains, err = strconv.ParseBool(v); err != nil {
+			return f, notBool(v, err)
+		}
+	}
+	for key, n := range map[string]*int{"limit": &f.limit, "offset": &f.offset} {
+		if v := q.Get(key); v != "" {
+			if *n, err = strconv.Atoi(v); err != nil || *n < 0 {
+				return f, fmt.Errorf("invalid %s value : '%s'", key, v)
+			}
+		}
+	}
+	if v := q.Get("id_gt"); v != "" {
+		if f.after, err = strconv.ParseInt(v, 10, 64); err != nil {
+			return f, fmt.Errorf("invalid id_gt value : '%s'", v)
+		}
+	}
+	return f, nil
+}
+
+// wants tells whether a decision fits, but for limit, offset and after.
+func (f *decisionFilter) wants(d *decisions.Decision) bool {
+	switch {
+	case d.Simulated && !f.simulated,
+		len(f.scopes) > 0 && !slices.Contains(f.scopes, d.Scope),
+		f.value != "" && d.Value != f.value,
+		f.kind != "" && d.Type != f.kind,
+		len(f.origins) > 0 && !slices.Contains(f.origins, d.Origin):
+		return false
+	}
+	if len(f.words) > 0 || len(f.not) > 0 {
+		scenario := strings.ToLower(d.Scenario)
+		in := func(word string) bool { return strings.Contains(scenario, word) }
+		if len(f.words) > 0 && !slices.ContainsFunc(f.words, in) || slices.ContainsFunc(f.not, in) {
+			return false
+		}
+	}
+	if len(f.places) > 0 {
+		held, ok := d.Prefix()
+		if !ok {
+			return false
+		}
+		for _, p := range f.places {
+			if !inside(p, held, f.contains) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// find calls yield for the live decisions that fit, by ID, until it returns
+// false. What an index can't answer is paged through.
+func (s *Server) find(f *decisionFilter, now time.Time, yield func(*decisions.Decision) bool) {
+	var found []decisions.Decision
+	collect := func(d *decisions.Decision) bool {
+		if d.Active(now) && f.wants(d) {
+			found = append(found, *d)
+		}
+		return true
+	}
+	switch {
+	case len(f.places) > 0:
+		s.decisions.View(func(set *decisions.Set) {
+			if f.contains {
+				set.Covering(f.places[0], collect)
+			} else {
+				set.Covered(f.places[0], collect)
+			}
+		})
+	case f.value != "" && len(f.scopes) == 1 && f.scopes[0] != decisions.ScopeIP && f.scopes[0] != decisions.ScopeRange:
+		s.decisions.View(func(set *decisions.Set) { set.Named(f.scopes[0], f.value, collect) })
+	default:
+		s.eachPage(decisions.Query{Want: f.wants}, 0, s.decisions.Mark(now).ID, now, func(page []decisions.Decision) bool {
+			for i := range page {
+				if !yield(&page[i]) {
+					return false
+				}
+			}
+			return true
+		})
+		return
+	}
+	slices.SortFunc(found, func(a, b decisions.Decision) int { return cmp.Compare(a.ID, b.ID) })
+	for i := range found {
+		if !yield(&found[i]) {
+			return
+		}
+	}
+}
+
+// eachPage calls f with the decisions to announce in (after, upTo], a page at a
+// time, until it returns false. The page is valid during the call only.
+func (s *Server) eachPage(q decisions.Query, after, upTo int64, now time.Time, f func([]decisions.Decision) bool) {
+	page := make([]decisions.Decision, 0, 512)
+	for more := true; more; {
+		page, after, more = s.decisions.New(q, after, upTo, now, page[:0])
+		if len(page) > 0 && !f(page) {
+			return
+		}
+	}
+}
+
+// liveDecisions answers a bouncer that asks about one address, or for all.
+func (s *Server) liveDecisions(w http.ResponseWriter, r *http.Request, bouncer string) {
+	now := s.now()
+	f, err := parseDecisionFilter(r.URL.Query(), nil)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	if r.Method == "HEAD" {
+		return
+	}
+	s.bouncers.asked(bouncer, now)
+	// No answer is known to be "null" before its end, so it is collected:
+	// 150 bytes for each decision.
+	var body []byte
+	n, skip := 0, f.offset
+	s.find(&f, now, func(d *decisions.Decision) bool {
+		if d.ID <= f.after || d.Until.Sub(now) < time.Second {
+			return true
+		}
+		if skip > 0 {
+			skip--
+			return true
+		}
+		if n > 0 {
+			body = append(body, ',')
+		} else {
+			body = append(body, '[')
+		}
+		body = api.AppendDecision(body, d, now, false)
+		n++
+		return n != f.limit
+	})
+	if n == 0 {
+		body = append(body, "null"...)
+	} else {
+		body = append(body, ']')
+	}
+	send(w, http.StatusOK, body)
+}
+
+// deleteDecisions ends the decisions that a query selects, all if it is empty.
+// Its keys differ from those of the bouncers, and unknown ones are an error.
+func (s *Server) deleteDecisions(w http.ResponseWriter, r *http.Request, machineID string) {
+	q, now := r.URL.Query(), s.now()
+	f := decisionFilter{contains: true, simulated: true}
+	var scenario string
+	var uuids []string
+	for key, values := range q {
+		v := values[0]
+		var err error
+		switch key {
+		case "contains":
+			if f.contains, err = strconv.ParseBool(v); err != nil {
+				err = notBool(v, err)
+			}
+		case "scopes":
+			f.scopes = []string{v}
+		case "uuid":
+			uuids = values
+		case "origin":
+			f.origins = []string{v}
+		case "value":
+			f.value = v
+		case "type":
+			f.kind = v
+		case "scenario":
+			scenario = v
+		case "ip", "range":
+			var p netip.Prefix
+			if p, err = decisions.ParsePrefix(v); err != nil {
+				err = fmt.Errorf("unable to convert '%s' to int: invalid ip address '%s': invalid ip address / range", v, v)
+			}
+			f.places = append(f.places, p)
+		default:
+			err = fmt.Errorf("'%s' doesn't exist: invalid filter", key)
+		}
+		if err != nil {
+			refuse(w, http.StatusInternalServerError, err.Error())
+			return
+		}
+	}
+	var ids []int64
+	s.decisions.Advance(now)
+	s.decisions.View(func(set *decisions.Set) {
+		match := func(d *decisions.Decision) bool {
+			if d.Active(now) && f.wants(d) && (scenario == "" || d.Scenario == scenario) &&
+				(len(uuids) == 0 || slices.Contains(uuids, d.UUID)) {
+				ids = append(ids, d.ID)
+			}
+			return true
+		}
+		switch {
+		case len(f.places) > 0 && f.contains:
+			set.Covering(f.places[0], match)
+		case len(f.places) > 0:
+			set.Covered(f.places[0], match)
+		default:
+			set.All(match)
+		}
+	})
+	n, err := s.expire(r.Context(), ids)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.log.Info("decisions deleted", "machine", machineID, "decisions", n, "query", q.Encode())
+	answer(w, http.StatusOK, api.DeletedResponse{Deleted: strconv.Itoa(n)})
+}
+
+// deleteDecision ends one decision.
+func (s *Server) deleteDecision(w http.ResponseWriter, r *http.Request, machineID string) {
+	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, "decision_id must be valid integer")
+		return
+	}
+	n, err := s.expire(r.Context(), []int64{id})
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if n == 0 {
+		refuse(w, http.StatusInternalServerError, fmt.Sprintf("decision with id '%d' doesn't exist: unable to delete", id))
+		return
+	}
+	s.log.Info("decision deleted", "machine", machineID, "decision", id)
+	answer(w, http.StatusOK, api.DeletedResponse{Deleted: strconv.Itoa(n)})
+}
+
+func normalScopes(list string) []string {
+	out := split(list)
+	for i := range out {
+		out[i] = decisions.NormalScope(out[i])
+	}
+	return out
+}
+
+func split(list string) []string {
+	var out []string
+	for s := range strings.SplitSeq(list, ",") {
+		if s = strings.TrimSpace(s); s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}

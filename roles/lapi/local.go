@@ -1,0 +1,103 @@
+package lapi
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"cs/decisions"
+)
+
+// feedInterval is how long Feed.Next waits for news before it says that there
+// are none: a sign of life, as a poll would be.
+const feedInterval = 10 * time.Second
+
+// Local is the server for an agent in the same process: what a Client does
+// over HTTP, as function calls.
+type Local struct {
+	s       *Server
+	machine string
+}
+
+// Local returns the link for an agent. Its machine is made when it is first
+// heard of; nobody can log in as it from outside.
+func (s *Server) Local(machineID string) *Local { return &Local{s: s, machine: machineID} }
+
+// SendAlerts stores alerts and returns when they are on disk.
+func (l *Local) SendAlerts(ctx context.Context, alerts []decisions.Alert) error {
+	if err := l.s.ensureMachine(ctx, l.machine); err != nil {
+		return err
+	}
+	own := slices.Clone(alerts) // accept changes them
+	for i := range own {
+		own[i].Decisions = slices.Clone(own[i].Decisions)
+		own[i].Events = slices.Clone(own[i].Events)
+		own[i].Meta = slices.Clone(own[i].Meta)
+	}
+	_, err := l.s.accept(ctx, l.machine, own)
+	return err
+}
+
+// Heartbeat notes that the agent lives.
+func (l *Local) Heartbeat(ctx context.Context) error {
+	if err := l.s.ensureMachine(ctx, l.machine); err != nil {
+		return err
+	}
+	l.s.machines.heartbeat(l.machine, l.s.now())
+	return nil
+}
+
+// Feed is the server for a bouncer in the same process. It is for one goroutine.
+type Feed struct {
+	s     *Server
+	name  string
+	at    decisions.Cursor
+	query decisions.Query
+}
+
+// Feed returns the link for a bouncer, which hears of addresses and ranges. It
+// starts with the whole set. Its row is made when it first asks; nobody has a
+// key for it.
+func (s *Server) Feed(bouncerName string) *Feed {
+	f := decisionFilter{scopes: streamScopes}
+	return &Feed{s: s, name: bouncerName, query: decisions.Query{Want: f.wants}}
+}
+
+// Resync makes the next delta the whole set.
+func (f *Feed) Resync() { f.at = decisions.Cursor{} }
+
+// Next returns the next change. It blocks until there is one, or for ten
+// seconds (then the delta is empty). The first delta is Full.
+func (f *Feed) Next(ctx context.Context) (decisions.Delta, error) {
+	if err := f.s.ensureBouncer(ctx, f.name); err != nil {
+		return decisions.Delta{}, err
+	}
+	full := !f.s.decisions.Knows(f.at)
+	from := f.at
+	now := f.s.now()
+	f.s.decisions.Advance(now)
+	to := f.s.decisions.Mark(now)
+	if full {
+		from = decisions.Cursor{}
+	} else {
+		var err error
+		if to, err = f.s.await(ctx, f.query, from, feedInterval); err != nil {
+			return decisions.Delta{}, err
+		}
+		now = f.s.now()
+	}
+	delta := decisions.Delta{Full: full}
+	f.s.eachPage(f.query, from.ID, to.ID, now, func(page []decisions.Decision) bool {
+		delta.New = append(delta.New, page...)
+		return ctx.Err() == nil
+	})
+	if err := ctx.Err(); err != nil {
+		return decisions.Delta{}, err
+	}
+	if !full {
+		delta.Deleted = f.s.decisions.Deleted(f.query, from, to)
+	}
+	f.at = to
+	f.s.bouncers.told(f.name, to)
+	return delta, nil
+}

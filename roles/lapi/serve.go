@@ -1,0 +1,150 @@
+package lapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"cs/platform"
+)
+
+// stopWithin is how long requests may take to end when the server stops. Those
+// that wait for news are told to at once.
+const stopWithin = 500 * time.Millisecond
+
+// Run serves HTTP on the TCP address and the socket of the configuration until
+// ctx ends. Its error is that of a listener: for a port in use it names the
+// owner, if that can be found. Run may be called again then; agent and
+// bouncer of this process go on in between.
+func (s *Server) Run(ctx context.Context) error {
+	var listeners []net.Listener
+	var servers []*http.Server
+	defer func() {
+		for _, l := range listeners {
+			l.Close()
+		}
+	}()
+	// Requests end with this context, so that waiting ones don't hold us up.
+	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRequests()
+	serve := func(l net.Listener, h http.Handler) {
+		listeners = append(listeners, l)
+		servers = append(servers, s.httpServer(requests, h))
+	}
+	if s.conf.Socket != "" {
+		l, err := listenSocket(s.conf.Socket)
+		if err != nil {
+			return err
+		}
+		serve(l, s.SocketHandler())
+	}
+	if s.conf.Listen != "" {
+		var lc net.ListenConfig
+		l, err := lc.Listen(ctx, "tcp", s.conf.Listen)
+		if err != nil {
+			return explainBusy(s.conf.Listen, err)
+		}
+		serve(limitListener(l, maxConnections), s.Handler())
+		s.log.Info("CrowdSec Local API listening on " + l.Addr().String())
+	}
+
+	failed := make(chan error, len(servers))
+	var done sync.WaitGroup
+	for i, srv := range servers {
+		done.Go(func() {
+			if err := srv.Serve(listeners[i]); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("cannot serve on %s: %w", listeners[i].Addr(), err)
+			}
+		})
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	endRequests()
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	for _, srv := range servers {
+		done.Go(func() {
+			if srv.Shutdown(end) != nil {
+				srv.Close()
+			}
+		})
+	}
+	done.Wait()
+	return err
+}
+
+func (s *Server) httpServer(requests context.Context, h http.Handler) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:           h,
+		Protocols:         protocols,
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       3 * time.Minute, // longer than any bouncer's poll interval
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// explainBusy adds to "address already in use" whose it is.
+func explainBusy(address string, err error) error {
+	err = fmt.Errorf("cannot listen on %s: %w", address, err)
+	if !platform.IsAddrInUse(err) {
+		return err
+	}
+	if owner := platform.PortOwner(address); owner != "" {
+		return fmt.Errorf("%w (by %s)", err, owner)
+	}
+	return err
+}
+
+// limited is a listener that accepts a bounded number of connections at a time.
+type limited struct {
+	net.Listener
+	slots  chan struct{}
+	closed chan struct{}
+	once   sync.Once
+}
+
+func limitListener(l net.Listener, n int) net.Listener {
+	return &limited{Listener: l, slots: make(chan struct{}, n), closed: make(chan struct{})}
+}
+
+func (l *limited) Accept() (net.Conn, error) {
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	return &limitedConn{Conn: c, release: sync.OnceFunc(func() { <-l.slots })}, nil
+}
+
+func (l *limited) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+type limitedConn struct {
+	net.Conn
+	release func()
+}
+
+func (c *limitedConn) Close() error {
+	defer c.release()
+	return c.Conn.Close()
+}

@@ -1,0 +1,56 @@
+//go:build unix
+
+package lapi
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// listenSocket listens on a unix socket that only its owner may open. It is
+// made under another name and renamed when its mode is right: at no moment
+// could somebody else connect. What is left of a server that was killed is
+// replaced; a living one's is not.
+func listenSocket(path string) (net.Listener, error) {
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("cannot listen on %s: another server does", path)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != os.ModeSocket {
+		return nil, fmt.Errorf("cannot listen on %s: it is there and no socket", path)
+	}
+	// The directory is ours alone while the socket has the mode of the umask.
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".sock-")
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w", path, err)
+	}
+	defer os.RemoveAll(dir)
+	hidden := filepath.Join(dir, "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: hidden, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w", path, err)
+	}
+	l.SetUnlinkOnClose(false) // it would look for the old name
+	if err := errors.Join(os.Chmod(hidden, 0o600), os.Rename(hidden, path)); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("cannot listen on %s: %w", path, err)
+	}
+	return &socket{UnixListener: l, path: path}, nil
+}
+
+// socket removes its file when it is closed.
+type socket struct {
+	*net.UnixListener
+	path string
+}
+
+func (s *socket) Close() error {
+	os.Remove(s.path)
+	return s.UnixListener.Close()
+}
+
+func (s *socket) Addr() net.Addr { return &net.UnixAddr{Name: s.path, Net: "unix"} }
