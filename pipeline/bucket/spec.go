@@ -12,7 +12,7 @@ const (
 
 // Spec is what a scenario says about its buckets. Share is the same number
 // for the specs whose events go into one bucket: those with the same scenario
-// name and the same filter.
+// name and the same filter. The bucket obeys the spec that made it.
 type Spec struct {
 	Kind      Kind
 	Share     int

@@ -95,6 +95,7 @@ const (
 
 // Overflow is the end of a bucket. The caller owns and reuses it.
 type Overflow struct {
+	Spec            int   // whose bucket it was, see Owner
 	First, Last, At int64 // Unix nanoseconds: first and last event, overflow
 	Total           int   // events poured; may exceed Len
 	buf             []byte
@@ -168,6 +169,20 @@ func (t *Table) Pour(p *Pour, out *Overflow) Outcome {
 	o := s.pour(p, out)
 	s.mu.Unlock()
 	return o
+}
+
+// Owner returns the Spec that a bucket obeys which takes the event: that of the
+// event that made it, or p.Spec if there is none yet. It differs from p.Spec
+// only for specs with the same Share.
+func (t *Table) Owner(p *Pour) int {
+	s := t.shard(p.Key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.find(p.Key, ident(s.specs[p.Spec].Share, p.Replay, false))
+	if i < 0 || s.over(s.at(i), p) {
+		return p.Spec
+	}
+	return int(s.at(i).spec)
 }
 
 // Silenced tells whether an overflow at the time at (Unix nanoseconds) falls
@@ -259,14 +274,10 @@ func (s *shard) pour(p *Pour, out *Overflow) Outcome {
 
 	id := ident(sp.Share, p.Replay, false)
 	i := s.find(p.Key, id)
-	if i >= 0 {
-		// The bucket obeys the document that made it.
-		c := s.at(i)
-		if c.total > 0 && !p.NoTime && p.Time > c.last+s.specs[c.spec].life {
-			s.counts[c.spec].Underflowed++
-			s.remove(i)
-			i = none
-		}
+	if i >= 0 && s.over(s.at(i), p) {
+		s.counts[s.at(i).spec].Underflowed++
+		s.remove(i)
+		i = none
 	}
 	if i < 0 {
 		i = s.add(p.Key, id, p.Spec)
@@ -276,7 +287,7 @@ func (s *shard) pour(p *Pour, out *Overflow) Outcome {
 		count.Created++
 	}
 	c := s.at(i)
-	sp, count = &s.specs[c.spec], &s.counts[c.spec]
+	sp, count = &s.specs[c.spec], &s.counts[c.spec] // of the event that made the bucket
 
 	if p.HasDistinct && s.seen(c, p.Distinct) {
 		return Swallowed
@@ -302,7 +313,7 @@ func (s *shard) pour(p *Pour, out *Overflow) Outcome {
 	}
 
 	count.Overflowed++
-	out.First, out.Last, out.At, out.Total = c.first, c.last, p.Time, int(c.total)
+	out.Spec, out.First, out.Last, out.At, out.Total = int(c.spec), c.first, c.last, p.Time, int(c.total)
 	s.read(c, sp.queue, out)
 	out.buf = append(out.buf, p.Record...)
 	out.ends = append(out.ends, len(out.buf))
@@ -383,6 +394,11 @@ func (s *shard) find(k Key, id uint32) int32 {
 			}
 		}
 	}
+}
+
+// over tells whether a bucket's time had passed when the event came.
+func (s *shard) over(c *cell, p *Pour) bool {
+	return c.total > 0 && !p.NoTime && p.Time > c.last+s.specs[c.spec].life
 }
 
 // endOf returns when a cell is over, in Unix nanoseconds.

@@ -34,7 +34,7 @@ type slowBucket struct {
 func (s *slowTable) pour(p *Pour, out *Overflow) Outcome {
 	sp := s.specs[p.Spec]
 	if sp.Kind == Trigger {
-		*out = Overflow{First: p.Time, Last: p.Time, At: p.Time, Total: 1, buf: p.Record, ends: []int{len(p.Record)}}
+		*out = Overflow{Spec: p.Spec, First: p.Time, Last: p.Time, At: p.Time, Total: 1, buf: p.Record, ends: []int{len(p.Record)}}
 		return Overflowed
 	}
 	k := slowKey{sp.Share, p.Key, p.Replay}
@@ -80,7 +80,7 @@ func (s *slowTable) pour(p *Pour, out *Overflow) Outcome {
 		b.tokens = new
 		return Poured
 	}
-	*out = Overflow{First: b.first, Last: b.last, At: p.Time, Total: b.total}
+	*out = Overflow{Spec: b.spec, First: b.first, Last: b.last, At: p.Time, Total: b.total}
 	for _, r := range b.kept {
 		out.buf = append(out.buf, r...)
 		out.ends = append(out.ends, len(out.buf))
@@ -164,6 +164,7 @@ func TestAgainstSlow(t *testing.T) {
 			if r.Intn(3) == 0 {
 				p.HasDistinct, p.Distinct = true, fast.Value(fmt.Sprint(r.Intn(200)))
 			}
+			owner := fast.Owner(&p)
 			got, want := fast.Pour(&p, &fo), slow.pour(&p, &so)
 			seen[got]++
 			if got != want {
@@ -172,7 +173,10 @@ func TestAgainstSlow(t *testing.T) {
 			if got != Overflowed {
 				continue
 			}
-			if fo.First != so.First || fo.Last != so.Last || fo.At != so.At || fo.Total != so.Total ||
+			if fo.Spec != owner {
+				t.Fatalf("seed %d, step %d: owner was %d, bucket of %d overflowed", seed, step, owner, fo.Spec)
+			}
+			if fo.Spec != so.Spec || fo.First != so.First || fo.Last != so.Last || fo.At != so.At || fo.Total != so.Total ||
 				!slices.Equal(fo.ends, so.ends) || !slices.Equal(fo.buf, so.buf) {
 				t.Fatalf("seed %d, step %d: overflow\n%v, want\n%v", seed, step, fo, so)
 			}

@@ -3,6 +3,7 @@ package bucket
 // trigger overflows at once. No bucket is made, and what would keep an event
 // out of a bucket (distinct, cancel) has no say.
 func trigger(p *Pour, out *Overflow) {
+	out.Spec = p.Spec
 	out.First, out.Last, out.At, out.Total = p.Time, p.Time, p.Time, 1
 	out.buf = append(out.buf[:0], p.Record...)
 	out.ends = append(out.ends[:0], len(out.buf))

@@ -400,7 +400,7 @@ func (c *Compiler) stash(docs []stashDoc, at strict.Place) (out []stash, err err
 		if d.Strategy != "" && d.Strategy != "LRU" {
 			c.warn(d.Name.Place, "strategy %s is not supported, LRU is used", d.Strategy)
 		}
-		s.cache = c.Stashes.declare(d.Name.Value, size)
+		s.to = c.Stashes.declare(d.Name.Value, size)
 		out = append(out, s)
 	}
 	return out, nil

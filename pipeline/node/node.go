@@ -67,6 +67,10 @@ type Runner struct {
 	// May be nil.
 	Failed func(node string, err error)
 
+	// Trace is told how each document of a stage ended, right after it. The
+	// event is as the document left it. Nil: nobody asks.
+	Trace func(stage string, n *Node, ok bool)
+
 	stages  *Stages
 	machine match.Machine
 	values  []string
@@ -116,6 +120,9 @@ func (r *Runner) Run() bool {
 			ok, err := n.run(r)
 			if err != nil {
 				return false
+			}
+			if r.Trace != nil {
+				r.Trace(r.stages.names[i], n, ok)
 			}
 			any = any || ok
 			if ok && n.next || r.stage != i {

@@ -14,7 +14,7 @@ const defaultStashSize = 100
 
 // stash is an entry of a node's stash list: what to remember.
 type stash struct {
-	cache      *cache
+	to         *shelf
 	key, value *expr.Program
 	ttl        time.Duration
 }
@@ -24,7 +24,7 @@ func (s *stash) store(n *Node, r *Runner) {
 	if err == nil && ok {
 		var value string
 		if value, ok, err = s.value.Text(r.Expr); err == nil && ok {
-			s.cache.put(key, value, s.ttl)
+			s.to.put(key, value, s.ttl)
 		}
 	}
 	if err != nil {
@@ -35,28 +35,42 @@ func (s *stash) store(n *Node, r *Runner) {
 // Stashes are the caches that outlive events, by name. It implements
 // expr.Stash and is safe for concurrent use once content is loaded.
 type Stashes struct {
-	now    func() time.Time
-	caches map[string][]*cache
+	now     func() time.Time
+	shelves map[string]*shelf
+}
+
+// shelf is the caches of one name. A name that is declared twice has two: both
+// are written, the first is read, as upstream.
+type shelf struct{ caches []*cache }
+
+func (s *shelf) put(key, value string, ttl time.Duration) {
+	for _, c := range s.caches {
+		c.put(key, value, ttl)
+	}
 }
 
 // NewStashes returns no caches yet; content declares them.
 func NewStashes(now func() time.Time) *Stashes {
-	return &Stashes{now: now, caches: map[string][]*cache{}}
+	return &Stashes{now: now, shelves: map[string]*shelf{}}
 }
 
 // Get returns the value of a key, "" when it is absent or expired.
 func (s *Stashes) Get(name, key string) string {
-	if c := s.caches[name]; len(c) > 0 {
-		return c[0].get(key)
+	if sh := s.shelves[name]; sh != nil {
+		return sh.caches[0].get(key)
 	}
 	return ""
 }
 
-// declare adds a cache. Of those with one name the first is read, as upstream.
-func (s *Stashes) declare(name string, size int) *cache {
-	c := &cache{now: s.now, max: size, entries: map[string]*list.Element{}}
-	s.caches[name] = append(s.caches[name], c)
-	return c
+// declare adds a cache to a name.
+func (s *Stashes) declare(name string, size int) *shelf {
+	sh := s.shelves[name]
+	if sh == nil {
+		sh = &shelf{}
+		s.shelves[name] = sh
+	}
+	sh.caches = append(sh.caches, &cache{now: s.now, max: size, entries: map[string]*list.Element{}})
+	return sh
 }
 
 // cache keeps the entries that were used last. At its bound it forgets the

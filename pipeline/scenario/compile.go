@@ -111,9 +111,14 @@ func (c *Compiler) Set(limits bucket.Config) *Set {
 	s.codec.seal()
 	filters := make([]*expr.Program, len(s.scenarios))
 	limits.Specs = nil
+	members := map[int]int{}
 	for i, sc := range s.scenarios {
 		filters[i] = sc.filter
+		members[sc.spec.Share]++
 		limits.Specs = append(limits.Specs, sc.spec)
+	}
+	for _, sc := range s.scenarios {
+		sc.shared = members[sc.spec.Share] > 1
 	}
 	s.index = expr.NewIndex(filters)
 	s.table = bucket.New(limits)

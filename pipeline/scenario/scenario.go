@@ -32,6 +32,7 @@ type Scenario struct {
 	scopeValue  *expr.Program // nil: the address
 	remediation bool
 	spec        bucket.Spec
+	shared      bool // another document pours into the same buckets
 }
 
 // Set is the scenarios of one engine with their buckets. It is safe for
@@ -124,12 +125,12 @@ func (r *Runner) Run(now time.Time) {
 	for _, i := range r.hits {
 		p.Spec = i
 		r.record = r.record[:shared]
-		r.pour(r.set.scenarios[i], p)
+		r.pour(p)
 	}
 }
 
-func (r *Runner) pour(sc *Scenario, p bucket.Pour) {
-	table := r.set.table
+func (r *Runner) pour(p bucket.Pour) {
+	sc, table := r.set.scenarios[p.Spec], r.set.table
 	group := ""
 	if sc.groupBy != nil {
 		var err error
@@ -139,6 +140,9 @@ func (r *Runner) pour(sc *Scenario, p bucket.Pour) {
 		}
 	}
 	p.Key = table.Key(group)
+	if sc.shared { // the bucket obeys the document that made it
+		sc = r.set.scenarios[table.Owner(&p)]
+	}
 	if sc.distinct != nil {
 		value, _, err := sc.distinct.Text(r.Expr)
 		if err != nil {
@@ -165,10 +169,10 @@ func (r *Runner) pour(sc *Scenario, p bucket.Pour) {
 	if table.Pour(&p, &r.overflow) != bucket.Overflowed {
 		return
 	}
-	if table.Silenced(p.Spec, p.Key, r.overflow.At, p.Replay) {
+	if table.Silenced(r.overflow.Spec, p.Key, r.overflow.At, p.Replay) {
 		return
 	}
-	r.set.alerts(sc, &r.overflow, r.Alert)
+	r.set.alerts(r.set.scenarios[r.overflow.Spec], &r.overflow, r.Alert)
 }
 
 func (r *Runner) failed(sc *Scenario, err error) {
