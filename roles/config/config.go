@@ -1,0 +1,120 @@
+// Package config reads what people write: config.yaml in upstream's form with
+// our own sections, and the files it names: acquisition, credentials, the
+// firewall bouncer's own file. It has two steps. Load gives a File as it was
+// typed, every key optional; flags and environment variables may be laid over
+// it; Resolve turns it into what each role needs, all checked, with all errors
+// at once. defaults.go is the one table of defaults.
+//
+// The package opens no socket and decides nothing: the roles declare what they
+// need, and roles/run hands each one its part. profiles.yaml is read where it
+// is understood (roles/lapi/profile).
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"regexp"
+	"strings"
+
+	"cs/platform/strict"
+)
+
+// maxFile is the size above which a file is refused: it is none of ours, and
+// the reader of YAML must not be fed without a bound.
+const maxFile = 1 << 20
+
+// Load reads config.yaml at path and lays path + ".local" over it where that
+// exists: sections are merged, other values and lists are replaced, and a value
+// of another kind is an error. An unknown key is one too. env, such as
+// os.LookupEnv, gives the variables that $NAME and ${NAME} in the text stand
+// for; those it doesn't know stay as they are. The error lists everything that
+// is wrong, each with file, line and key; it is fs.ErrNotExist if there is no
+// file at path.
+func Load(path string, env func(string) (string, bool)) (*File, error) {
+	f := &File{path: path}
+	if err := load(path, env, f); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// load decodes a file and its overlay into dst. After an error in the first it
+// goes on with the second.
+func load(path string, env func(string) (string, bool), dst any) error {
+	err := decodeFile(path, env, dst)
+	if errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	over := decodeFile(path+".local", env, dst)
+	if errors.Is(over, fs.ErrNotExist) {
+		over = nil
+	}
+	return errors.Join(err, over)
+}
+
+func decodeFile(path string, env func(string) (string, bool), dst any) error {
+	docs, err := parseFile(path, env)
+	switch {
+	case err != nil:
+		return err
+	case len(docs) == 0:
+		return nil
+	case len(docs) > 1:
+		return docs[1].Place().Errorf("there is a second document, which nothing would read")
+	}
+	return docs[0].Decode(dst)
+}
+
+func parseFile(path string, env func(string) (string, bool)) ([]strict.Doc, error) {
+	text, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return strict.Parse(path, Expand(text, env))
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	if len(text) > maxFile {
+		return nil, fmt.Errorf("cannot read the configuration %s: it is larger than %d bytes", path, maxFile)
+	}
+	return text, nil
+}
+
+var variable = regexp.MustCompile(`\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))`)
+
+// Expand replaces $NAME and ${NAME} where env knows the variable. Every other
+// dollar stays: passwords hold some.
+func Expand(text []byte, env func(string) (string, bool)) []byte {
+	return variable.ReplaceAllFunc(text, func(word []byte) []byte {
+		if value, ok := env(strings.Trim(string(word), "${}")); ok {
+			return []byte(value)
+		}
+		return word
+	})
+}
+
+// each returns the parts of a joined error.
+func each(err error) (parts []error) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	switch {
+	case ok:
+		for _, part := range joined.Unwrap() {
+			parts = append(parts, each(part)...)
+		}
+	case err != nil:
+		parts = append(parts, err)
+	}
+	return parts
+}

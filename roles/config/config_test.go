@@ -1,0 +1,529 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cs/platform"
+	"cs/platform/strict"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// vars are environment variables.
+type vars map[string]string
+
+func (v vars) lookup(name string) (string, bool) { s, ok := v[name]; return s, ok }
+
+var none = vars{}.lookup
+
+// golden compares lines of text with a file.
+func golden[T any](t *testing.T, file string, list []T) {
+	t.Helper()
+	var b strings.Builder
+	for _, v := range list {
+		fmt.Fprintln(&b, v)
+	}
+	got := strings.ReplaceAll(b.String(), `testdata\`, "testdata/")
+	path := filepath.Join("testdata", file)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(strings.ReplaceAll(string(want), "\r", ""), got); diff != "" {
+		t.Errorf("%s, want -, got +:\n%s", file, diff)
+	}
+}
+
+// write makes files in a new directory and returns it.
+func write(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+var prefixes = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+
+func TestNoFileRunsAllRolesOnDefaults(t *testing.T) {
+	got, errs := (&File{}).Resolve(none)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	data := platform.DataDir()
+	want := Resolved{
+		DataDir:  data,
+		LogLevel: slog.LevelInfo,
+		LAPI: LAPI{
+			Enabled: true, Listen: "127.0.0.1:8080", Socket: filepath.Join(data, "cs.sock"),
+			MaxAlerts: 5000, MaxAlertAge: 7 * 24 * time.Hour, MaxDecisions: 2_000_000,
+		},
+		Agent: Agent{Enabled: true, MaxBuckets: 262144, SpoolBytes: 16 << 20},
+		Bouncer: Bouncer{
+			Enabled: true, UpdateFrequency: 10 * time.Second, Backend: "nft", DenyAction: "drop", OnStop: "keep", MaxDecisions: 2_000_000,
+		},
+	}
+	if diff := cmp.Diff(want, got, prefixes); diff != "" {
+		t.Errorf("want -, got +:\n%s", diff)
+	}
+}
+
+func TestPackagedFile(t *testing.T) {
+	f, err := Load("testdata/packaged.yaml", none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, errs := f.Resolve(none)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	want := Resolved{
+		ConfigDir: "/etc/crowdsec/",
+		DataDir:   "/var/lib/crowdsec/data/",
+		LAPI: LAPI{
+			Enabled: true, Listen: "127.0.0.1:8080", Socket: filepath.Join("/var/lib/crowdsec/data", "cs.sock"),
+			ProfilesPath: "/etc/crowdsec/profiles.yaml",
+			TrustedIPs:   []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")},
+			MaxAlerts:    5000, MaxAlertAge: 7 * 24 * time.Hour, MaxDecisions: 2_000_000,
+		},
+		Agent: Agent{
+			Enabled: true, AcquisitionPath: "/etc/crowdsec/acquis.yaml", AcquisitionDir: "/etc/crowdsec/acquis.d",
+			CredentialsPath: "/etc/crowdsec/local_api_credentials.yaml", MaxBuckets: 262144, SpoolBytes: 16 << 20,
+		},
+		// Upstream's bouncer is a program of its own: not enabled.
+		Bouncer: Bouncer{UpdateFrequency: 10 * time.Second, Backend: "nft", DenyAction: "drop", OnStop: "keep", MaxDecisions: 2_000_000},
+	}
+	if diff := cmp.Diff(want, got, prefixes); diff != "" {
+		t.Errorf("want -, got +:\n%s", diff)
+	}
+}
+
+func TestEveryKey(t *testing.T) {
+	f, err := Load("testdata/everything.yaml", none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The file must really have every key, so that none is refused.
+	var missing func(prefix string, v reflect.Value)
+	missing = func(prefix string, v reflect.Value) {
+		for v.Kind() == reflect.Pointer && !v.IsNil() {
+			v = v.Elem()
+		}
+		for i := range v.NumField() {
+			field := v.Type().Field(i)
+			key := prefix + field.Tag.Get("yaml")
+			switch key {
+			case "", "common.force_color_logs", "cscli.hub_with_content", "api.server.tls.cert_file", "api.server.tls.key_file",
+				"bouncer.cert_path", "bouncer.key_path", "db_config.flush.agents_autodelete.api_key", "db_config.flush.bouncers_autodelete.login_password":
+				continue // given as false; or refused together with others
+			}
+			value := v.Field(i)
+			if value.IsZero() {
+				t.Errorf("%s is not in the file, or not read", key)
+			} else if kind := reflect.Indirect(value); kind.Kind() == reflect.Struct && kind.Type() != reflect.TypeFor[strict.Text]() {
+				missing(key+".", value)
+			}
+		}
+	}
+	missing("", reflect.ValueOf(f))
+
+	got, errs := f.Resolve(vars{"CS_LAPI_SECRET": strings.Repeat("s", 64)}.lookup)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	p := netip.MustParsePrefix
+	want := Resolved{
+		ConfigDir: "/c", DataDir: "/d", LogLevel: slog.LevelDebug,
+		LAPI: LAPI{
+			Enabled: true, Listen: "[::]:9090", Socket: "/run/lapi.sock", ProfilesPath: "/profiles",
+			Token: "0123456789abcdef0123456789abcdef", TokenRanges: []netip.Prefix{p("10.0.0.0/8"), p("::1/128")},
+			BouncerRegistration: true, LocalRegistrationOnly: true,
+			TrustedIPs:     []netip.Prefix{p("198.51.100.7/32"), p("2001:db8::/32")},
+			TrustedProxies: []netip.Prefix{p("192.0.2.0/24")},
+			Secret:         []byte(strings.Repeat("s", 64)),
+			MaxAlerts:      100, MaxAlertAge: 60 * time.Hour, MaxDecisions: 1000,
+		},
+		Agent: Agent{
+			Enabled: true, AcquisitionPath: "/a", AcquisitionDir: "/a.d", CredentialsPath: "/cred", InsecureSkipVerify: true,
+			MaxBuckets: 2000, SpoolBytes: 65536,
+		},
+		Bouncer: Bouncer{
+			Enabled: true, APIURL: "http://lapi.example:8080/", APIKey: "secret", CACertPath: "/ca", InsecureSkipVerify: true,
+			UpdateFrequency: 5 * time.Second, Types: []string{"ban"},
+			Scopes: []string{"ip"}, Origins: []string{"cscli", "crowdsec"}, ScenariosContaining: []string{"ssh"}, ScenariosNotContaining: []string{"web"},
+			Backend: "dry-run", Table: "t", Hooks: []string{"input", "forward"}, DenyAction: "reject",
+			Ignore: []netip.Prefix{p("192.0.2.1/32"), p("10.0.0.0/8")}, OnStop: "clean", MaxDecisions: 1000, MaxEntries: 500,
+		},
+	}
+	if diff := cmp.Diff(want, got, prefixes); diff != "" {
+		t.Errorf("want -, got +:\n%s", diff)
+	}
+}
+
+func TestWrongFiles(t *testing.T) {
+	_, err := Load("testdata/wrong.yaml", none)
+	golden(t, "wrong.txt", each(err))
+
+	f, err := Load("testdata/unresolvable.yaml", none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, errs := f.Resolve(vars{"CS_LAPI_SECRET": "short"}.lookup)
+	golden(t, "unresolvable.txt", errs)
+}
+
+func TestLoadRefuses(t *testing.T) {
+	f := func(text, want string) {
+		t.Helper()
+		path := filepath.Join(write(t, map[string]string{"config.yaml": text}), "config.yaml")
+		_, err := Load(path, none)
+		if err == nil || !strings.HasPrefix(err.Error(), path) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40q: %v, want %s", text, err, want)
+		}
+	}
+	f("common: [", "cannot parse YAML")
+	f("a: 1\n---\nb: 2\n", "second document")
+	f("limits: {max_buckets: 1, max_buckets: 2}\n", "already defined")
+	f("- a\n", "want a mapping, this is a list")
+	f(strings.Repeat("[", 5000), "nested")
+
+	_, err := Load(filepath.Join(t.TempDir(), "none.yaml"), none)
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
+	}
+	big := filepath.Join(write(t, map[string]string{"big.yaml": strings.Repeat("#\n", maxFile)}), "big.yaml")
+	if _, err := Load(big, none); err == nil || !strings.Contains(err.Error(), "larger") {
+		t.Errorf("a huge file: %v", err)
+	}
+}
+
+func TestEmptyFile(t *testing.T) {
+	dir := write(t, map[string]string{"config.yaml": "# nothing\n", "config.yaml.local": "limits: {max_entries: 7}\n"})
+	f, err := Load(filepath.Join(dir, "config.yaml"), none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, errs := f.Resolve(none)
+	if len(errs) > 0 || got.Bouncer.MaxEntries != 7 || got.ConfigDir != dir || !got.Agent.Enabled || !got.Bouncer.Enabled {
+		t.Errorf("%+v, %v", got, errs)
+	}
+}
+
+func TestOverlay(t *testing.T) {
+	base := `
+common: {log_level: debug, log_dir: /base}
+api:
+  server:
+    listen_uri: 127.0.0.1:1111
+    trusted_ips: [10.0.0.1, 10.0.0.2]
+    auto_registration: {enabled: false, token: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, allowed_ranges: [10.0.0.0/8]}
+`
+	load := func(local string) (*File, error) {
+		dir := write(t, map[string]string{"config.yaml": base, "config.yaml.local": local})
+		return Load(filepath.Join(dir, "config.yaml"), none)
+	}
+	f, err := load(`
+common: {log_dir: /local}
+api: {server: {trusted_ips: [192.0.2.1], auto_registration: {enabled: true}}}
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, errs := f.Resolve(none)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	// Sections are merged, values and lists replaced.
+	if got.LogLevel != slog.LevelDebug || f.Common.LogDir != "/local" || got.LAPI.Listen != "127.0.0.1:1111" ||
+		fmt.Sprint(got.LAPI.TrustedIPs) != "[192.0.2.1/32]" || fmt.Sprint(got.LAPI.TokenRanges) != "[10.0.0.0/8]" ||
+		got.LAPI.Token == "" {
+		t.Errorf("%+v", got)
+	}
+	if _, err := load("common: [1]\n"); err == nil || !strings.Contains(err.Error(), "config.yaml.local:1: common: want a mapping") {
+		t.Errorf("another kind of value: %v", err)
+	}
+	if _, err := load("api: {server: {trusted_ips: {a: 1}}}\n"); err == nil || !strings.Contains(err.Error(), "want a list") {
+		t.Errorf("another kind of value: %v", err)
+	}
+}
+
+func TestRolesOfAFile(t *testing.T) {
+	f := func(text string, lapi, agent, bouncer bool) {
+		t.Helper()
+		file, err := Load(filepath.Join(write(t, map[string]string{"c.yaml": text}), "c.yaml"), none)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, errs := file.Resolve(none)
+		if len(errs) > 0 || got.LAPI.Enabled != lapi || got.Agent.Enabled != agent || got.Bouncer.Enabled != bouncer {
+			t.Errorf("%q: lapi %v, agent %v, bouncer %v, %v", text, got.LAPI.Enabled, got.Agent.Enabled, got.Bouncer.Enabled, errs)
+		}
+	}
+	f("limits: {}", true, true, true)
+	f("api: {client: {insecure_skip_verify: false}}", true, true, true)
+	f("api: {server: {listen_uri: ':8080'}}", true, false, false)
+	f("crowdsec_service: {acquisition_path: /x}", false, true, false)
+	f("bouncer: {api_key: x}", false, false, true)
+	f("bouncer: {enable: false, api_key: x}", false, false, false)
+	f("api: {server: {enable: no}}\ncrowdsec_service: {enable: yes}", false, true, false)
+}
+
+func TestExpand(t *testing.T) {
+	env := vars{"NAME": "value", "A_1": "x", "EMPTY": ""}.lookup
+	f := func(in, want string) {
+		t.Helper()
+		if got := string(Expand([]byte(in), env)); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+	f("a: $NAME", "a: value")
+	f("a: ${NAME}b", "a: valueb")
+	f("a: $NAMEb ${A_1}$A_1", "a: $NAMEb xx")
+	f("a: ${EMPTY}.", "a: .")
+	f("P@ssw0rd$ $3cureP@ssw0rd $UNKNOWN ${UNKNOWN} $ $$ ${} ${NAME", "P@ssw0rd$ $3cureP@ssw0rd $UNKNOWN ${UNKNOWN} $ $$ ${} ${NAME")
+	f("$2a$10$abc", "$2a$10$abc")
+	f("$$NAME", "$value")
+}
+
+func TestDefaults(t *testing.T) {
+	keys := map[string]bool{}
+	var walk func(prefix string, typ reflect.Type)
+	walk = func(prefix string, typ reflect.Type) {
+		if typ.Kind() == reflect.Pointer {
+			typ = typ.Elem()
+		}
+		if typ.Kind() != reflect.Struct || typ == reflect.TypeFor[strict.Text]() {
+			keys[strings.TrimSuffix(prefix, ".")] = true
+			return
+		}
+		for i := range typ.NumField() {
+			if tag := typ.Field(i).Tag.Get("yaml"); tag != "" {
+				walk(prefix+tag+".", typ.Field(i).Type)
+			}
+		}
+	}
+	walk("", reflect.TypeFor[File]())
+	for _, d := range Defaults() {
+		if !keys[d.Key] || d.Why == "" {
+			t.Errorf("default %+v: no such key, or no reason", d)
+		}
+	}
+}
+
+func TestCredentials(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "local_api_credentials.yaml")
+	want := Credentials{URL: "http://127.0.0.1:8080/", Login: "web: 1", Password: `p"$a's#s: 'w`}
+	if err := want.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	got, err := ReadCredentials(path, none)
+	if err != nil || got != want {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	if _, err := ReadCredentials(path+"x", none); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
+	}
+
+	f := func(text, local, want string) {
+		t.Helper()
+		files := map[string]string{"c.yaml": text}
+		if local != "" {
+			files["c.yaml.local"] = local
+		}
+		path := filepath.Join(write(t, files), "c.yaml")
+		got, err := ReadCredentials(path, vars{"PASSWORD": "from-env"}.lookup)
+		text = fmt.Sprintf("%s %s %s", got.URL, got.Login, got.Password)
+		if err != nil {
+			text = err.Error()
+			if !strings.Contains(text, path) {
+				t.Errorf("the error doesn't name the file: %v", err)
+			}
+		}
+		if !strings.Contains(text, want) {
+			t.Errorf("got %s, want %s", text, want)
+		}
+	}
+	f("url: http://a:8080\nlogin: l\npassword: ${PASSWORD}\n", "", "http://a:8080/ l from-env")
+	f("url: http://a:8080\nlogin: l\npassword: p\n", "url: https://b/x\n", "https://b/x/ l p")
+	f("url: /run/cs.sock\nlogin: l\npassword: 0123\n", "", "/run/cs.sock l 0123")
+	f("login: l\n", "", "url is missing")
+	f("url: http://a\n", "", "neither a login nor a certificate")
+	f("url: http://a\nlogin: l\ncert_path: c\nkey_path: k\n", "", "mutually exclusive")
+	f("url: http://a\ncert_path: c\n", "", "go together")
+	f("url: /run/cs.sock\ncert_path: c\nkey_path: k\n", "", "cannot use TLS with a unix socket")
+	f("url: http://a\nlogn: l\n", "", "c.yaml:2: logn: unknown key (did you mean login?)")
+}
+
+func TestCredentialsThroughALink(t *testing.T) {
+	dir := t.TempDir()
+	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
+	if err := os.WriteFile(target, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(target, link); err != nil {
+		t.Skip(err)
+	}
+	c := Credentials{URL: "http://a/", Login: "l", Password: "p"}
+	if err := c.Write(link); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ReadCredentials(target, none); err != nil || got != c {
+		t.Errorf("the target holds %+v, %v", got, err)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		t.Error("the link was replaced")
+	}
+}
+
+func TestNormalURL(t *testing.T) {
+	f := func(in, want string) {
+		t.Helper()
+		got, err := NormalURL(in)
+		if err != nil {
+			got = "error"
+		}
+		if got != want {
+			t.Errorf("%q: got %s (%v), want %s", in, got, err, want)
+		}
+	}
+	f("http://127.0.0.1:8080", "http://127.0.0.1:8080/")
+	f("https://lapi.example/crowdsec", "https://lapi.example/crowdsec/")
+	f("https://lapi.example/", "https://lapi.example/")
+	f("lapi.example:8080", "http://lapi.example:8080/")
+	f("[2001:db8::1]:8080", "http://[2001:db8::1]:8080/")
+	f("/run/cs.sock", "/run/cs.sock")
+	f("ftp://x", "error")
+	f("http://", "error")
+	f("http://:8080", "error")
+	f("http://a b", "error")
+	f("http://x/?q", "error")
+	f("", "error")
+}
+
+func TestAcquisition(t *testing.T) {
+	list, errs := ReadAcquisition("testdata/acquis.yaml", vars{"LOGS": "/logs"}.lookup)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	var got []string
+	for _, a := range list {
+		got = append(got, fmt.Sprintf("%+v", a))
+	}
+	golden(t, "acquis.txt", got)
+
+	list, errs = ReadAcquisition("testdata/acquis-wrong.yaml", none)
+	if len(list) != 1 || list[0].Globs[0] != "/var/log/auth.log" {
+		t.Errorf("of the wrong file, these are left: %+v", list)
+	}
+	golden(t, "acquis-wrong.txt", errs)
+}
+
+func TestAcquisitionFiles(t *testing.T) {
+	dir := write(t, map[string]string{"b.yaml": "", "a.yml": "", "a.yaml": "", "c.txt": "", "d.yaml.bak": "", "main": ""})
+	if err := os.Mkdir(filepath.Join(dir, "e.yaml"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	got, err := AcquisitionFiles(filepath.Join(dir, "main"), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"main", "a.yaml", "b.yaml", "a.yml"}
+	for i := range want {
+		want[i] = filepath.Join(dir, want[i])
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("want -, got +:\n%s", diff)
+	}
+	if got, err := AcquisitionFiles(filepath.Join(dir, "none"), filepath.Join(dir, "none.d")); err != nil || got != nil {
+		t.Errorf("missing ones: %v, %v", got, err)
+	}
+	if got, err := AcquisitionFiles("", ""); err != nil || got != nil {
+		t.Errorf("none given: %v, %v", got, err)
+	}
+}
+
+func TestFirewallBouncer(t *testing.T) {
+	got, warnings, errs := ReadFirewallBouncer("testdata/firewall.yaml", vars{"API_KEY": "k3y"}.lookup)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	want := Bouncer{
+		Enabled: true, APIURL: "http://127.0.0.1:8080/", APIKey: "k3y", UpdateFrequency: 10 * time.Second, Types: []string{"ban"},
+		Backend: "nft", Hooks: []string{"input", "forward"}, DenyAction: "drop", OnStop: "keep", MaxDecisions: 2_000_000,
+	}
+	if diff := cmp.Diff(want, got, prefixes); diff != "" {
+		t.Errorf("want -, got +:\n%s", diff)
+	}
+	_, more, errs := ReadFirewallBouncer("testdata/firewall-wrong.yaml", none)
+	for i := range more {
+		more[i] = fmt.Errorf("warning: %w", more[i])
+	}
+	golden(t, "firewall.txt", append(warnings, append(more, errs...)...))
+
+	if _, _, errs := ReadFirewallBouncer(filepath.Join(t.TempDir(), "none"), none); len(errs) != 1 || !errors.Is(errs[0], fs.ErrNotExist) {
+		t.Errorf("a missing file: %v", errs)
+	}
+}
+
+// FuzzRead gives any text to every reader; whatever it is, they return.
+func FuzzRead(f *testing.F) {
+	seeds, err := filepath.Glob("testdata/*.yaml")
+	if err != nil || len(seeds) == 0 {
+		f.Fatal("no seeds", err)
+	}
+	for _, seed := range seeds {
+		text, err := os.ReadFile(seed)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
+	f.Add("url: $X\nlogin: ${X}\n")
+	path := filepath.Join(f.TempDir(), "file.yaml")
+	env := vars{"X": "a: [", "API_KEY": "k"}.lookup
+	f.Fuzz(func(t *testing.T, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if file, err := Load(path, env); err == nil {
+			if _, errs := file.Resolve(env); len(errs) > 0 && errs[0] == nil {
+				t.Error("an error that is none")
+			}
+		}
+		if c, err := ReadCredentials(path, env); err == nil && c.URL == "" {
+			t.Error("credentials without a URL")
+		}
+		list, _ := ReadAcquisition(path, env)
+		for _, a := range list {
+			if a.Source != "file" && a.Source != "journalctl" || len(a.Labels) == 0 {
+				t.Errorf("%+v", a)
+			}
+		}
+		ReadFirewallBouncer(path, env)
+	})
+}

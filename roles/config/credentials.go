@@ -1,0 +1,124 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"cs/platform"
+)
+
+// Credentials is local_api_credentials.yaml: where the LAPI of a machine is
+// and how to log in, by password or by certificate.
+type Credentials struct {
+	URL        string `yaml:"url"`
+	Login      string `yaml:"login,omitempty"`
+	Password   string `yaml:"password,omitempty"`
+	CACertPath string `yaml:"ca_cert_path,omitempty"`
+	CertPath   string `yaml:"cert_path,omitempty"`
+	KeyPath    string `yaml:"key_path,omitempty"`
+}
+
+// ReadCredentials reads and checks the file, with its ".local" overlay; the
+// URL comes back normalised. It is fs.ErrNotExist if there is none.
+func ReadCredentials(path string, env func(string) (string, bool)) (Credentials, error) {
+	var raw struct { // the tags of Credentials are for writing
+		URL        string `yaml:"url"`
+		Login      string `yaml:"login"`
+		Password   string `yaml:"password"`
+		CACertPath string `yaml:"ca_cert_path"`
+		CertPath   string `yaml:"cert_path"`
+		KeyPath    string `yaml:"key_path"`
+	}
+	if err := load(path, env, &raw); err != nil {
+		return Credentials{}, err
+	}
+	c := Credentials(raw)
+	if err := c.check(); err != nil {
+		return Credentials{}, fmt.Errorf("cannot use the credentials in %s: %w", path, err)
+	}
+	return c, nil
+}
+
+func (c *Credentials) check() (err error) {
+	if c.URL == "" {
+		return errors.New("url is missing")
+	}
+	if c.URL, err = NormalURL(c.URL); err != nil {
+		return err
+	}
+	certificate := c.CertPath != "" || c.KeyPath != ""
+	switch {
+	case strings.HasPrefix(c.URL, "/") && (certificate || c.CACertPath != ""):
+		return errors.New("cannot use TLS with a unix socket")
+	case certificate && c.Login != "":
+		return errors.New("user/password authentication and TLS authentication are mutually exclusive")
+	case (c.CertPath == "") != (c.KeyPath == ""):
+		return errors.New("cert_path and key_path go together")
+	case !certificate && c.Login == "":
+		return errors.New("there is neither a login nor a certificate")
+	}
+	return nil
+}
+
+// Write writes the file for its owner only. What path links to is replaced,
+// not the link, and a device or pipe is written to: containers say
+// "-f /dev/stdout".
+func (c Credentials) Write(path string) error {
+	text, err := yaml.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("cannot encode credentials: %w", err)
+	}
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	if info, err := os.Stat(path); err == nil && info.Mode()&(fs.ModeDevice|fs.ModeNamedPipe) != 0 {
+		return appendTo(path, text)
+	}
+	return platform.WriteFile(path, text, 0o600)
+}
+
+func appendTo(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("cannot write credentials: %w", err)
+	}
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("cannot write credentials to %s: %w", path, err)
+	}
+	return nil
+}
+
+// NormalURL brings the address of a LAPI into the form that clients need: a
+// path that begins with "/" is a unix socket and stays; anything else is a
+// URL that ends in a slash, http if it doesn't say.
+func NormalURL(s string) (string, error) {
+	if strings.HasPrefix(s, "/") {
+		return s, nil
+	}
+	full := s
+	if !strings.Contains(full, "://") {
+		full = "http://" + full
+	}
+	u, err := url.Parse(full)
+	switch {
+	case err != nil:
+		// Its own text would repeat the URL, with a password there may be in it.
+		return "", errors.New("the address of the LAPI is no URL")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return "", fmt.Errorf("the address of the LAPI begins with %q; want http, https, or a path for a socket", u.Scheme)
+	case u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "":
+		return "", fmt.Errorf("the address of the LAPI, %q, is not like http://host:8080/", u.Redacted())
+	}
+	if !strings.HasSuffix(full, "/") {
+		full += "/"
+	}
+	return full, nil
+}

@@ -1,0 +1,34 @@
+package config
+
+// Default is the value of a key that is not given, and the reason for it.
+type Default struct{ Key, Value, Why string }
+
+// defaults is the only place where a default of config.yaml is said. Keys with
+// lists and those that are off when absent are not in it.
+var defaults = [...]Default{
+	{"common.log_level", "info", "what an operator wants to see without asking"},
+	{"db_config.flush.max_items", "5000", "upstream's; some 8 MB on disk"},
+	{"db_config.flush.max_age", "7d", "upstream's"},
+	{"api.server.listen_uri", "127.0.0.1:8080", "nobody else is let in until it is asked for"},
+	{"bouncer.update_frequency", "10s", "upstream's; a ban may take that long from another host"},
+	{"bouncer.backend", "nft", "the one firewall of Linux that is kept in step by comparing"},
+	{"bouncer.deny_action", "drop", "an answer tells a scanner that somebody is there"},
+	{"bouncer.on_stop", "keep", "an upgrade must not open the door"},
+	{"limits.max_decisions", "2000000", "more than the largest public lists together"},
+	{"limits.max_entries", "0", "the kernel says itself when it is full"},
+	{"limits.max_buckets", "262144", "attackers at once; beyond it the emptiest buckets go"},
+	{"limits.spool_bytes", "16777216", "thousands of alerts, and no risk to a router's flash"},
+}
+
+// Defaults returns the table, for those who document or show it.
+func Defaults() []Default { return defaults[:] }
+
+// defaultOf returns the default of a key that must be in the table.
+func defaultOf(key string) string {
+	for _, d := range defaults {
+		if d.Key == key {
+			return d.Value
+		}
+	}
+	panic("BUG: no default for " + key)
+}

@@ -1,0 +1,344 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"cs/decisions"
+	"cs/platform"
+	"cs/platform/strict"
+	"cs/roles/api"
+)
+
+// Resolved is what the roles need: checked, complete, not to be changed.
+type Resolved struct {
+	ConfigDir string // "" if there is no file
+	DataDir   string
+	LogLevel  slog.Level
+	LAPI      LAPI
+	Agent     Agent
+	Bouncer   Bouncer
+}
+
+// LAPI is the part of roles/lapi.
+type LAPI struct {
+	Enabled               bool
+	Listen                string // TCP address, or "" for none
+	Socket                string // path of the unix socket
+	ProfilesPath          string // "": the built-in profiles
+	Token                 string // of auto-registration; "": off
+	TokenRanges           []netip.Prefix
+	BouncerRegistration   bool
+	LocalRegistrationOnly bool
+	TrustedIPs            []netip.Prefix
+	TrustedProxies        []netip.Prefix
+	Secret                []byte // nil: the server makes one
+	MaxAlerts             int
+	MaxAlertAge           time.Duration
+	MaxDecisions          int
+}
+
+// Agent is the part of roles/agent.
+type Agent struct {
+	Enabled            bool
+	AcquisitionPath    string // either, both or none may be given
+	AcquisitionDir     string
+	CredentialsPath    string // "": the agent's own in the data directory
+	InsecureSkipVerify bool
+	MaxBuckets         int
+	SpoolBytes         int64
+}
+
+// Bouncer is the part of roles/bouncer.
+type Bouncer struct {
+	Enabled            bool
+	APIURL             string // normalised; "": the LAPI of this process
+	APIKey             string
+	CACertPath         string
+	CertPath, KeyPath  string
+	InsecureSkipVerify bool
+	UpdateFrequency    time.Duration
+
+	// What the LAPI is asked for; empty: all.
+	Scopes, Origins                             []string
+	ScenariosContaining, ScenariosNotContaining []string
+	Types                                       []string // of decisions to enforce, lower case; empty: "ban"
+
+	Backend      string   // "nft" or "dry-run"
+	Table        string   // "": the backend's own
+	Hooks        []string // empty: the backend's own
+	DenyAction   string   // "drop" or "reject"
+	Ignore       []netip.Prefix
+	OnStop       string // "keep" or "clean"
+	MaxDecisions int
+	MaxEntries   int // 0: no limit
+}
+
+// Resolve checks the file and completes it. env gives CS_LAPI_SECRET, which
+// must not stand in a file. All errors are returned at once; with any, the
+// result is not to be used.
+//
+// A file that has the section of a role (crowdsec_service, api.server,
+// bouncer) runs the roles whose sections it has, as upstream does; one that
+// has none runs them all.
+func (f *File) Resolve(env func(string) (string, bool)) (Resolved, []error) {
+	r := resolver{file: f}
+	all := f.Crowdsec == nil && f.API.Server == nil && f.Bouncer == nil
+	enabled := func(there bool, enable *bool) bool { return all || there && (enable == nil || *enable) }
+
+	crowdsec, server, bouncer := orZero(f.Crowdsec), orZero(f.API.Server), orZero(f.Bouncer)
+	out := Resolved{
+		ConfigDir: f.ConfigPaths.ConfigDir,
+		DataDir:   f.ConfigPaths.DataDir,
+		LogLevel:  r.logLevel(),
+	}
+	if out.ConfigDir == "" && f.path != "" {
+		out.ConfigDir = filepath.Dir(f.path)
+	}
+	if out.DataDir == "" {
+		out.DataDir = platform.DataDir()
+	}
+	out.LAPI = r.lapi(&server, out.DataDir, env)
+	out.LAPI.Enabled = enabled(f.API.Server != nil, server.Enable)
+	out.Agent = Agent{
+		Enabled:            enabled(f.Crowdsec != nil, crowdsec.Enable),
+		AcquisitionPath:    crowdsec.AcquisitionPath,
+		AcquisitionDir:     crowdsec.AcquisitionDir,
+		CredentialsPath:    f.API.Client.CredentialsPath,
+		InsecureSkipVerify: f.API.Client.InsecureSkipVerify,
+		MaxBuckets:         int(r.number("limits.max_buckets", f.Limits.MaxBuckets, 1000, maxInt32)),
+		SpoolBytes:         r.number("limits.spool_bytes", f.Limits.SpoolBytes, 64<<10, 1<<40),
+	}
+	out.Bouncer = r.bouncer(&bouncer)
+	out.Bouncer.Enabled = enabled(f.Bouncer != nil, bouncer.Enable)
+	out.LAPI.MaxDecisions = out.Bouncer.MaxDecisions
+	return out, r.errs
+}
+
+const maxInt32 = 1<<31 - 1 // what an int holds on every machine
+
+func orZero[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+// resolver collects errors.
+type resolver struct {
+	file *File
+	errs []error
+}
+
+// fail reports what is wrong with the value of a key.
+func (r *resolver) fail(key string, at strict.Place, format string, args ...any) {
+	r.errs = append(r.errs, r.complaint(key, at, format, args...))
+}
+
+// complaint is about the value of a key that stands at a place; a value that
+// stands nowhere is one that is missing, or came with a flag.
+func (r *resolver) complaint(key string, at strict.Place, format string, args ...any) error {
+	if at.File != "" {
+		return at.Errorf(format, args...)
+	}
+	err := fmt.Errorf("%s: %w", key, fmt.Errorf(format, args...))
+	if r.file.path != "" {
+		err = fmt.Errorf("%s: %w", r.file.path, err)
+	}
+	return err
+}
+
+// missing reports what is wrong with keys as a whole.
+func (r *resolver) missing(key, format string, args ...any) {
+	r.fail(key, strict.Place{}, format, args...)
+}
+
+// given returns the value of a key, or its default.
+func given(key string, v strict.Text) strict.Text {
+	if v.Value == "" {
+		v.Value = defaultOf(key)
+	}
+	return v
+}
+
+func (r *resolver) number(key string, v strict.Text, lowest, highest int64) int64 {
+	v = given(key, v)
+	n, err := strconv.ParseInt(v.Value, 10, 64)
+	if err != nil {
+		r.fail(key, v.Place, "want a whole number, not %q", v.Value)
+	} else if n < lowest || n > highest {
+		r.fail(key, v.Place, "want a number from %d to %d, not %d", lowest, highest, n)
+	}
+	return n
+}
+
+func (r *resolver) duration(key string, v strict.Text) time.Duration {
+	v = given(key, v)
+	d, err := api.ParseDuration(v.Value)
+	if err != nil {
+		r.fail(key, v.Place, "%w", err)
+	} else if d <= 0 {
+		r.fail(key, v.Place, "want a duration above zero, not %q", v.Value)
+	}
+	return d
+}
+
+// oneOf returns the value in lower case.
+func (r *resolver) oneOf(key string, v strict.Text, words ...string) string {
+	word := strings.ToLower(v.Value)
+	if !slices.Contains(words, word) {
+		r.fail(key, v.Place, "want one of %s, not %q", strings.Join(words, ", "), v.Value)
+	}
+	return word
+}
+
+func (r *resolver) prefixes(key string, list []strict.Text) (out []netip.Prefix) {
+	for i, v := range list {
+		p, err := decisions.ParsePrefix(v.Value)
+		if err != nil {
+			r.fail(fmt.Sprintf("%s[%d]", key, i), v.Place, "%w", err)
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+var logLevels = map[string]slog.Level{
+	"trace": slog.LevelDebug, "debug": slog.LevelDebug, "info": slog.LevelInfo, "warning": slog.LevelWarn,
+	"warn": slog.LevelWarn, "error": slog.LevelError, "fatal": slog.LevelError, "panic": slog.LevelError,
+}
+
+func (r *resolver) logLevel() slog.Level {
+	v := given("common.log_level", r.file.Common.LogLevel)
+	level, ok := logLevels[strings.ToLower(v.Value)]
+	if !ok {
+		r.fail("common.log_level", v.Place, "want one of trace, debug, info, warning, error, fatal, not %q", v.Value)
+	}
+	return level
+}
+
+func (r *resolver) lapi(s *APIServer, dataDir string, env func(string) (string, bool)) LAPI {
+	out := LAPI{
+		Socket:                s.ListenSocket,
+		ProfilesPath:          s.ProfilesPath,
+		LocalRegistrationOnly: s.DisableRemoteLAPIRegistration,
+		TrustedIPs:            r.prefixes("api.server.trusted_ips", s.TrustedIPs),
+		TrustedProxies:        r.prefixes("api.server.trusted_proxies", s.TrustedProxies),
+		MaxAlerts:             int(r.number("db_config.flush.max_items", r.file.DB.Flush.MaxItems, 1, maxInt32)),
+		MaxAlertAge:           r.duration("db_config.flush.max_age", r.file.DB.Flush.MaxAge),
+	}
+	if s.ListenURI.Value != "" || s.ListenSocket == "" {
+		out.Listen = r.listen("api.server.listen_uri", s.ListenURI)
+	}
+	if out.Socket == "" {
+		out.Socket = filepath.Join(dataDir, "cs.sock")
+	}
+	if s.UseForwardedForHeaders && len(s.TrustedProxies) == 0 {
+		out.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+	}
+	if a := s.AutoRegistration; a != nil && a.Enabled {
+		r.autoRegistration(a, &out)
+	}
+	if s.TLS != nil && s.TLS.CertFile.Value != "" {
+		r.fail("api.server.tls", s.TLS.CertFile.Place, "TLS is not served yet; remove the section and put a proxy in front")
+	}
+	switch t := r.file.DB.Type; strings.ToLower(t.Value) {
+	case "", "sqlite":
+	default:
+		r.fail("db_config.type", t.Place, "%s is not supported yet: remove the key to use the store in the data directory", t.Value)
+	}
+	if secret, ok := env("CS_LAPI_SECRET"); ok {
+		out.Secret = []byte(secret)
+		if len(secret) < 64 {
+			r.errs = append(r.errs, errors.New("CS_LAPI_SECRET not strong enough: it has less than 64 bytes"))
+		}
+	}
+	return out
+}
+
+// listen checks an address to listen on; the host may be empty or a name.
+func (r *resolver) listen(key string, v strict.Text) string {
+	v = given(key, v)
+	_, port, err := net.SplitHostPort(v.Value)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		r.fail(key, v.Place, "want an address and a port like 127.0.0.1:8080, not %q", v.Value)
+	}
+	return v.Value
+}
+
+func (r *resolver) autoRegistration(a *AutoRegistration, out *LAPI) {
+	const section = "api.server.auto_registration"
+	out.BouncerRegistration = a.Bouncers
+	out.Token = a.Token.Value
+	out.TokenRanges = r.prefixes(section+".allowed_ranges", a.AllowedRanges)
+	switch n := len(a.Token.Value); {
+	case n == 0:
+		r.missing(section+".token", "the token is missing")
+	case n < 32 || n > 255:
+		r.fail(section+".token", a.Token.Place, "the token must have 32 to 255 characters, this one has %d", n)
+	}
+	if len(a.AllowedRanges) == 0 {
+		r.missing(section+".allowed_ranges", "there is none, so the token would be good for nobody")
+	}
+}
+
+func (r *resolver) bouncer(s *BouncerSection) Bouncer {
+	out := Bouncer{
+		APIKey:             s.APIKey,
+		CACertPath:         s.CACertPath,
+		CertPath:           s.CertPath.Value,
+		KeyPath:            s.KeyPath.Value,
+		InsecureSkipVerify: s.InsecureSkipVerify,
+		UpdateFrequency:    r.duration("bouncer.update_frequency", s.UpdateFrequency),
+
+		Scopes:                 s.Scopes,
+		Origins:                s.Origins,
+		ScenariosContaining:    s.ScenariosContaining,
+		ScenariosNotContaining: s.ScenariosNotContaining,
+
+		Backend:      r.oneOf("bouncer.backend", given("bouncer.backend", s.Backend), "nft", "dry-run"),
+		Table:        s.Table,
+		DenyAction:   r.oneOf("bouncer.deny_action", given("bouncer.deny_action", s.DenyAction), "drop", "reject"),
+		Ignore:       r.prefixes("bouncer.ignore", s.Ignore),
+		OnStop:       r.oneOf("bouncer.on_stop", given("bouncer.on_stop", s.OnStop), "keep", "clean"),
+		MaxDecisions: int(r.number("limits.max_decisions", r.file.Limits.MaxDecisions, 1, maxInt32)),
+		MaxEntries:   int(r.number("limits.max_entries", r.file.Limits.MaxEntries, 0, maxInt32)),
+	}
+	for _, word := range s.Types {
+		out.Types = append(out.Types, strings.ToLower(word))
+	}
+	for i, hook := range s.Hooks {
+		out.Hooks = append(out.Hooks, r.oneOf(fmt.Sprintf("bouncer.hooks[%d]", i), hook, hooks...))
+	}
+	if s.APIURL.Value != "" {
+		url, err := NormalURL(s.APIURL.Value)
+		if err != nil {
+			r.fail("bouncer.api_url", s.APIURL.Place, "%w", err)
+		}
+		out.APIURL = url
+	}
+	switch {
+	case out.CertPath != "" && out.KeyPath == "":
+		r.fail("bouncer.cert_path", s.CertPath.Place, "key_path is missing, they go together")
+	case out.CertPath == "" && out.KeyPath != "":
+		r.fail("bouncer.key_path", s.KeyPath.Place, "cert_path is missing, they go together")
+	case out.CertPath != "" && out.APIKey != "":
+		r.fail("bouncer.cert_path", s.CertPath.Place, "api_key and cert_path exclude each other")
+	}
+	return out
+}
+
+// hooks are those of nftables where a packet from outside can be stopped.
+var hooks = []string{"prerouting", "input", "forward"}
