@@ -7,7 +7,7 @@ type Default struct{ Key, Value, Why string }
 // lists and those that are off when absent are not in it.
 var defaults = [...]Default{
 	{"common.log_level", "info", "what an operator wants to see without asking"},
-	{"db_config.flush.max_items", "5000", "upstream's; some 8 MB on disk"},
+	{"db_config.flush.max_items", "5000", "upstream's; some 16 MB on disk"},
 	{"db_config.flush.max_age", "7d", "upstream's"},
 	{"api.server.listen_uri", "127.0.0.1:8080", "nobody else is let in until it is asked for"},
 	{"bouncer.update_frequency", "10s", "upstream's; a ban may take that long from another host"},
