@@ -19,8 +19,9 @@ var (
 	ErrNoToken   = errors.New("token is empty")
 	ErrMalformed = errors.New("token contains an invalid number of segments")
 	ErrSignature = errors.New("signature is invalid")
-	ErrExpired   = errors.New("Token is expired") //nolint:staticcheck // on the wire
-	ErrNoExpiry  = errors.New("missing exp field")
+	//lint:ignore ST1005 the text goes over the wire
+	ErrExpired  = errors.New("Token is expired")
+	ErrNoExpiry = errors.New("missing exp field")
 )
 
 // Signer makes and checks the tokens of machines: HS256, with the claims id,
