@@ -172,7 +172,7 @@ func (c *conn) dump(op, flags int, family uint8, request func(*encoder), each fu
 func (c *conn) dumpOnce(op, flags int, family uint8, request func(*encoder), each func(message)) error {
 	c.seq++
 	var e encoder
-	at := e.begin(nftables|op, flags|unix.NLM_F_ACK, c.seq, family, 0)
+	at := e.begin(subsys|op, flags|unix.NLM_F_ACK, c.seq, family, 0)
 	if request != nil {
 		request(&e)
 	}

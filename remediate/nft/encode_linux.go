@@ -11,9 +11,9 @@ import (
 // headers in the byte order of the machine, nf_tables' numbers in big endian.
 
 const (
-	hdrLen   = 20 // nlmsghdr and nfgenmsg
-	attrLen  = 4
-	nftables = unix.NFNL_SUBSYS_NFTABLES << 8
+	hdrLen  = 20 // nlmsghdr and nfgenmsg
+	attrLen = 4
+	subsys  = unix.NFNL_SUBSYS_NFTABLES << 8
 
 	msgBatchBegin = 0x10
 	msgBatchEnd   = 0x11
@@ -107,7 +107,7 @@ func (t *transaction) empty() bool { return t.last == 0 }
 // message starts one nf_tables message for our family.
 func (t *transaction) message(op, flags int) int {
 	t.seq++
-	t.last = t.begin(nftables|op, flags, t.seq, unix.NFPROTO_INET, 0)
+	t.last = t.begin(subsys|op, flags, t.seq, unix.NFPROTO_INET, 0)
 	return t.last
 }
 

@@ -19,9 +19,9 @@ var (
 )
 
 // Fake is a remediate.Kernel in memory with the habits of a real one: entries
-// end by themselves, changes to a table that is gone fail, an addition of what is
-// there with another origin fails, and so does one without room. Its methods may be called
-// from any goroutine; those that are not the interface's are the rest of the world.
+// end by themselves, changes to a table that is gone fail half-way, and so do
+// additions without room. Its methods may be called from any goroutine; those
+// that are not the interface's are the rest of the world.
 type Fake struct {
 	now     func() time.Time
 	changed chan struct{}
@@ -33,6 +33,7 @@ type Fake struct {
 	entries map[netip.Prefix]remediate.Entry
 	size    int
 	deaf    bool
+	strict  bool
 	fail    []error
 	calls   struct{ loads, applies, changes int }
 }
@@ -94,11 +95,13 @@ func (k *Fake) Apply(_ context.Context, changes []remediate.Change) error {
 		}
 		old, there := k.entries[c.Prefix]
 		switch {
+		case k.strict && !there && c.Op != remediate.Add:
+			return ErrGone
+		case k.strict && there && c.Op == remediate.Add && old.Origin != c.Origin:
+			return ErrExists
 		case c.Op == remediate.Remove:
 			delete(k.entries, c.Prefix)
 			continue
-		case c.Op == remediate.Add && there && old.Origin != c.Origin:
-			return ErrExists
 		case !there && k.size > 0 && len(k.entries) >= k.size:
 			return remediate.ErrFull
 		}
@@ -189,6 +192,14 @@ func (k *Fake) Deafen() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.deaf = true
+}
+
+// Strict makes Apply fail where nf_tables does: on the removal of what is not
+// there and on the addition of what is. A backend has to hide that.
+func (k *Fake) Strict() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.strict = true
 }
 
 // Limit bounds the number of entries; 0 is no limit.

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Addresses of the lab. The guarded host has Host4 and Host6; any source
@@ -18,9 +20,6 @@ var (
 	Net6  = netip.MustParsePrefix("2001:db8::/32")
 )
 
-// grace is how long a datagram may be late behind one that was sent after it.
-const grace = 20 * time.Millisecond
-
 // A Lab is a guarded host and a neighbour that can send from many addresses,
 // each in a network namespace of its own.
 type Lab struct {
@@ -28,12 +27,20 @@ type Lab struct {
 	t          testing.TB
 	in         [2]*net.UDPConn // where the host listens, by family
 	seq        atomic.Uint32
+	cpu        int
 }
 
 // NewLab makes a lab, or skips the test where it can't.
 func NewLab(t testing.TB) *Lab {
 	t.Helper()
 	l := &Lab{Host: Netns(t), Peer: Netns(t), t: t}
+	var cpus unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &cpus); err != nil {
+		t.Fatal(err)
+	}
+	for !cpus.IsSet(l.cpu) {
+		l.cpu++
+	}
 	Join(l.Host, "csf-host", l.Peer, "csf-peer")
 	l.Host.Run("ip", "addr", "add", Host4.String()+"/24", "dev", "csf-host")
 	l.Host.Run("ip", "addr", "add", Host6.String()+"/64", "dev", "csf-host", "nodad")
@@ -62,8 +69,9 @@ func NewLab(t testing.TB) *Lab {
 	return l
 }
 
-// Blocked tells whether the host drops a datagram from an address. A second
-// one from an address that nobody blocks shows when to stop waiting.
+// Blocked tells whether the host drops a datagram from an address. It has when
+// a second one, from an address that nobody blocks, arrives first: they go
+// through one processor's queue and can't overtake each other.
 func (l *Lab) Blocked(from netip.Addr) bool {
 	l.t.Helper()
 	clean, host, in := netip.MustParseAddr("10.99.0.2"), Host4, l.in[0]
@@ -73,25 +81,25 @@ func (l *Lab) Blocked(from netip.Addr) bool {
 	n := l.seq.Add(1)
 	probe, end := fmt.Sprintf("probe %d", n), fmt.Sprintf("end %d", n)
 	l.Peer.Do(func() {
+		var one unix.CPUSet
+		one.Set(l.cpu)
+		if err := unix.SchedSetaffinity(0, &one); err != nil {
+			l.t.Errorf("cannot stay on one processor: %v", err)
+		}
 		l.send(from, host, probe)
 		l.send(clean, host, end)
 	})
-	deadline := time.Now().Add(2 * time.Second)
-	ended := false
-	buf := make([]byte, 64)
-	for {
-		in.SetReadDeadline(deadline)
+	in.SetReadDeadline(time.Now().Add(2 * time.Second))
+	blocked := true
+	for buf := make([]byte, 64); ; {
 		n, err := in.Read(buf)
 		switch {
-		case err != nil && ended:
-			return true
 		case err != nil:
 			l.t.Fatalf("the datagram from %v did not arrive either: %v", clean, err)
 		case string(buf[:n]) == probe:
-			return false
+			blocked = false
 		case string(buf[:n]) == end:
-			ended = true
-			deadline = time.Now().Add(grace)
+			return blocked
 		}
 	}
 }
