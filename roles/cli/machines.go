@@ -214,10 +214,7 @@ func (c *MachinesAdd) Run(ctx context.Context, env *platform.Env, g *Globals) er
 	}
 	s.info("Machine '%s' successfully added to the local API.", name)
 
-	text, err := credentials{URL: first(c.URL, s.lapiURL()), Login: name, Password: password}.yaml()
-	if err != nil {
-		return err
-	}
+	text := credentials{URL: first(c.URL, s.lapiURL()), Login: name, Password: password}.yaml()
 	if dest == "-" {
 		// On stderr, as upstream does, although its help says otherwise.
 		_, err := fmt.Fprintf(env.Stderr, "%s\n", text)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -127,12 +128,24 @@ func readCredentials(path string) (credentials, error) {
 }
 
 // yaml returns the text of the file of a machine with a password.
-func (c credentials) yaml() ([]byte, error) {
-	text, err := yaml.Marshal(yaml.MapSlice{{Key: "url", Value: c.URL}, {Key: "login", Value: c.Login}, {Key: "password", Value: c.Password}})
-	if err != nil {
-		return nil, fmt.Errorf("cannot encode the credentials: %w", err)
+func (c credentials) yaml() []byte {
+	return []byte("url: " + scalar(c.URL) + "\nlogin: " + scalar(c.Login) + "\npassword: " + scalar(c.Password) + "\n")
+}
+
+var plainScalar = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9._/@-]*$|^https?://[^\s"'#]+[^\s"'#:]$`)
+
+// scalar writes a text so that every YAML reader takes it for this text:
+// quoted as JSON is, unless there is no doubt.
+func scalar(s string) string {
+	switch strings.ToLower(s) {
+	case "true", "false", "yes", "no", "on", "off", "y", "n", "null":
+	default:
+		if plainScalar.MatchString(s) {
+			return s
+		}
 	}
-	return text, nil
+	text, _ := json.Marshal(s) // a string: it can't fail
+	return string(text)
 }
 
 // writeCredentials writes the file for its owner only. A device or a pipe is

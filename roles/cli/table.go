@@ -56,7 +56,8 @@ func (t *table) boxed() string {
 	if t.fancy {
 		f = roundFrame
 	}
-	width, rows := t.layout()
+	title := plain(t.title)
+	width, rows := t.layout(3, columns(title))
 	var b strings.Builder
 	rule := func(ends [3]string) {
 		for i, w := range width {
@@ -73,7 +74,7 @@ func (t *table) boxed() string {
 	}
 	if t.title != "" {
 		rule(f.titleTop)
-		b.WriteString(f.side + " " + left(plain(t.title), total(width)-3) + " " + f.side + "\n")
+		b.WriteString(f.side + " " + left(title, total(width, 3)) + " " + f.side + "\n")
 		rule(f.titleSeparator)
 	} else {
 		rule(f.top)
@@ -93,16 +94,14 @@ func (t *table) boxed() string {
 
 // light draws the table with horizontal rules only, its header on the left.
 func (t *table) light() string {
-	width, rows := t.layout()
-	n := 0
-	for _, w := range width {
-		n += w + 2
-	}
+	title := plain(t.title)
+	width, rows := t.layout(2, columns(title))
+	n := total(width, 2)
 	line := "-"
 	if t.fancy {
 		line = "─"
 	}
-	rule := strings.Repeat(line, n) + "\n"
+	rule := strings.Repeat(line, n+2) + "\n"
 	var b strings.Builder
 	row := func(cells []string) {
 		for i, c := range cells {
@@ -112,7 +111,7 @@ func (t *table) light() string {
 	}
 	b.WriteString(rule)
 	if t.title != "" {
-		b.WriteString(" " + left(plain(t.title), n-2) + " \n" + rule)
+		b.WriteString(" " + left(title, n) + " \n" + rule)
 	}
 	if t.header != nil {
 		row(t.header)
@@ -126,18 +125,19 @@ func (t *table) light() string {
 	return b.String() + rule
 }
 
-// total is the width of a boxed row between the outermost frame characters, and one of them.
-func total(width []int) int {
-	n := 0
+// total is the width of a row from its first to its last character, with gap
+// columns between two cells.
+func total(width []int, gap int) int {
+	n := -gap
 	for _, w := range width {
-		n += w + 3
+		n += w + gap
 	}
-	return n
+	return max(n, 0)
 }
 
 // layout returns the width of each column and, for each row, the lines of
-// cells it takes.
-func (t *table) layout() (width []int, rows [][][]string) {
+// cells it takes. Together the columns are at least as wide as the title.
+func (t *table) layout(gap, title int) (width []int, rows [][][]string) {
 	width = make([]int, len(t.header))
 	if t.header == nil && len(t.rows) > 0 {
 		width = make([]int, len(t.rows[0]))
@@ -158,9 +158,8 @@ func (t *table) layout() (width []int, rows [][][]string) {
 		}
 		rows = append(rows, lines)
 	}
-	// A title wider than all columns together widens the last one.
-	if short := columns(t.title) - (total(width) - 3); t.title != "" && short > 0 && len(width) > 0 {
-		width[len(width)-1] += short
+	if n := len(width); n > 0 {
+		width[n-1] += max(0, title-total(width, gap))
 	}
 	return width, rows
 }
