@@ -205,8 +205,12 @@ func (l *Log) New(q Query, after, upTo int64, now time.Time, page []Decision) (_
 		}
 		after = l.order[i]
 		d, ok := l.set.Get(after)
-		if ok && l.tells(q, &d, now) {
-			page = append(page, d)
+		if !ok {
+			continue
+		}
+		page = append(page, d) // before it is looked at: there it escapes for free
+		if last := len(page) - 1; !l.tells(q, &page[last], now) {
+			page = page[:last]
 		}
 	}
 	return page, upTo, false
@@ -255,7 +259,7 @@ func (l *Log) Deleted(q Query, c, upTo Cursor) []Decision {
 	var out []Decision
 	for i := len(l.ended) - 1; i >= 0 && l.ended[i].stamp.After(since); i-- {
 		e := &l.ended[i]
-		if q.Want != nil && !q.Want(&e.d) {
+		if !e.stamp.After(c.At) && !e.d.Until.After(since) || q.Want != nil && !q.Want(&e.d) {
 			continue
 		}
 		if q.Longest {
