@@ -1,0 +1,230 @@
+package file
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math"
+	"os"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"cs/pipeline/source"
+	"cs/platform"
+)
+
+// reader is one open file and how far it was read. Without f it is a memory
+// of a rotated file that was read to its end.
+type reader struct {
+	f        *os.File
+	path     string // where it was opened
+	id       platform.FileID
+	headLen  int    // the first bytes, up to source.MaxHead …
+	headHash uint64 // … tell it from another file with the same identity
+	off      int64  // of the first byte that was not delivered
+	skip     bool   // off is within a line that was cut
+	size     int64  // when last looked at
+	grew     time.Time
+	broken   bool // reading failed: open it again
+	mark     *source.Mark
+}
+
+var (
+	errTruncated  = errors.New("truncated")
+	errNotRegular = errors.New("it is no regular file")
+)
+
+func openReader(path string) (*reader, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() { // opening a FIFO would hang
+		return nil, errNotRegular
+	}
+	f, err := platform.OpenShared(path)
+	if err != nil {
+		return nil, err
+	}
+	id, err := platform.FileIDOf(f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &reader{f: f, path: path, id: id}, nil
+}
+
+// resume goes on at pos if the file is the one that pos was taken of.
+func (r *reader) resume(s *Source, pos source.Position) bool {
+	fresh := *r
+	r.headLen, r.headHash, r.off, r.skip = pos.HeadLen, pos.HeadHash, pos.Offset, pos.Skip
+	if size, err := r.look(s.now()); err == nil && size >= pos.Offset {
+		if same, err := r.same(&s.headBuf); err == nil && same {
+			return true
+		}
+	}
+	*r = fresh
+	return false
+}
+
+// seekEnd moves to the start of the last line if that has no newline yet, else
+// to the end.
+func (r *reader) seekEnd(buf []byte) error {
+	fi, err := r.f.Stat()
+	if err != nil {
+		return err
+	}
+	size := fi.Size()
+	start := max(0, size-int64(len(buf)))
+	n, err := r.f.ReadAt(buf[:min(int64(len(buf)), size)], start)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	last := bytes.LastIndexByte(buf[:n], '\n')
+	if last < 0 && start > 0 {
+		r.off, r.skip = start+int64(n), true
+		return nil
+	}
+	r.off = start + int64(last) + 1
+	return nil
+}
+
+// look returns the size and remembers when it last changed.
+func (r *reader) look(now time.Time) (int64, error) {
+	fi, err := r.f.Stat()
+	if err != nil {
+		return 0, &readError{err}
+	}
+	if size := fi.Size(); size != r.size || r.grew.IsZero() {
+		r.size, r.grew = size, now
+	}
+	return r.size, nil
+}
+
+// same tells whether the file still begins as it did, and learns more of its
+// beginning.
+func (r *reader) same(buf *[source.MaxHead]byte) (bool, error) {
+	n, err := r.f.ReadAt(buf[:], 0)
+	if err != nil && err != io.EOF {
+		return false, &readError{err}
+	}
+	if n < r.headLen || r.headLen > 0 && xxhash.Sum64(buf[:r.headLen]) != r.headHash {
+		return false, nil
+	}
+	if n > r.headLen {
+		r.headLen, r.headHash = n, xxhash.Sum64(buf[:n])
+	}
+	return true, nil
+}
+
+// read delivers whole lines up to limit, or the end of file, and with final also a last
+// one without newline. more tells that its turn was over before. It
+// returns errTruncated when the file isn't what it was.
+func (r *reader) read(ctx context.Context, s *Source, limit int64, final bool, out source.Sink) (more bool, err error) {
+	s.split.SetSource(r.path)
+	defer func() {
+		if len(s.buf) > bufferSize {
+			s.buf = make([]byte, bufferSize) // one huge line must not pin its size for ever
+		}
+	}()
+	if r.size < max(r.off, int64(r.headLen)) {
+		return false, errTruncated
+	}
+	for budget := turn; r.off < min(limit, r.size); {
+		want := min(int64(len(s.buf)), limit-r.off)
+		n, err := r.f.ReadAt(s.buf[:want], r.off)
+		if err != nil && err != io.EOF {
+			return false, &readError{err}
+		}
+		// Checked after reading: if the beginning is still the same now, what
+		// was read is of the same file as well.
+		if same, serr := r.same(&s.headBuf); serr != nil {
+			return false, serr
+		} else if !same {
+			return false, errTruncated
+		}
+		used, err := r.deliver(ctx, s, s.buf[:n], final && err == io.EOF, out)
+		if err != nil {
+			return false, err
+		}
+		if used == 0 {
+			if n < len(s.buf) {
+				return false, nil // the last line waits for its newline
+			}
+			s.buf = make([]byte, 2*len(s.buf))
+		}
+		if budget -= used; budget <= 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// deliver hands over the lines in data, which begins at r.off.
+func (r *reader) deliver(ctx context.Context, s *Source, data []byte, final bool, out source.Sink) (used int, err error) {
+	for used < len(data) {
+		if err := ctx.Err(); err != nil {
+			return used, err
+		}
+		skip := r.skip
+		batch, n := s.split.Take(data[used:], &skip, final)
+		if n == 0 {
+			break
+		}
+		if len(batch) > 0 {
+			if err := out(ctx, batch); err != nil {
+				return used, err
+			}
+		}
+		used += n
+		r.off += int64(n)
+		r.skip = skip
+		r.save()
+	}
+	return used, nil
+}
+
+// track makes the position of the file known to the positions under key.
+func (r *reader) track(s *Source, key string) {
+	pos := r.position()
+	pos.Key = key
+	r.mark = s.cfg.Positions.Track(pos)
+}
+
+func (r *reader) save() { r.mark.Set(r.position()) }
+
+func (r *reader) position() source.Position {
+	return source.Position{
+		File: r.id, Offset: r.off, HeadLen: r.headLen, HeadHash: r.headHash, Skip: r.skip, Done: r.f == nil,
+	}
+}
+
+// rename makes the reader belong to another path.
+func (r *reader) rename(s *Source, path string) {
+	r.path = path
+	r.mark.Drop()
+	r.track(s, s.keyPrefix()+path)
+}
+
+// restart begins the file anew, after a truncation.
+func (r *reader) restart() {
+	r.off, r.headLen, r.headHash, r.skip = 0, 0, 0, false
+	r.save()
+}
+
+func (r *reader) close() {
+	if r.f != nil {
+		r.f.Close()
+		r.f = nil
+	}
+}
+
+// readError tells trouble with a file from trouble with the sink.
+type readError struct{ err error }
+
+func (e *readError) Error() string { return e.err.Error() }
+func (e *readError) Unwrap() error { return e.err }
+
+const noLimit = math.MaxInt64

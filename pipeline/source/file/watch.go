@@ -1,0 +1,124 @@
+package file
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"cs/platform"
+)
+
+// watcher wakes a source when something happens in its directories. It may miss things: the
+// source looks by itself now and then.
+type watcher struct {
+	s      *Source
+	fs     *fsnotify.Watcher // nil: polling
+	all    bool              // every directory is watched
+	failed bool              // reported that one can't be watched
+}
+
+func newWatcher(s *Source) *watcher {
+	w := &watcher{s: s}
+	if s.cfg.Poll {
+		return w
+	}
+	fs, err := fsnotify.NewBufferedWatcher(256)
+	if err != nil {
+		s.cfg.Report(fmt.Errorf("cannot watch for changes of %s, polling instead: %w", s.Name(), err))
+		return w
+	}
+	w.fs = fs
+	return w
+}
+
+func (w *watcher) close() {
+	if w.fs != nil {
+		w.fs.Close()
+	}
+}
+
+// complete tells whether notifications come for everything.
+func (w *watcher) complete() bool { return w.fs != nil && w.all }
+
+// follow makes dirs the watched directories and tells whether there is a new one.
+func (w *watcher) follow(dirs []string) (added bool) {
+	if w.fs == nil {
+		return false
+	}
+	w.all = true
+	watched := w.fs.WatchList()
+	for _, dir := range watched {
+		if !slices.Contains(dirs, dir) {
+			w.fs.Remove(dir)
+		}
+	}
+	for _, dir := range dirs {
+		if slices.Contains(watched, dir) {
+			continue
+		}
+		if platform.NetworkFS(dir) {
+			w.all = false
+			continue
+		}
+		if err := w.fs.Add(dir); err != nil {
+			w.all = false
+			if !w.failed {
+				w.s.cfg.Report(fmt.Errorf("cannot watch %s for changes of %s, polling instead: %w", dir, w.s.Name(), err))
+			}
+			w.failed = true
+			continue
+		}
+		added = true
+	}
+	return added
+}
+
+// wait returns when something of interest happened or after pause. It returns ctx's error when
+// that ends.
+func (w *watcher) wait(ctx context.Context, pause time.Duration) error {
+	timer := time.NewTimer(settle)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+	}
+	timer.Reset(pause)
+	var events chan fsnotify.Event
+	var lost chan error
+	if w.fs != nil {
+		events, lost = w.fs.Events, w.fs.Errors
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+			return nil
+		case <-lost: // the queue ran over: anything may have happened
+			w.s.globbed = time.Time{}
+			return nil
+		case ev := <-events:
+			if w.heed(ev) {
+				for range len(events) { // the same look serves them all
+					w.heed(<-events)
+				}
+				return nil
+			}
+		}
+	}
+}
+
+// heed tells whether an event is a reason to look.
+func (w *watcher) heed(ev fsnotify.Event) bool {
+	if !w.s.concerns(ev.Name) {
+		return false
+	}
+	if ev.Op.Has(fsnotify.Create) {
+		w.s.globbed = time.Time{} // look for new files as well
+	}
+	return true
+}

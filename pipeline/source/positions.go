@@ -1,0 +1,263 @@
+package source
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"cs/platform"
+)
+
+const (
+	// maxPositions bounds the file; beyond it the positions that were not
+	// touched for the longest time are forgotten.
+	maxPositions = 10_000
+	// staleAfter is how long the position of something that is no longer
+	// followed is kept: it may be a log on a disk that is mounted now and then.
+	staleAfter = 30 * 24 * time.Hour
+	// maxPositionsFile refuses a file that can't be ours.
+	maxPositionsFile = 16 << 20
+)
+
+// Position is where a source goes on after a restart. Which fields matter is up to the
+// kind of source.
+type Position struct {
+	Key      string          `json:"key"`              // kind of source and what it reads; not unique
+	File     platform.FileID `json:"file,omitzero"`    // identity
+	Offset   int64           `json:"offset,omitempty"` // of the first byte that was not delivered
+	HeadLen  int             `json:"head_len,omitempty"`
+	HeadHash uint64          `json:"head_hash,omitempty"` // of the first HeadLen bytes
+	Skip     bool            `json:"skip,omitempty"`      // within a line that was cut
+	Done     bool            `json:"done,omitempty"`      // rotated away and read to its end
+	Cursor   string          `json:"cursor,omitempty"`    // of a journal
+	Time     int64           `json:"time"`                // unix seconds of the last change
+}
+
+// Positions remembers in one small file how far each source got. Safe for
+// concurrent use. Sources may work with nil Positions, which remember nothing.
+type Positions struct {
+	path    string
+	barrier func() error
+	now     func() time.Time
+
+	saving sync.Mutex // held during Save
+	mu     sync.Mutex
+	dirty  bool
+	live   []*Mark    // in the order of Track
+	saved  []Position // left by an earlier process and not taken over yet
+}
+
+// OpenPositions reads the file at path; none is a first start. barrier runs before each
+// write and must return nil only when everything that came out of the lines
+// delivered so far is on disk; nil if there is nothing to wait for.
+//
+// A file that can't be read is an error together with empty, usable Positions:
+// sources then start as they do the first time.
+func OpenPositions(path string, barrier func() error, now func() time.Time) (*Positions, error) {
+	p := &Positions{path: path, barrier: barrier, now: now}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, nil
+	}
+	if err == nil {
+		p.saved, err = decodePositions(data)
+	}
+	if err != nil {
+		return p, fmt.Errorf("cannot read positions of logs from %s: %w", path, err)
+	}
+	return p, nil
+}
+
+// Saved returns the positions that an earlier process left under key, oldest
+// first.
+func (p *Positions) Saved(key string) []Position {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var found []Position
+	for _, pos := range p.saved {
+		if pos.Key == key {
+			found = append(found, pos)
+		}
+	}
+	return found
+}
+
+// SavedFile returns the position that an earlier process left for a file, under
+// any key with the given prefix.
+func (p *Positions) SavedFile(prefix string, id platform.FileID) (Position, bool) {
+	if p == nil {
+		return Position{}, false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, pos := range p.saved {
+		if pos.File == id && strings.HasPrefix(pos.Key, prefix) {
+			return pos, true
+		}
+	}
+	return Position{}, false
+}
+
+// Forget drops what Saved returns for key, after its owner took it over.
+func (p *Positions) Forget(key string) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dirty = true
+	p.saved = slices.DeleteFunc(p.saved, func(pos Position) bool { return pos.Key == key })
+}
+
+// Track adds a position.
+func (p *Positions) Track(pos Position) *Mark {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := &Mark{of: p, pos: pos}
+	p.live = append(p.live, m)
+	p.dirty = true
+	return m
+}
+
+// Save writes the file if a position changed since the last time. Call it
+// about once a second and when all sources have stopped.
+func (p *Positions) Save() error {
+	p.saving.Lock()
+	defer p.saving.Unlock()
+	p.mu.Lock()
+	if !p.dirty {
+		p.mu.Unlock()
+		return nil
+	}
+	all := p.collect()
+	p.dirty = false
+	p.mu.Unlock()
+
+	// The barrier comes after the snapshot: it covers all that led to it.
+	err := p.write(all)
+	if err != nil {
+		p.mu.Lock()
+		p.dirty = true
+		p.mu.Unlock()
+		return fmt.Errorf("cannot save positions of logs: %w", err)
+	}
+	return nil
+}
+
+func (p *Positions) write(all []Position) error {
+	if p.barrier != nil {
+		if err := p.barrier(); err != nil {
+			return err
+		}
+	}
+	data, err := json.MarshalIndent(positionsFile{Version: 1, Positions: all}, "", " ")
+	if err != nil {
+		return err
+	}
+	return platform.WriteFile(p.path, append(data, '\n'), 0o600)
+}
+
+func (p *Positions) collect() []Position {
+	now := p.now().Unix()
+	limit := now - int64(staleAfter/time.Second)
+	p.saved = slices.DeleteFunc(p.saved, func(pos Position) bool { return pos.Time < limit })
+	all := slices.Clone(p.saved)
+	for _, m := range p.live {
+		if m.changed || m.pos.Time == 0 {
+			m.pos.Time, m.changed = now, false
+		}
+		all = append(all, m.pos)
+	}
+	if excess := len(all) - maxPositions; excess > 0 {
+		byAge := slices.Clone(all)
+		slices.SortStableFunc(byAge, func(a, b Position) int { return cmp.Compare(a.Time, b.Time) })
+		oldest := byAge[excess].Time
+		all = slices.DeleteFunc(all, func(pos Position) bool {
+			if excess > 0 && pos.Time <= oldest {
+				excess--
+				return true
+			}
+			return false
+		})
+	}
+	return all
+}
+
+// Mark is one position that moves. A nil Mark, as nil Positions give, ignores
+// all calls.
+type Mark struct {
+	of      *Positions
+	pos     Position
+	changed bool
+}
+
+// Set moves the position; the key stays.
+func (m *Mark) Set(pos Position) {
+	if m == nil {
+		return
+	}
+	m.of.mu.Lock()
+	defer m.of.mu.Unlock()
+	pos.Key, pos.Time = m.pos.Key, m.pos.Time
+	if pos != m.pos {
+		m.pos = pos
+		m.changed, m.of.dirty = true, true
+	}
+}
+
+// Drop forgets the position.
+func (m *Mark) Drop() {
+	if m == nil {
+		return
+	}
+	m.of.mu.Lock()
+	defer m.of.mu.Unlock()
+	m.of.live = slices.DeleteFunc(m.of.live, func(l *Mark) bool { return l == m })
+	m.of.dirty = true
+}
+
+type positionsFile struct {
+	Version   int        `json:"version"`
+	Positions []Position `json:"positions"`
+}
+
+// decodePositions reads what write has written. Positions that can't be are refused, so
+// that nobody seeks to a negative offset.
+func decodePositions(data []byte) ([]Position, error) {
+	if len(data) > maxPositionsFile {
+		return nil, fmt.Errorf("it has %d bytes, more than %d", len(data), maxPositionsFile)
+	}
+	var f positionsFile
+	if err := json.Unmarshal(data, &f); err != nil {
+		return nil, err
+	}
+	if f.Version != 1 {
+		return nil, fmt.Errorf("its version is %d, not 1", f.Version)
+	}
+	if len(f.Positions) > maxPositions {
+		return nil, fmt.Errorf("it has %d positions, more than %d", len(f.Positions), maxPositions)
+	}
+	for _, pos := range f.Positions {
+		if pos.Offset < 0 || pos.HeadLen < 0 || pos.HeadLen > MaxHead {
+			return nil, fmt.Errorf("impossible position of %q: offset %d, head of %d bytes", pos.Key, pos.Offset, pos.HeadLen)
+		}
+	}
+	return f.Positions, nil
+}
+
+// MaxHead is how many bytes at the start of a file, at most, tell it from
+// another one with the same identity.
+const MaxHead = 1 << 10

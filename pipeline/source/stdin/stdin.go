@@ -1,0 +1,60 @@
+// Package stdin is the source that reads lines from standard input, for
+// `--log -`. It has no position: what was read is gone.
+package stdin
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"cs/pipeline/event"
+	"cs/pipeline/source"
+)
+
+// Source reads lines from a stream until it ends.
+type Source struct {
+	in     io.Reader
+	labels map[string]string
+	mode   event.Mode
+}
+
+// New returns the source for in. The lines carry labels, which must not change.
+func New(in io.Reader, labels map[string]string, mode event.Mode) *Source {
+	return &Source{in: in, labels: labels, mode: mode}
+}
+
+// Name returns "stdin".
+func (*Source) Name() string { return "stdin" }
+
+// Run delivers lines until the input or ctx ends. When ctx ends while nothing
+// comes in, Run returns at once and leaves a goroutine behind in its Read, which
+// nothing can interrupt; it delivers nothing more.
+func (s *Source) Run(ctx context.Context, out source.Sink) error {
+	var mu sync.Mutex // held while out runs, so that it never does after Run returned
+	guarded := func(ctx context.Context, batch []event.Line) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return out(ctx, batch)
+	}
+	done := make(chan error, 1)
+	go func() {
+		line := event.Line{Src: "stdin", Module: "file", Labels: s.labels, Mode: s.mode}
+		done <- source.NewSplitter(line, 0, time.Now).Stream(ctx, s.in, guarded)
+	}()
+	select {
+	case err := <-done:
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("cannot read standard input: %w", err)
+		}
+		return err
+	case <-ctx.Done():
+		mu.Lock()
+		defer mu.Unlock()
+		return ctx.Err()
+	}
+}
