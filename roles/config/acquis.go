@@ -96,8 +96,10 @@ func ReadAcquisition(path string, env func(string) (string, bool)) ([]Acquisitio
 	if err != nil {
 		return nil, []error{err}
 	}
-	var list []Acquisition
-	var errs []error
+	return readDocuments(docs)
+}
+
+func readDocuments(docs []strict.Doc) (list []Acquisition, errs []error) {
 	for _, doc := range docs {
 		a, wrong := readDocument(doc)
 		if len(wrong) > 0 {

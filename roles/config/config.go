@@ -57,15 +57,21 @@ func load(path string, env func(string) (string, bool), dst any) error {
 
 func decodeFile(path string, env func(string) (string, bool), dst any) error {
 	docs, err := parseFile(path, env)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case len(docs) == 0:
-		return nil
-	case len(docs) > 1:
-		return docs[1].Place().Errorf("there is a second document, which nothing would read")
 	}
-	return docs[0].Decode(dst)
+	return decode(docs, dst)
+}
+
+// decode decodes the one document of a file; an empty file has none.
+func decode(docs []strict.Doc, dst any) error {
+	switch len(docs) {
+	case 0:
+		return nil
+	case 1:
+		return docs[0].Decode(dst)
+	}
+	return docs[1].Place().Errorf("there is a second document, which nothing would read")
 }
 
 func parseFile(path string, env func(string) (string, bool)) ([]strict.Doc, error) {

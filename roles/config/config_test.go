@@ -504,26 +504,32 @@ func FuzzRead(f *testing.F) {
 		f.Add(string(text))
 	}
 	f.Add("url: $X\nlogin: ${X}\n")
-	path := filepath.Join(f.TempDir(), "file.yaml")
 	env := vars{"X": "a: [", "API_KEY": "k"}.lookup
 	f.Fuzz(func(t *testing.T, text string) {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
+		docs, err := strict.Parse("file", Expand([]byte(text), env))
+		if err != nil {
+			return
 		}
-		if file, err := Load(path, env); err == nil {
-			if _, errs := file.Resolve(env); len(errs) > 0 && errs[0] == nil {
-				t.Error("an error that is none")
+		var file File
+		if decode(docs, &file) == nil {
+			decode(docs, &file) // laid over itself
+			file.Resolve(env)
+		}
+		var c typedCredentials
+		if decode(docs, &c) == nil {
+			if credentials := Credentials(c); credentials.check() == nil && credentials.URL == "" {
+				t.Error("credentials without a URL")
 			}
 		}
-		if c, err := ReadCredentials(path, env); err == nil && c.URL == "" {
-			t.Error("credentials without a URL")
-		}
-		list, _ := ReadAcquisition(path, env)
+		list, _ := readDocuments(docs)
 		for _, a := range list {
 			if a.Source != "file" && a.Source != "journalctl" || len(a.Labels) == 0 {
 				t.Errorf("%+v", a)
 			}
 		}
-		ReadFirewallBouncer(path, env)
+		var fw firewallFile
+		if decode(docs, &fw) == nil {
+			fw.resolve("file")
+		}
 	})
 }

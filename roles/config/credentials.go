@@ -25,17 +25,21 @@ type Credentials struct {
 	KeyPath    string `yaml:"key_path,omitempty"`
 }
 
+// typedCredentials are those as they were typed; the tags of Credentials are
+// for writing.
+type typedCredentials struct {
+	URL        string `yaml:"url"`
+	Login      string `yaml:"login"`
+	Password   string `yaml:"password"`
+	CACertPath string `yaml:"ca_cert_path"`
+	CertPath   string `yaml:"cert_path"`
+	KeyPath    string `yaml:"key_path"`
+}
+
 // ReadCredentials reads and checks the file, with its ".local" overlay; the
 // URL comes back normalised. It is fs.ErrNotExist if there is none.
 func ReadCredentials(path string, env func(string) (string, bool)) (Credentials, error) {
-	var raw struct { // the tags of Credentials are for writing
-		URL        string `yaml:"url"`
-		Login      string `yaml:"login"`
-		Password   string `yaml:"password"`
-		CACertPath string `yaml:"ca_cert_path"`
-		CertPath   string `yaml:"cert_path"`
-		KeyPath    string `yaml:"key_path"`
-	}
+	var raw typedCredentials
 	if err := load(path, env, &raw); err != nil {
 		return Credentials{}, err
 	}

@@ -102,6 +102,11 @@ func ReadFirewallBouncer(path string, env func(string) (string, bool)) (b Bounce
 	if len(errs) > 0 {
 		return b, warnings, errs
 	}
+	b, more, errs := f.resolve(path)
+	return b, append(warnings, more...), errs
+}
+
+func (f *firewallFile) resolve(path string) (b Bouncer, warnings, errs []error) {
 	r := resolver{file: &File{path: path}}
 	warn := func(key string, at strict.Place, format string, args ...any) {
 		warnings = append(warnings, r.complaint(key, at, format, args...))
