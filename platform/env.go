@@ -13,12 +13,13 @@ import (
 // Env is what a command gets from the process it runs in. Commands use it
 // instead of the os package's globals, so that a test can run them.
 type Env struct {
-	Program string // the name we were called by, without directory and ".exe"
-	Stdin   io.Reader
-	Stdout  io.Writer // data
-	Stderr  io.Writer // confirmations, errors
-	Log     *slog.Logger
-	Version string
+	Program   string // the name we were called by, without directory and ".exe"
+	Stdin     io.Reader
+	Stdout    io.Writer // data
+	Stderr    io.Writer // confirmations, errors
+	LookupEnv func(string) (string, bool)
+	Log       *slog.Logger
+	Version   string
 }
 
 // ProgramName returns the name in a command line's first word: without the

@@ -3,67 +3,84 @@ package bouncer
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"path/filepath"
+	"strconv"
 	"strings"
-	"time"
 
 	"cs/platform"
 	"cs/remediate"
 	"cs/remediate/nft"
 	"cs/roles/api"
+	"cs/roles/config"
 )
-
-// Duration is a flag in Go's syntax with leading days: "10s", "1d12h".
-type Duration time.Duration
-
-// UnmarshalText reads what api.ParseDuration does.
-func (d *Duration) UnmarshalText(b []byte) error {
-	v, err := api.ParseDuration(string(b))
-	if err == nil && v <= 0 {
-		err = errors.New("it has to be longer than 0")
-	}
-	*d = Duration(v)
-	return err
-}
 
 // Firewall is what can be said about enforcing, with the flags of "cs bouncer-firewall".
 type Firewall struct {
 	DryRun     bool     `help:"Print what would be blocked; change nothing."`
-	Hooks      []string `help:"Where packets are looked at: prerouting, input, forward." default:"prerouting" sep:","`
-	Action     string   `help:"What happens to packets: drop or reject." enum:"drop,reject" default:"drop"`
-	Ignore     []string `help:"Address or range that is never blocked; may be given again." sep:","`
-	Types      []string `help:"Types of decisions to enforce." default:"ban" sep:","`
-	Table      string   `help:"Name of the nftables table, of family inet." default:"crowdsec"`
+	Hooks      []string `help:"Where packets are looked at: prerouting (default), input, forward." sep:"," placeholder:"HOOK"`
+	Action     string   `help:"What happens to packets: drop (default) or reject." placeholder:"ACTION"`
+	Ignore     []string `help:"Address or range that is never blocked; may be given again." sep:"," placeholder:"RANGE"`
+	Types      []string `help:"Types of decisions to enforce (default: ban)." sep:"," placeholder:"TYPE"`
+	Table      string   `help:"Name of the nftables table (default: crowdsec)." placeholder:"NAME"`
 	Plain      bool     `help:"Make a table that others may edit, instead of one that only this process can change."`
-	OnStop     string   `help:"What happens to the bans at the end: keep or clean." enum:"keep,clean" default:"keep"`
-	MaxEntries int      `help:"Most prefixes to block, the most important ones; 0: no limit." default:"0"`
-	MaxLengths int      `help:"Most lengths of ranges for each family; each costs a lookup for every packet." default:"12"`
+	OnStop     string   `help:"What happens to the bans at the end: keep (default) or clean." placeholder:"WHAT"`
+	MaxEntries int      `help:"Most prefixes to block, the most important ones (default: no limit)." placeholder:"N"`
+	MaxLengths int      `help:"Most lengths of ranges for each family; each costs a lookup for every packet (default: 12)." placeholder:"N"`
 }
 
-// Config returns the part of a Config that the flags decide; the feed is missing.
-// Zero values mean the defaults.
-func (f *Firewall) Config(env *platform.Env, dataDir string) (Config, error) {
+// Overlay lays the flags over the file.
+func (f *Firewall) Overlay(file *config.File) {
+	if file.Bouncer == nil {
+		file.Bouncer = new(config.BouncerSection)
+	}
+	b := file.Bouncer
+	if f.DryRun {
+		config.Set(&b.Backend, "dry-run")
+	}
+	config.SetList(&b.Hooks, f.Hooks)
+	config.Set(&b.DenyAction, f.Action)
+	config.SetList(&b.Ignore, f.Ignore)
+	if len(f.Types) > 0 {
+		b.Types = f.Types
+	}
+	if f.Table != "" {
+		b.Table = f.Table
+	}
+	config.Set(&b.OnStop, f.OnStop)
+	if f.MaxEntries > 0 {
+		config.Set(&file.Limits.MaxEntries, strconv.Itoa(f.MaxEntries))
+	}
+}
+
+// defaultMaxLengths bounds what every clean packet costs.
+const defaultMaxLengths = 12
+
+// Config returns the Config that a configuration and the flags stand for; the
+// feed is missing.
+func (f *Firewall) Config(env *platform.Env, r config.Resolved) (Config, error) {
 	cfg := Config{
-		SavedPath:  filepath.Join(dataDir, SavedName),
-		Types:      f.Types,
-		OnStop:     f.OnStop,
-		MaxEntries: f.MaxEntries,
-		MaxLengths: f.MaxLengths,
-		Log:        env.Log,
+		SavedPath:    filepath.Join(r.DataDir, SavedName),
+		Types:        r.Bouncer.Types,
+		OnStop:       r.Bouncer.OnStop,
+		Interval:     r.Bouncer.UpdateFrequency,
+		MaxDecisions: r.Bouncer.MaxDecisions,
+		MaxEntries:   r.Bouncer.MaxEntries,
+		MaxLengths:   f.MaxLengths,
+		Log:          env.Log,
 	}
 	if cfg.MaxLengths == 0 {
-		cfg.MaxLengths = 12
+		cfg.MaxLengths = defaultMaxLengths
 	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.NewTextHandler(env.Stderr, nil))
-	}
-	if f.DryRun {
+	if r.Bouncer.Backend == "dry-run" {
 		cfg.SavedPath = "" // a bouncer that blocks may run beside
 		cfg.Kernel = remediate.NewDryRun(env.Stdout, nil)
 		return cfg, nil
 	}
-	table, err := nft.New(nft.Config{Name: f.Table, Hooks: f.Hooks, Action: f.Action, Ignore: f.Ignore, NoOwner: f.Plain})
+	var ignore []string
+	for _, p := range r.Bouncer.Ignore {
+		ignore = append(ignore, p.String())
+	}
+	table, err := nft.New(nft.Config{Name: r.Bouncer.Table, Hooks: r.Bouncer.Hooks, Action: r.Bouncer.DenyAction, Ignore: ignore, NoOwner: f.Plain})
 	if err != nil {
 		return Config{}, err
 	}
@@ -73,47 +90,77 @@ func (f *Firewall) Config(env *platform.Env, dataDir string) (Config, error) {
 
 // Command is "cs bouncer-firewall".
 type Command struct {
-	LAPIURL string `name:"lapi-url" help:"URL of the LAPI, or path of its unix socket." env:"CS_LAPI_URL" default:"http://127.0.0.1:8080/"`
-	APIKey  string `name:"api-key" help:"API key of this bouncer." env:"CS_API_KEY"`
-	Token   string `help:"Registration token of the LAPI, to get a key by itself." env:"CS_TOKEN"`
-	Name    string `help:"Name to register under (default: made of the host's name)."`
+	LAPIURL string `name:"lapi-url" help:"URL of the LAPI, or path of its unix socket (default http://127.0.0.1:8080/)." placeholder:"URL" env:"CS_LAPI_URL"`
+	APIKey  string `name:"api-key" help:"API key of this bouncer." placeholder:"KEY" env:"CS_API_KEY"`
+	Token   string `help:"Registration token of the LAPI, to get a key by itself." placeholder:"TOKEN" env:"CS_TOKEN"`
+	Name    string `help:"Name to register under (default: made of the host's name)." placeholder:"NAME"`
 
-	CACert             string `name:"ca-cert" help:"File of the only certificate authorities to trust." type:"path"`
-	Cert               string `help:"File of the client certificate." type:"path"`
-	Key                string `help:"File of its key." type:"path"`
+	CACert             string `name:"ca-cert" help:"File of the only certificate authorities to trust." placeholder:"FILE" type:"path"`
+	Cert               string `help:"File of the client certificate." placeholder:"FILE" type:"path"`
+	Key                string `help:"File of its key." placeholder:"FILE" type:"path"`
 	InsecureSkipVerify bool   `help:"Accept any certificate of the LAPI."`
 
-	DataDir         string   `help:"Directory for state (default: /var/lib/cs, or where this system keeps such things)." env:"CS_DATA_DIR" type:"path"`
-	UpdateFrequency Duration `help:"How often the LAPI is asked." default:"10s"`
-	Origins         []string `help:"Only decisions of these origins." sep:","`
+	UpdateFrequency string   `help:"How often the LAPI is asked (default 10s)." placeholder:"DURATION"`
+	Origins         []string `help:"Only decisions of these origins." sep:"," placeholder:"ORIGIN"`
 
 	Firewall `embed:""`
 }
 
-// Run enforces until ctx ends.
-func (c *Command) Run(ctx context.Context, env *platform.Env) error {
-	dataDir := c.DataDir
-	if dataDir == "" {
-		dataDir = platform.DataDir()
+// Overlay lays the flags over the file.
+func (c *Command) Overlay(file *config.File) {
+	c.Firewall.Overlay(file)
+	b := file.Bouncer
+	config.Set(&b.APIURL, c.LAPIURL)
+	config.Set(&b.CertPath, c.Cert)
+	config.Set(&b.KeyPath, c.Key)
+	config.Set(&b.UpdateFrequency, c.UpdateFrequency)
+	if c.APIKey != "" {
+		b.APIKey = c.APIKey
 	}
-	cfg, err := c.Firewall.Config(env, dataDir)
+	if c.CACert != "" {
+		b.CACertPath = c.CACert
+	}
+	if len(c.Origins) > 0 {
+		b.Origins = c.Origins
+	}
+	b.InsecureSkipVerify = b.InsecureSkipVerify || c.InsecureSkipVerify
+}
+
+// defaultURL is a LAPI on this host.
+const defaultURL = "http://127.0.0.1:8080/"
+
+// Run enforces until ctx ends.
+func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flags) error {
+	file, err := flags.Load(env)
 	if err != nil {
 		return err
 	}
-	interval := time.Duration(c.UpdateFrequency)
-	if interval <= 0 {
-		interval = DefaultInterval
+	c.Overlay(file)
+	r, errs := file.Resolve(env.LookupEnv)
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	cfg, err := c.Config(env, r)
+	if err != nil {
+		return err
+	}
+	b := &r.Bouncer
+	if b.APIURL == "" {
+		b.APIURL = defaultURL
 	}
 	feed := &Remote{
 		Client: api.ClientConfig{
-			URL: c.LAPIURL, APIKey: c.APIKey,
-			CACert: c.CACert, CertFile: c.Cert, KeyFile: c.Key, InsecureSkipVerify: c.InsecureSkipVerify,
+			URL: b.APIURL, APIKey: b.APIKey,
+			CACert: b.CACertPath, CertFile: b.CertPath, KeyFile: b.KeyPath, InsecureSkipVerify: b.InsecureSkipVerify,
 			UserAgent: userAgent(env.Version),
 		},
-		Stream:  api.StreamConfig{Interval: interval, Origins: c.Origins},
+		Stream: api.StreamConfig{
+			Interval: b.UpdateFrequency, Scopes: b.Scopes, Origins: b.Origins,
+			ScenariosContaining: b.ScenariosContaining, ScenariosNotContaining: b.ScenariosNotContaining,
+		},
 		Token:   c.Token,
 		Name:    c.Name,
-		KeyPath: filepath.Join(dataDir, KeyName),
+		KeyPath: filepath.Join(r.DataDir, KeyName),
 	}
 	// What can't work is told now; what may work later is tried again.
 	if err := feed.CheckKey(); err != nil {
@@ -122,14 +169,16 @@ func (c *Command) Run(ctx context.Context, env *platform.Env) error {
 	if _, err := api.NewClient(feed.Client); err != nil {
 		return err
 	}
-	cfg.Feed, cfg.Interval = feed, interval
-	cfg.Ready = func() { _ = platform.Notify("READY=1") } // nobody to tell is fine
-	b, err := New(cfg)
+	cfg.Feed = feed
+	cfg.Ready = func() {
+		env.Log.Info("bouncer is ready", "lapi", b.APIURL, "backend", cfg.Kernel.Name(), "data_dir", r.DataDir)
+		_ = platform.Notify("READY=1") // nobody to tell is fine
+	}
+	bouncer, err := New(cfg)
 	if err != nil {
 		return err
 	}
-	cfg.Log.Info("bouncer starts", "lapi", c.LAPIURL, "backend", cfg.Kernel.Name(), "data_dir", dataDir)
-	return b.Run(ctx)
+	return bouncer.Run(ctx)
 }
 
 // userAgent names us as LAPIs know firewall bouncers: they take the type of a

@@ -12,11 +12,14 @@ package cli
 import (
 	"log/slog"
 	"time"
+
+	"cs/roles/config"
 )
 
 // Globals are the flags of all commands, given before or after the command.
 type Globals struct {
-	Config  string `short:"c" placeholder:"FILE" env:"CS_CONFIG_FILE" help:"Configuration file."`
+	config.Flags
+
 	Output  string `short:"o" placeholder:"FORMAT" help:"Output format: human, json, raw."`
 	Color   string `placeholder:"WHEN" help:"Decorate the output: yes, no, auto."`
 	Trace   bool   `help:"Log everything."`
@@ -24,14 +27,13 @@ type Globals struct {
 	Info    bool   `help:"Log confirmations (default)."`
 	Warning bool   `help:"Log warnings and errors only."`
 	Error   bool   `help:"Log errors only."`
-	DataDir string `name:"data-dir" placeholder:"DIR" env:"CS_DATA_DIR" help:"Where state is kept (default: that of the configuration or the system)."`
 
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time `kong:"-"`
 }
 
-// level is the least severe log level shown; the most verbose flag wins.
-func (g *Globals) level() slog.Level {
+// Level is the least severe log level shown; the most verbose flag wins.
+func (g *Globals) Level() slog.Level {
 	switch {
 	case g.Trace, g.Debug:
 		return slog.LevelDebug

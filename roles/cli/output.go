@@ -34,7 +34,7 @@ type printer struct {
 // newPrinter checks the output flags. Under json and raw only errors are
 // logged, so that both streams can be parsed.
 func newPrinter(out, errs io.Writer, g *Globals, c *settings) (*printer, error) {
-	p := &printer{format: first(g.Output, c.Cscli.Output, human), level: g.level(), out: out, errs: errs}
+	p := &printer{format: first(g.Output, c.Cscli.Output, human), level: g.Level(), out: out, errs: errs}
 	switch p.format {
 	case human:
 	case jsonText, raw:

@@ -1,8 +1,8 @@
 // Package lapi is the Local API: the server that agents report to, that
 // bouncers ask, and that operators' commands talk to. It takes alerts, lets
 // the profiles decide, keeps both in a store, and tells every bouncer what
-// changed. ../shared/spec/lapi.md is its contract; COMPAT.md lists where it
-// deviates on purpose.
+// changed. COMPAT.md lists where it deviates from upstream's on
+// purpose.
 //
 // What goes over the wire is described in roles/api, which decisions a bouncer
 // hears of in decisions.Log. This package wires them to HTTP and to the store.
@@ -77,6 +77,9 @@ type Config struct {
 	MaxAlerts    int           // alerts kept; 0: 5000
 	MaxAlertAge  time.Duration // 0: 7 days
 	MaxDecisions int           // live decisions held in memory; 0: 2 million
+
+	// Listening, if set, is called each time Run has all its listeners.
+	Listening func()
 
 	Log *slog.Logger     // must be set
 	Now func() time.Time // nil: time.Now

@@ -62,6 +62,9 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		})
 	}
+	if s.conf.Listening != nil {
+		s.conf.Listening()
+	}
 	var err error
 	select {
 	case <-ctx.Done():
