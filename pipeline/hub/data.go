@@ -10,7 +10,7 @@ import (
 	"os"
 	"strings"
 
-	"cs/pipeline/hub/strict"
+	"cs/platform/strict"
 )
 
 // DataFile is an entry of an item's data list. The engine never downloads:

@@ -15,7 +15,7 @@ import (
 	"slices"
 	"strings"
 
-	"cs/pipeline/hub/strict"
+	"cs/platform/strict"
 )
 
 // Kind is what an item is for.

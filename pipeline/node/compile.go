@@ -15,7 +15,7 @@ import (
 	"cs/pipeline/expr"
 	"cs/pipeline/grok"
 	"cs/pipeline/hub"
-	"cs/pipeline/hub/strict"
+	"cs/platform/strict"
 )
 
 // document is the YAML of a node (spec §2.2). Keys that only describe are

@@ -10,7 +10,7 @@ import (
 	"cs/pipeline/bucket"
 	"cs/pipeline/expr"
 	"cs/pipeline/hub"
-	"cs/pipeline/hub/strict"
+	"cs/platform/strict"
 )
 
 // document is the YAML of a scenario (spec §5.1).
