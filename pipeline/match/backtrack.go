@@ -11,6 +11,7 @@ import (
 type backtracker struct {
 	visited []uint32
 	jobs    []job
+	steps   int // pairs visited; for tests
 	slots   []int32
 }
 
@@ -79,6 +80,7 @@ func (b *backtracker) from(c *code, s string, base, start int) int {
 				break
 			}
 			b.visited[bit>>5] |= 1 << (bit & 31)
+			b.steps++
 			in := &c.insts[pc]
 			switch in.op {
 			case opAlt:

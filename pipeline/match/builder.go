@@ -3,11 +3,20 @@ package match
 import (
 	"encoding/binary"
 	"regexp/syntax"
+	"slices"
 )
 
 // thread is one of the ways in which an expression may go on: the instruction
 // that comes next and the number of its registers in builder.vectors.
 type thread struct{ pc, regs uint32 }
+
+// transition is what the builder finds out about a state and a column.
+type transition struct {
+	list   []thread // of the next state
+	before kind     // of the rune before that
+	set    int16    // register that gets the position, -1: none
+	report int64    // number of the registers to report, -1: none
+}
 
 // builder computes transitions of a forward automaton.
 type builder struct {
@@ -24,14 +33,14 @@ type builder struct {
 	slots  []uint32 // set on the way from the thread to the instruction looked at
 	regs   uint32   // of the thread
 	fresh  int16    // the register that slots are set to
-	used   bool     // whether a thread or the report uses it
+	used   bool     // whether a thread uses it
 	list   []thread
 	report int64 // number of the registers to report, -1: none
 	key    []byte
 }
 
-func newBuilder(c *code) builder {
-	return builder{
+func newBuilder(c *code) *builder {
+	return &builder{
 		code:    c,
 		numbers: map[string]uint32{},
 		seen:    make([]uint32, len(c.insts)),
@@ -63,16 +72,15 @@ func (b *builder) number(v []int16) uint32 {
 	return n
 }
 
-// step computes where a state leads on a column: the threads of the next state,
-// the kind of rune before it, and the action with a key for it. It fails if
-// the registers do not suffice. The list is valid until the next step.
-func (b *builder) step(s *threads, column uint32) (list []thread, after kind, key string, do action, ok bool) {
+// step computes where a state leads on a column. It fails if the registers do
+// not suffice. The list is valid until the next step.
+func (b *builder) step(s *threads, column uint32) (to transition, ok bool) {
 	b.now++
-	b.class, after = -1, edge
+	b.class, to.before = -1, edge
 	if column != b.code.endOfText() {
-		b.class, after = int(column), b.code.kind[column]
+		b.class, to.before = int(column), b.code.kind[column]
 	}
-	b.holds = holding(s.before, after)
+	b.holds = holding(s.before, to.before)
 
 	var busy [registers + 1]bool
 	for l := s.list; l != ""; l = l[8:] {
@@ -83,7 +91,7 @@ func (b *builder) step(s *threads, column uint32) (list []thread, after kind, ke
 	b.fresh = 0
 	for busy[b.fresh+1] {
 		if b.fresh++; b.fresh == registers {
-			return nil, edge, "", action{}, false
+			return transition{}, false
 		}
 	}
 
@@ -94,16 +102,14 @@ func (b *builder) step(s *threads, column uint32) (list []thread, after kind, ke
 			break // a match: less preferred threads don't count any more
 		}
 	}
-	do.set = -1
-	if b.used {
-		do.set = b.fresh
+	to.list, to.report, to.set = b.list, b.report, -1
+	if slices.ContainsFunc(to.list, func(t thread) bool { return b.code.ends[t.pc] }) {
+		to.report = -1 // every step from the next state finds a longer one
 	}
-	if b.report >= 0 {
-		do.reports, do.regs = true, b.vectors[b.report]
+	if b.used || to.report >= 0 && slices.Contains(b.vectors[to.report], b.fresh) {
+		to.set = b.fresh
 	}
-	b.key = binary.AppendVarint(b.key[:0], int64(do.set))
-	b.key = binary.AppendVarint(b.key, b.report)
-	return b.list, after, string(b.key), do, true
+	return to, true
 }
 
 func le32(s string) uint32 {
@@ -136,7 +142,9 @@ func (b *builder) follow(pc uint32) bool {
 			}
 			pc = in.out
 		case opMatch:
+			used := b.used
 			b.report = int64(b.registers())
+			b.used = used
 			return true
 		case opRune:
 			if b.class >= 0 && b.code.sets[in.set].has(b.class) && b.taken[in.out] != b.now {

@@ -27,6 +27,7 @@ type code struct {
 	byBound []uint8    // and class
 	kind    []kind     // by class
 	asserts []bool     // by instruction: whether an assertion lies between it and the next rune
+	ends    []bool     // by instruction: whether a match lies there, with no assertion before
 }
 
 // Columns of the automata behind those of the classes.
@@ -170,32 +171,30 @@ func newCode(re *syntax.Regexp, groups int) (*code, error) {
 		}
 	}
 	if asserted != 0 {
-		c.findAssertions()
+		c.asserts = c.reaching(func(o op) bool { return o == opAssert })
 	}
+	c.ends = c.reaching(func(o op) bool { return o == opMatch })
 	return c, c.classify(ranges, asserted)
 }
 
-// findAssertions fills asserts, which stays nil in code without assertions.
-func (c *code) findAssertions() {
-	c.asserts = make([]bool, len(c.insts))
+// reaching tells for each instruction whether some way leads from it to one of
+// a kind, past alternatives and captures only.
+func (c *code) reaching(goal func(op) bool) []bool {
+	there := make([]bool, len(c.insts))
 	for changed := true; changed; {
 		changed = false
 		for pc := len(c.insts) - 1; pc >= 0; pc-- { // mostly a way leads to a higher number
-			if c.asserts[pc] {
+			if there[pc] {
 				continue
 			}
 			in := &c.insts[pc]
-			switch in.op {
-			case opAssert:
-				c.asserts[pc] = true
-			case opAlt:
-				c.asserts[pc] = c.asserts[in.out] || c.asserts[in.arg]
-			case opCapture:
-				c.asserts[pc] = c.asserts[in.out]
-			}
-			changed = changed || c.asserts[pc]
+			there[pc] = goal(in.op) ||
+				in.op == opAlt && (there[in.out] || there[in.arg]) ||
+				in.op == opCapture && there[in.out]
+			changed = changed || there[pc]
 		}
 	}
+	return there
 }
 
 // accepted returns the runes that an instruction takes, as pairs of first and

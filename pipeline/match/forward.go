@@ -22,7 +22,7 @@ import (
 type forward struct {
 	*automaton[threads]
 	code *code
-	work builder // guarded by automaton.mu
+	work *builder // guarded by automaton.mu, nil until it is needed
 }
 
 // threads is a state.
@@ -33,15 +33,12 @@ type threads struct {
 	skip   atomic.Pointer[skip]
 }
 
-// registers bounds the registers of a match; a state that needs more counts as
-// a full automaton. No public pattern needs half of them.
-const registers = 256
-
 // skip tells how to run through a state that leads to itself on most runes.
 type skip struct {
+	exit int       // the only byte that leads elsewhere; manyExits or noExit
+	do   uint32    // what each step that stays does
+	rep  report    // if do is that; a reader's table may be too old to have it
 	stay [256]bool // bytes on which the state stays itself
-	exit int       // the only byte on which it doesn't; manyExits or noExit
-	do   action    // of each step that stays
 }
 
 const (
@@ -53,6 +50,10 @@ const (
 // building all its transitions to learn whether it can be run through.
 const skipAfter = 16
 
+// maxExits is the number of bytes that leave a state from which on it isn't
+// worth running through it: numbers and words are short.
+const maxExits = 160
+
 type verdict uint8
 
 const (
@@ -62,7 +63,7 @@ const (
 )
 
 func newForward(c *code, limit limits) *forward {
-	return &forward{automaton: newAutomaton[threads](c.columns(), limit), code: c, work: newBuilder(c)}
+	return &forward{automaton: newAutomaton[threads](c.columns(), limit), code: c}
 }
 
 // match tries to match at pos, a border of runes. It fills caps, which may be
@@ -78,16 +79,18 @@ func (f *forward) match(m *Machine, s string, pos int, caps []int32) (verdict, i
 		}
 	}
 	result := failed
-	row := at * f.columns
+	columns := f.columns
+	row := at * columns
 	next := t.next
 	i := pos
 	for {
-		column, width := c.endOfText(), 1
+		var e, column uint32
+		width := 1
 		if i < len(s) {
 			// The column of non-ASCII bytes is never filled, so that this
 			// path needs no test for them.
 			column = uint32(c.byByte[s[i]])
-			e := atomic.LoadUint32(&next[row+column])
+			e = atomic.LoadUint32(&next[row+column])
 			if e-1 < special-1 {
 				row = e
 				i++
@@ -96,11 +99,14 @@ func (f *forward) match(m *Machine, s string, pos int, caps []int32) (verdict, i
 			if s[i] >= utf8.RuneSelf {
 				class, n := c.decode(s[i:])
 				column, width = uint32(class), n
+				e = atomic.LoadUint32(&next[row+column])
 			}
+		} else {
+			column = c.endOfText()
+			e = atomic.LoadUint32(&next[row+column])
 		}
-		e := atomic.LoadUint32(&next[row+column])
 		if e == 0 {
-			if e, t = f.build(t, row/f.columns, column); e == 0 {
+			if e, t = f.build(t, row/columns, column); e == 0 {
 				return undecided, i
 			}
 			next = t.next
@@ -110,21 +116,22 @@ func (f *forward) match(m *Machine, s string, pos int, caps []int32) (verdict, i
 			i += width
 			continue
 		}
-		if a := e >> actShift & actMask; a != none {
-			do := &t.actions[a]
-			if do.apply(m, i) {
-				result = matched
-				if caps == nil {
-					return matched, i
-				}
-				do.report(m, pos, i, caps)
-			}
-		}
 		to := e & stateMask
+		switch do := e >> doShift & doMask; {
+		case do == none:
+		case do < firstReport:
+			m.regs[(do-1)&(registers-1)] = int32(i)
+		default:
+			result = matched
+			if caps == nil {
+				return matched, i
+			}
+			m.report(&t.reports[do-firstReport], pos, i, caps)
+		}
 		if to == dead {
 			return result, i
 		}
-		row = to * f.columns
+		row = to * columns
 		i += width
 		if e&toItself == 0 {
 			continue
@@ -137,34 +144,36 @@ func (f *forward) match(m *Machine, s string, pos int, caps []int32) (verdict, i
 			continue
 		}
 		if to := x.run(s, i); to > i {
-			_, width := c.decodeLast(s[i:to])
-			if i = to; x.do.apply(m, i-width) {
-				result = matched
-				if caps == nil {
-					return matched, i
-				}
-				x.do.report(m, pos, i-width, caps)
+			if x.do == none {
+				i = to
+				continue
 			}
+			// Only what the last step does counts.
+			_, width := c.decodeLast(s[i:to])
+			if i = to; x.do < firstReport {
+				m.regs[(x.do-1)&(registers-1)] = int32(i - width)
+				continue
+			}
+			result = matched
+			if caps == nil {
+				return matched, i
+			}
+			m.report(&x.rep, pos, i-width, caps)
 		}
 	}
 }
 
-// apply sets the register and tells whether there is a match to be reported.
-func (a *action) apply(m *Machine, i int) bool {
-	if a.set >= 0 {
-		m.regs[a.set&(registers-1)] = int32(i)
+// report notes a match.
+func (m *Machine) report(r *report, start, end int, caps []int32) {
+	if r.set >= 0 {
+		m.regs[r.set&(registers-1)] = int32(end)
 	}
-	return a.reports
-}
-
-func (a *action) report(m *Machine, start, end int, caps []int32) {
 	caps[0], caps[1] = int32(start), int32(end)
-	caps = caps[2:][:len(a.regs)]
-	for slot, r := range a.regs {
-		if r < 0 {
-			caps[slot] = -1
-		} else {
-			caps[slot] = m.regs[r&(registers-1)]
+	caps = caps[2:][:len(r.regs)]
+	for slot, reg := range r.regs {
+		caps[slot] = -1
+		if reg >= 0 {
+			caps[slot] = m.regs[reg&(registers-1)]
 		}
 	}
 }
@@ -195,7 +204,7 @@ func (f *forward) missed() {
 	defer f.mu.Unlock()
 	if f.full {
 		f.reset()
-		f.work = newBuilder(f.code)
+		f.work = nil
 	}
 }
 
@@ -204,6 +213,9 @@ func (f *forward) missed() {
 func (f *forward) begin(before kind) (uint32, *table[threads]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.work == nil {
+		f.work = newBuilder(f.code)
+	}
 	id := f.state([]thread{{pc: f.code.start, regs: f.work.unset()}}, before)
 	t := f.cur.Load()
 	if id != none {
@@ -247,25 +259,30 @@ func (f *forward) fill(s *threads, from, column uint32) uint32 {
 		return 0
 	}
 	vectors := len(f.work.vectors)
-	list, after, key, do, ok := f.work.step(s, column)
+	next, ok := f.work.step(s, column)
 	f.bytes += (len(f.work.vectors) - vectors) * (4*f.code.slots + 96)
 	if !ok {
 		f.full = true
 		return 0
 	}
-	to := f.state(list, after)
+	to := f.state(next.list, next.before)
 	if to == none {
 		return 0
 	}
-	act := uint32(none)
-	if do.set >= 0 || do.reports {
-		if act, ok = f.act(key, do); !ok {
+	do := uint32(none)
+	if next.set >= 0 {
+		do = uint32(next.set) + 1
+	}
+	if next.report >= 0 {
+		key := binary.AppendVarint(nil, int64(next.set))
+		key = binary.AppendVarint(key, next.report)
+		if do = f.report(string(key), report{next.set, f.work.vectors[next.report]}); do == none {
 			return 0
 		}
 	}
 	e := to * f.columns
-	if act != none || to == dead || to == from {
-		e = special | act<<actShift | to
+	if do != none || to == dead || to == from {
+		e = special | do<<doShift | to
 	}
 	if to == from {
 		e |= toItself
@@ -285,7 +302,7 @@ func (f *forward) analyse(t *table[threads], id uint32) {
 	s := cur.states[id]
 	x := &skip{exit: noExit}
 	stays := make([]bool, f.code.classes)
-	act := int64(-1) // number of the action that all steps to itself share
+	first := true
 	for class := range f.code.classes {
 		e, _, _ := f.known(t, id, uint32(class))
 		if e == 0 {
@@ -297,14 +314,13 @@ func (f *forward) analyse(t *table[threads], id uint32) {
 		if e&(special|toItself) != special|toItself {
 			continue
 		}
-		if a := int64(e >> actShift & actMask); act < 0 || act == a {
-			act = a
+		if do := e >> doShift & doMask; first || do == x.do {
+			first, x.do = false, do
 			stays[class] = true
 		}
 	}
-	x.do.set = -1
-	if act > none {
-		x.do = f.cur.Load().actions[act]
+	if x.do >= firstReport {
+		x.rep = f.cur.Load().reports[x.do-firstReport]
 	}
 	allOthers := true
 	for _, class := range f.code.byBound {
@@ -320,6 +336,19 @@ func (f *forward) analyse(t *table[threads], id uint32) {
 	}
 	if exits > 1 {
 		x.exit = manyExits
+	}
+	if exits > maxExits {
+		// Not worth it: take the mark off.
+		for class := range f.code.classes {
+			e, _, _ := f.known(t, id, uint32(class))
+			if e&(special|toItself) != special|toItself {
+				continue
+			}
+			if e &^= toItself; e>>doShift&doMask == none {
+				e = id * f.columns
+			}
+			f.link(id, uint32(class), e)
+		}
 	}
 	s.skip.Store(x)
 }

@@ -21,26 +21,28 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// hubGrok is a grok of the public parsers.
+// hubGrok is a grok of the public parsers, or a pattern one may refer to.
 type hubGrok struct {
 	file, text string
+	named      bool // defined for others, not used as it is
 	pattern    *grok.Pattern
 }
 
 // hubGroks compiles every grok below parsers and postoverflows, and every
-// pattern that is defined there or in stock, each expression once.
+// pattern that is defined there or in stock, each expression
+// once or twice.
 func hubGroks(tb testing.TB) []hubGrok {
 	tb.Helper()
 	hub := filepath.Join(sharedtest.Dir(tb), "hub")
 	var groks []hubGrok
 	seen := map[string]bool{}
-	add := func(file, text string, lib *grok.Library) {
+	add := func(file, text string, named bool, lib *grok.Library) {
 		p, err := lib.Compile(text)
 		if err != nil {
 			tb.Errorf("%s: %v", file, err)
-		} else if expr := p.Program().String(); !seen[expr] {
-			seen[expr] = true
-			groks = append(groks, hubGrok{file[len(hub)+1:], text, p})
+		} else if key := fmt.Sprint(named, p.Program()); !seen[key] {
+			seen[key] = true
+			groks = append(groks, hubGrok{file[len(hub)+1:], text, named, p})
 		}
 	}
 	for _, top := range []string{"parsers", "postoverflows"} {
@@ -62,14 +64,14 @@ func hubGroks(tb testing.TB) []hubGrok {
 				}
 				walkNode(doc, func(name, text string) {
 					if lib.Define(name, text) == nil { // else the first definition stays
-						use = append(use, func() { add(file, "%{"+name+"}", lib) })
+						use = append(use, func() { add(file, "%{"+name+"}", true, lib) })
 					}
 				}, func(g yaml.MapSlice) {
 					text, ok := value(g, "pattern").(string)
 					if !ok {
 						text = fmt.Sprintf("%%{%v}", value(g, "name"))
 					}
-					use = append(use, func() { add(file, text, lib) })
+					use = append(use, func() { add(file, text, false, lib) })
 				})
 			}
 		}
@@ -79,7 +81,7 @@ func hubGroks(tb testing.TB) []hubGrok {
 	}
 	stock := grok.Stock()
 	for _, name := range stock.Names() {
-		add(hub+"/stock", "%{"+name+"}", stock)
+		add(hub+"/stock", "%{"+name+"}", true, stock)
 	}
 	if len(groks) < 500 {
 		tb.Fatalf("found only %d groks", len(groks))

@@ -36,7 +36,7 @@ type Program struct {
 
 	code    *code // nil: only the standard library can run it
 	forward *forward
-	reverse *reverse
+	reverse func() *reverse // built when it is first needed
 	std     func() *regexp.Regexp
 
 	must     string    // longest literal that every match contains, "" if none
@@ -51,10 +51,11 @@ type Program struct {
 type Machine struct {
 	Counts Counts
 
-	regs [registers]int32
-	back backtracker
-	caps []int32
-	bits Bits
+	regs  [registers]int32
+	back  backtracker
+	caps  []int32
+	bits  Bits
+	steps int // runes passed by the automata; for tests
 }
 
 // Counts tells which stage decided how many calls of Match.
@@ -99,7 +100,7 @@ func compile(expr string, keep []int, limit limits) (*Program, error) {
 		return p, nil
 	}
 	p.forward = newForward(p.code, limit)
-	p.reverse = newReverse(p.code, limit)
+	p.reverse = sync.OnceValue(func() *reverse { return newReverse(p.code, limit) })
 	p.prepare(re)
 	return p, nil
 }
@@ -117,6 +118,9 @@ func (p *Program) prepare(re *syntax.Regexp) {
 		if len(l) > len(p.must) {
 			p.must = l
 		}
+	}
+	if m := strings.TrimLeft(p.must, " "); len(m) > 2 {
+		p.must = m // blanks occur everywhere: the search would stop at each
 	}
 	if len(lits) > 1 {
 		p.sequence = lits
@@ -183,6 +187,7 @@ func (p *Program) Match(m *Machine, s string, caps []int32) bool {
 			return false
 		}
 		v, end := p.forward.match(m, s, pos, caps)
+		m.steps += end - pos
 		if v == undecided {
 			p.forward.missed()
 			return p.backtrack(m, s, pos, caps)
@@ -244,16 +249,19 @@ func contains(s string, literals []string) bool {
 
 // search finds the first match that begins at pos or later, without trying.
 func (p *Program) search(m *Machine, s string, pos int, caps []int32) bool {
-	start, v := p.reverse.find(s, pos)
+	r := p.reverse()
+	start, v := r.find(s, pos)
+	m.steps += len(s) - pos
 	switch v {
 	case failed:
 		m.Counts.Reverse++
 		return false
 	case undecided:
-		p.reverse.missed()
+		r.missed()
 		return p.backtrack(m, s, pos, caps)
 	}
-	v, _ = p.forward.match(m, s, start, caps)
+	v, end := p.forward.match(m, s, start, caps)
+	m.steps += end - start
 	switch v {
 	case undecided:
 		p.forward.missed()

@@ -136,7 +136,7 @@ func (g generator) texts(n int) []string {
 }
 
 func TestRandomExpressions(t *testing.T) {
-	rounds := 1500
+	rounds := 800
 	if testing.Short() {
 		rounds = 200
 	}

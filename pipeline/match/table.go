@@ -17,13 +17,13 @@ type automaton[S any] struct {
 	limit   limits
 	cur     atomic.Pointer[table[S]]
 
-	mu      sync.Mutex
-	index   map[string]uint32 // states by key
-	actions map[string]uint32 // actions by key
-	states  uint32            // in use
-	acts    uint32
-	bytes   int // estimate of the memory used
-	full    bool
+	mu       sync.Mutex
+	index    map[string]uint32 // states by key
+	reports  map[string]uint32 // by key
+	states   uint32            // in use
+	reported uint32            // in use
+	bytes    int               // estimate of the memory used
+	full     bool
 
 	misses atomic.Uint32 // texts not decided since the last start
 }
@@ -45,30 +45,38 @@ type table[S any] struct {
 	first   [kinds]uint32 // start states by kind of the rune before, accessed atomically
 	next    []uint32      // entry by state*columns + column, accessed atomically
 	states  []*S          // by number, longer than what is in use
-	actions []action      // same
+	reports []report      // same
 }
 
 // An entry of table.next is 0 while unknown. It is plain if it is below
 // special: then it is the next state times columns, and nothing else is to be
-// done. Otherwise it holds the number of the next state, the number of an
-// action, and whether the state leads to itself.
+// done. Otherwise it holds the number of the next state, what else is to be
+// done, and whether the state leads to itself and can be run through.
+//
+// What is to be done is a number: none; 1 to registers to set the register
+// before that number; from firstReport on a match is found, too, and the number
+// is that of a report.
 const (
-	special    = 1 << 31
-	toItself   = 1 << 30
-	actShift   = 14
-	stateMask  = 1<<actShift - 1
-	actMask    = 1<<16 - 1
-	maxActions = actMask
+	special     = 1 << 31
+	toItself    = 1 << 30
+	doShift     = 14
+	stateMask   = 1<<doShift - 1
+	doMask      = 1<<16 - 1
+	firstReport = registers + 1
+	maxReports  = doMask - registers
 
-	none = 0 // number of the state that stands for unknown, and of no action
+	none = 0 // number of the state that stands for unknown, and for nothing to do
 	dead = 1 // number of the state that leads nowhere
 )
 
-// action is what a transition of the forward automaton does besides moving.
-type action struct {
-	set     int16   // register that gets the position before the rune, -1: none
-	reports bool    // whether there is a match that ends before the rune
-	regs    []int16 // its registers by slot, -1: unset
+// registers bounds the registers of a match; a state that needs more counts as
+// a full automaton. No public pattern needs half of them.
+const registers = 256
+
+// report is a match that ends before the rune of a transition.
+type report struct {
+	set  int16   // register that gets the position first, -1: none
+	regs []int16 // by capture slot, -1: unset
 }
 
 func newAutomaton[S any](columns uint32, limit limits) *automaton[S] {
@@ -80,14 +88,14 @@ func newAutomaton[S any](columns uint32, limit limits) *automaton[S] {
 // reset forgets all states. The caller holds a.mu or is the only user.
 func (a *automaton[S]) reset() {
 	a.index = map[string]uint32{}
-	a.actions = map[string]uint32{}
-	a.states, a.acts, a.bytes, a.full = 2, 1, 0, false
+	a.reports = map[string]uint32{}
+	a.states, a.reported, a.bytes, a.full = 2, 0, 0, false
 	a.misses.Store(0)
 	age := uint32(0)
 	if old := a.cur.Load(); old != nil {
 		age = old.age + 1
 	}
-	a.cur.Store(&table[S]{age: age, next: make([]uint32, 4*a.columns), states: make([]*S, 4), actions: make([]action, 4)})
+	a.cur.Store(&table[S]{age: age, next: make([]uint32, 4*a.columns), states: make([]*S, 4), reports: make([]report, 4)})
 }
 
 // miss notes a text that was not decided because the automaton is full. It
@@ -108,7 +116,7 @@ func (a *automaton[S]) add(key string, s *S) uint32 {
 	}
 	t := a.cur.Load()
 	if int(a.states) == len(t.states) {
-		t = a.grow(2*len(t.states), len(t.actions))
+		t = a.grow(2*len(t.states), len(t.reports))
 	}
 	id := a.states
 	t.states[id] = s
@@ -118,41 +126,41 @@ func (a *automaton[S]) add(key string, s *S) uint32 {
 	return id
 }
 
-// act returns the number of an action, false if there are too many. The caller
-// holds a.mu.
-func (a *automaton[S]) act(key string, do action) (uint32, bool) {
-	if id, ok := a.actions[key]; ok {
-		return id, true
+// report returns what is to be done for a report, none if there are too many.
+// The caller holds a.mu.
+func (a *automaton[S]) report(key string, r report) uint32 {
+	if do, ok := a.reports[key]; ok {
+		return do
 	}
-	if a.acts == maxActions {
+	if a.reported == maxReports {
 		a.full = true
-		return none, false
+		return none
 	}
 	t := a.cur.Load()
-	if int(a.acts) == len(t.actions) {
-		t = a.grow(len(t.states), 2*len(t.actions))
+	if int(a.reported) == len(t.reports) {
+		t = a.grow(len(t.states), 2*len(t.reports))
 	}
-	id := a.acts
-	t.actions[id] = do
-	a.acts++
-	a.bytes += len(key) + 2*len(do.regs) + 128
-	a.actions[key] = id
-	return id, true
+	t.reports[a.reported] = r
+	do := firstReport + a.reported
+	a.reported++
+	a.bytes += len(key) + 2*len(r.regs) + 128
+	a.reports[key] = do
+	return do
 }
 
 // grow publishes a larger copy of the table. The caller holds a.mu.
-func (a *automaton[S]) grow(states, actions int) *table[S] {
+func (a *automaton[S]) grow(states, reports int) *table[S] {
 	old := a.cur.Load()
 	t := &table[S]{
 		age:     old.age,
 		first:   old.first,
 		next:    make([]uint32, states*int(a.columns)),
 		states:  make([]*S, states),
-		actions: make([]action, actions),
+		reports: make([]report, reports),
 	}
 	copy(t.next, old.next)
 	copy(t.states, old.states)
-	copy(t.actions, old.actions)
+	copy(t.reports, old.reports)
 	a.cur.Store(t)
 	return t
 }
