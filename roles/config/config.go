@@ -38,6 +38,7 @@ func Load(path string, env func(string) (string, bool)) (*File, error) {
 	if err := load(path, env, f); err != nil {
 		return nil, err
 	}
+	f.named.lapi, f.named.agent, f.named.bouncer = f.API.Server != nil, f.Crowdsec != nil, f.Bouncer != nil
 	return f, nil
 }
 

@@ -276,6 +276,9 @@ func TestRolesOfAFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if file.Bouncer == nil { // a section that flags make doesn't count
+			file.Bouncer = &BouncerSection{APIKey: "flag"}
+		}
 		got, errs := file.Resolve(none)
 		if len(errs) > 0 || got.LAPI.Enabled != lapi || got.Agent.Enabled != agent || got.Bouncer.Enabled != bouncer {
 			t.Errorf("%q: lapi %v, agent %v, bouncer %v, %v", text, got.LAPI.Enabled, got.Agent.Enabled, got.Bouncer.Enabled, errs)

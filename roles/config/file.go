@@ -11,6 +11,8 @@ import "cs/platform/strict"
 // comment of ours mean what upstream says or nothing yet.
 type File struct {
 	path string
+	// The roles whose sections were in the file, before flags were laid over it.
+	named struct{ lapi, agent, bouncer bool }
 
 	Common      Common           `yaml:"common"`
 	ConfigPaths ConfigPaths      `yaml:"config_paths"`

@@ -88,11 +88,11 @@ type Bouncer struct {
 //
 // A file that has the section of a role (crowdsec_service, api.server,
 // bouncer) runs the roles whose sections it has, as upstream does; one that
-// has none runs them all.
+// has none runs them all. Sections that only flags made don't count.
 func (f *File) Resolve(env func(string) (string, bool)) (Resolved, []error) {
 	r := resolver{file: f}
-	all := f.Crowdsec == nil && f.API.Server == nil && f.Bouncer == nil
-	enabled := func(there bool, enable *bool) bool { return all || there && (enable == nil || *enable) }
+	all := !f.named.lapi && !f.named.agent && !f.named.bouncer
+	enabled := func(named bool, enable *bool) bool { return (all || named) && (enable == nil || *enable) }
 
 	crowdsec, server, bouncer := orZero(f.Crowdsec), orZero(f.API.Server), orZero(f.Bouncer)
 	out := Resolved{
@@ -107,9 +107,9 @@ func (f *File) Resolve(env func(string) (string, bool)) (Resolved, []error) {
 		out.DataDir = platform.DataDir()
 	}
 	out.LAPI = r.lapi(&server, out.DataDir, env)
-	out.LAPI.Enabled = enabled(f.API.Server != nil, server.Enable)
+	out.LAPI.Enabled = enabled(f.named.lapi, server.Enable)
 	out.Agent = Agent{
-		Enabled:            enabled(f.Crowdsec != nil, crowdsec.Enable),
+		Enabled:            enabled(f.named.agent, crowdsec.Enable),
 		AcquisitionPath:    crowdsec.AcquisitionPath,
 		AcquisitionDir:     crowdsec.AcquisitionDir,
 		CredentialsPath:    f.API.Client.CredentialsPath,
@@ -118,7 +118,7 @@ func (f *File) Resolve(env func(string) (string, bool)) (Resolved, []error) {
 		SpoolBytes:         r.number("limits.spool_bytes", f.Limits.SpoolBytes, 64<<10, 1<<40),
 	}
 	out.Bouncer = r.bouncer(&bouncer)
-	out.Bouncer.Enabled = enabled(f.Bouncer != nil, bouncer.Enable)
+	out.Bouncer.Enabled = enabled(f.named.bouncer, bouncer.Enable)
 	out.LAPI.MaxDecisions = out.Bouncer.MaxDecisions
 	return out, r.errs
 }
