@@ -1,6 +1,7 @@
 package strict_test
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -209,4 +210,37 @@ func FuzzDecode(f *testing.F) {
 			_ = d.Decode(&m)
 		}
 	})
+}
+
+func TestUnknownKeysCanBeToldApart(t *testing.T) {
+	docs, err := strict.Parse("f", []byte("nmae: x\nsize: big\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	joined, ok := docs[0].Decode(new(item)).(interface{ Unwrap() []error })
+	if !ok || len(joined.Unwrap()) != 2 {
+		t.Fatal("want two errors joined")
+	}
+	for i, want := range []bool{true, false} {
+		if err := joined.Unwrap()[i]; errors.Is(err, strict.ErrUnknownKey) != want {
+			t.Errorf("%v: unknown key is %v", err, !want)
+		}
+	}
+}
+
+func TestASecondDocumentIsLaidOverTheFirst(t *testing.T) {
+	docs, err := strict.Parse("f", []byte("name: a\nreferences: [x, y]\ninner: {name: b, size: 1}\n---\nreferences: [z]\ninner: {size: 2}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got item
+	for _, doc := range docs {
+		if err := doc.Decode(&got); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := item{Name: "a", Refs: []string{"z"}, Inner: &item{Name: "b", Size: 2}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("want -, got +:\n%s", diff)
+	}
 }
