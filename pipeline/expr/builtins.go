@@ -321,11 +321,19 @@ func (u *unit) walk(n *ast.BuiltinNode) (value, error) {
 			return -1
 		}
 		if strings.HasSuffix(n.Name, "Index") {
-			v = integer(func(x *Ctx) int64 { return int64(search(x)) })
+			v = dynamic(typ{}, func(x *Ctx) any {
+				if i := search(x); i >= 0 {
+					return i
+				}
+				return nil
+			})
 			break
 		}
 		v = dynamic(typ{}, func(x *Ctx) any {
 			if search(x) < 0 {
+				if n.Throws {
+					x.fail("index out of range: 0 of 0")
+				}
 				return nil
 			}
 			return elem(x)
@@ -346,6 +354,7 @@ func (u *unit) walk(n *ast.BuiltinNode) (value, error) {
 				}
 				return out
 			})
+			v.typ = looseType
 			break
 		}
 		v = dynamic(t, func(x *Ctx) any {
@@ -376,6 +385,7 @@ func (u *unit) walk(n *ast.BuiltinNode) (value, error) {
 				}
 				return out
 			})
+			v.typ = looseType
 			break
 		}
 		v = dynamic(t, func(x *Ctx) any {

@@ -208,7 +208,7 @@ func (u *unit) conditional(n *ast.ConditionalNode) (value, error) {
 	if err != nil {
 		return b, err
 	}
-	if cond.konst {
+	if cond.konst && a.typ.kind == b.typ.kind {
 		if cond.bool(nil) {
 			return a, nil
 		}
@@ -250,7 +250,7 @@ func (u *unit) conditional(n *ast.ConditionalNode) (value, error) {
 			}
 			return g(x)
 		})
-	case a.list != nil && b.list != nil:
+	case a.list != nil && b.list != nil && a.typ.loose == b.typ.loose:
 		f, g := a.list, b.list
 		v = texts(func(x *Ctx) []string {
 			if q(x) {
@@ -258,6 +258,7 @@ func (u *unit) conditional(n *ast.ConditionalNode) (value, error) {
 			}
 			return g(x)
 		})
+		v.typ = a.typ
 	default:
 		t := typ{}
 		if ka == kb && ka != listKind && a.typ.obj == b.typ.obj && a.typ.elem == b.typ.elem {
@@ -311,7 +312,9 @@ func (u *unit) array(n *ast.ArrayNode) (value, error) {
 			for i, f := range fs {
 				l[i] = f(nil)
 			}
-			return constant(l), nil
+			out = constant(l)
+			out.typ = looseType
+			return out, nil
 		}
 		out = texts(func(x *Ctx) []string {
 			start, n := len(x.strs), len(fs)
@@ -322,6 +325,7 @@ func (u *unit) array(n *ast.ArrayNode) (value, error) {
 			}
 			return x.strs[start : start+n : start+n]
 		})
+		out.typ = looseType
 	} else {
 		fs := make([]func(*Ctx) any, len(vs))
 		for i, v := range vs {
@@ -413,6 +417,22 @@ func (u *unit) asText(n ast.Node, v value, what string) (value, error) {
 		}).asRisky(), nil
 	}
 	return v, u.errorf(n, "%s must be a string, this is %s", what, v.typ)
+}
+
+// asKey is asText for the key of a map, where nil stands for "".
+func (u *unit) asKey(n ast.Node, v value) (value, error) {
+	if v.typ.kind != anyKind {
+		return u.asText(n, v, "a key of a map")
+	}
+	f := v.any
+	return text(func(x *Ctx) string {
+		a := f(x)
+		s, ok := a.(string)
+		if !ok && a != nil {
+			x.fail("a key of a map must be a string, %s gives %s", n, typeName(a))
+		}
+		return s
+	}).asRisky(), nil
 }
 
 // asInt turns a value into an int value, or says what wants one.

@@ -94,6 +94,9 @@ type Ctx struct {
 	res    map[string]*match.Program
 }
 
+// maxStrs bounds what Ctx.strs keeps from one evaluation to the next.
+const maxStrs = 1 << 14
+
 // local is a variable of let, or the current element of a loop.
 type local struct {
 	b   bool
@@ -244,6 +247,9 @@ func (p *Program) Any(x *Ctx) (any, error) {
 	return keep(a, x.Event == nil), nil
 }
 
+// IsBool tells whether the result is a boolean whatever the event.
+func (p *Program) IsBool() bool { return p.val.typ.kind == boolKind }
+
 // IsText tells whether the result is a text whatever the event.
 func (p *Program) IsText() bool { return p.val.typ.kind == stringKind }
 
@@ -265,6 +271,9 @@ func (p *Program) failed(x *Ctx) error {
 // begin makes the scratch memory ready for one evaluation.
 func (x *Ctx) begin(p *Program) {
 	x.err, x.cut = nil, false
+	if x.strs == nil || cap(x.strs) > maxStrs {
+		x.strs = make([]string, 0, 16) // never nil: an empty list is not nil
+	}
 	x.strs = x.strs[:0]
 	if len(x.locals) < p.locals {
 		x.locals = append(x.locals, make([]local, p.locals-len(x.locals))...)

@@ -452,8 +452,8 @@ func (w *words) event(r *rand.Rand) *oracleEvent {
 		Parsed: map[string]string{}, Meta: map[string]string{}, Enriched: map[string]string{}, Unmarshaled: map[string]any{},
 		StrTime: w.text(r), StrTimeFormat: w.text(r), MarshaledTime: w.text(r), Time: time.Unix(int64(r.IntN(1e9)), 0).UTC(),
 	}
-	for s, m := range map[event.Space]map[string]string{event.Parsed: ev.Parsed, event.Meta: ev.Meta, event.Enriched: ev.Enriched} {
-		for _, name := range w.fields[s] {
+	for s, m := range []map[string]string{event.Parsed: ev.Parsed, event.Meta: ev.Meta, event.Enriched: ev.Enriched} {
+		for _, name := range w.fields[event.Space(s)] {
 			if r.IntN(8) > 0 {
 				m[name] = w.text(r)
 			}

@@ -65,6 +65,14 @@ func spaceOf(name string) (event.Space, bool) {
 }
 
 func (u *unit) member(n *ast.MemberNode) (value, error) {
+	if f, ok := n.Node.(*ast.BuiltinNode); ok && f.Name == "filter" {
+		if i, ok := n.Property.(*ast.IntegerNode); ok && i.Value == 0 {
+			// stop at the first element, as expr-lang does
+			find := &ast.BuiltinNode{Name: "find", Arguments: f.Arguments, Throws: true}
+			find.SetLocation(n.Location())
+			return u.walk(find)
+		}
+	}
 	base, err := u.node(n.Node)
 	if err != nil {
 		return base, err
@@ -93,7 +101,7 @@ func (u *unit) member(n *ast.MemberNode) (value, error) {
 	var v value
 	switch base.typ.kind {
 	case fieldsKind:
-		k, err := u.asText(n.Property, key, "a field name")
+		k, err := u.asKey(n.Property, key)
 		if err != nil {
 			return k, err
 		}
@@ -107,7 +115,7 @@ func (u *unit) member(n *ast.MemberNode) (value, error) {
 		}
 		v = elementOf(base, i)
 	case mapKind:
-		k, err := u.asText(n.Property, key, "a key of a map")
+		k, err := u.asKey(n.Property, key)
 		if err != nil {
 			return k, err
 		}
@@ -345,6 +353,7 @@ func (u *unit) slice(n *ast.SliceNode) (value, error) {
 			from, to := clip(a, j(x), len(l))
 			return l[from:to]
 		})
+		out.typ = v.typ
 	case v.typ.kind == listKind, v.typ.kind == anyKind:
 		f := v.any
 		out = dynamic(v.typ, func(x *Ctx) any {

@@ -139,6 +139,12 @@ func (u *unit) logic(n *ast.BinaryNode) (value, error) {
 		}
 		return a, nil
 	}
+	if _, ok := n.Right.(*ast.BoolNode); ok { // expr-lang does not run the left side either
+		if b.bool(nil) == and {
+			return a, nil
+		}
+		return b, nil
+	}
 	f, g := a.bool, b.bool
 	var v value
 	if and {
@@ -273,9 +279,26 @@ func (u *unit) in(n *ast.BinaryNode, a, b value) (value, error) {
 		f := a.str
 		return boolean(func(x *Ctx) bool { return set.has(f(x)) }), nil
 	}
+	if a.typ.kind == anyKind && b.konst && b.typ.loose && allLiterals(n.Right) {
+		// expr-lang makes a map of a list of literal texts, which is seen in what
+		// happens to a needle that is no text
+		set := newSet(b)
+		f := a.any
+		return boolean(func(x *Ctx) bool {
+			switch needle := f(x).(type) {
+			case string:
+				return set.has(needle)
+			case nil:
+				return set.has("")
+			default:
+				x.fail("invalid operation: %s in a list of strings", typeName(needle))
+			}
+			return false
+		}).asRisky(), nil
+	}
 	switch b.typ.kind {
 	case fieldsKind:
-		k, err := u.asText(n.Left, a, "a field name")
+		k, err := u.asKey(n.Left, a)
 		if err != nil {
 			return a, err
 		}
@@ -317,6 +340,20 @@ func (u *unit) in(n *ast.BinaryNode, a, b value) (value, error) {
 	})
 	v.risky = b.typ.kind == anyKind || b.typ.kind == mapKind
 	return v, nil
+}
+
+// allLiterals is true for a list of literal texts.
+func allLiterals(n ast.Node) bool {
+	l, ok := n.(*ast.ArrayNode)
+	if !ok || len(l.Nodes) == 0 {
+		return false
+	}
+	for _, e := range l.Nodes {
+		if _, ok := e.(*ast.StringNode); !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // set is a fixed set of texts.

@@ -145,7 +145,7 @@ func oracleHelpers(files testFiles) []oracle.Option {
 		helper[func(string) []string]("Fields", func(p ...any) (any, error) { return strings.Fields(p[0].(string)), nil }),
 		helper[func(string, string) int]("Index", func(p ...any) (any, error) { return strings.Index(p[0].(string), p[1].(string)), nil }),
 		helper[func(string, string) int]("IndexAny", func(p ...any) (any, error) { return strings.IndexAny(p[0].(string), p[1].(string)), nil }),
-		helper[func([]string, string) string]("Join", func(p ...any) (any, error) { return strings.Join(p[0].([]string), p[1].(string)), nil }),
+		helper[func([]string, string) string]("Join", func(p ...any) (any, error) { return strings.Join(slowTexts(p[0]), p[1].(string)), nil }),
 		helper[func(string, string) []string]("Split", func(p ...any) (any, error) { return strings.Split(p[0].(string), p[1].(string)), nil }),
 		helper[func(string, string) []string]("SplitAfter", func(p ...any) (any, error) { return strings.SplitAfter(p[0].(string), p[1].(string)), nil }),
 		helper[func(string, string, int) []string]("SplitN", func(p ...any) (any, error) { return strings.SplitN(p[0].(string), p[1].(string), p[2].(int)), nil }),
@@ -161,7 +161,7 @@ func oracleHelpers(files testFiles) []oracle.Option {
 		helper[func(string, ...any) string]("Sprintf", func(p ...any) (any, error) { return fmt.Sprintf(p[0].(string), p[1:]...), nil }),
 		helper[func(any) string]("ToString", func(p ...any) (any, error) { s, _ := p[0].(string); return s, nil }),
 		helper[func([]string, int) string]("Get", func(p ...any) (any, error) {
-			l, i := p[0].([]string), p[1].(int)
+			l, i := slowTexts(p[0]), p[1].(int)
 			if i >= len(l) {
 				return "", nil
 			}
@@ -192,6 +192,9 @@ func oracleHelpers(files testFiles) []oracle.Option {
 			return err == nil && a != nil && n.Contains(a), nil
 		}),
 		helper[ss2]("IpToRange", str2(func(s, mask string) string {
+			if a := net.ParseIP(s); a.To4() != nil {
+				s = a.To4().String() // a mapped address is the one it maps
+			}
 			_, n, err := net.ParseCIDR(s + "/" + strings.TrimPrefix(mask, "/"))
 			if err != nil {
 				return ""
@@ -257,6 +260,18 @@ func oracleHelpers(files testFiles) []oracle.Option {
 	}
 }
 
+// slowTexts takes any list of strings, as we do; upstream refuses a []any.
+func slowTexts(a any) []string {
+	if l, ok := a.([]any); ok {
+		texts := []string{}
+		for _, e := range l {
+			texts = append(texts, e.(string))
+		}
+		return texts
+	}
+	return a.([]string)
+}
+
 // slowGlob is the definition of Match, by recursion.
 func slowGlob(p, s string) bool {
 	if s == "" {
@@ -277,35 +292,53 @@ func globFrom(p, s string) bool {
 	return (p[0] == '?' || p[0] == s[0]) && globFrom(p[1:], s[1:])
 }
 
-// slowJSON follows a path by decoding whole documents.
+// slowJSON follows a path through the tokens of a decoder.
 func slowJSON(s, path string) json.RawMessage {
-	var cur json.RawMessage
-	if json.Unmarshal([]byte(s), &cur) != nil {
-		return nil
-	}
 	if !strings.HasPrefix(path, "[") {
 		path = strings.ReplaceAll(path, "[", ".[")
 	}
+	dec := json.NewDecoder(strings.NewReader(s))
+	var raw json.RawMessage
+next:
 	for _, key := range strings.Split(path, ".") {
-		cur = bytes.TrimSpace(cur)
-		switch {
-		case len(cur) > 0 && cur[0] == '{':
-			var m map[string]json.RawMessage
-			_ = json.Unmarshal(cur, &m)
-			cur = m[key]
-		case len(cur) > 0 && cur[0] == '[' && strings.HasPrefix(key, "["):
-			var l []json.RawMessage
-			_ = json.Unmarshal(cur, &l)
-			n, err := strconv.Atoi(strings.Trim(key, "[]"))
-			if err != nil || n < 0 || n >= len(l) {
-				return nil
-			}
-			cur = l[n]
-		default:
+		open, err := dec.Token()
+		if err != nil {
 			return nil
 		}
+		switch open {
+		case json.Delim('{'):
+			for dec.More() {
+				name, err := dec.Token()
+				if err != nil {
+					return nil
+				}
+				if name == key {
+					continue next
+				}
+				if dec.Decode(&raw) != nil {
+					return nil
+				}
+			}
+		case json.Delim('['):
+			n, err := strconv.Atoi(strings.Trim(key, "[]"))
+			if err != nil || n < 0 || !strings.HasPrefix(key, "[") {
+				return nil
+			}
+			for ; dec.More(); n-- {
+				if n == 0 {
+					continue next
+				}
+				if dec.Decode(&raw) != nil {
+					return nil
+				}
+			}
+		}
+		return nil
 	}
-	return bytes.TrimSpace(cur)
+	if dec.Decode(&raw) != nil {
+		return nil
+	}
+	return bytes.TrimSpace(raw)
 }
 
 func slowKV(re *regexp.Regexp) func(p ...any) (any, error) {

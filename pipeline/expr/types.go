@@ -31,11 +31,13 @@ type typ struct {
 	elem  *typ        // of lists and maps; nil: anything
 	obj   *object     // of objects
 	space event.Space // of fields
+	loose bool        // a list of strings that is a []any outside, as literals and filter's results are
 }
 
 var (
 	stringType  = typ{kind: stringKind}
 	stringsType = typ{kind: listKind, elem: &stringType}
+	looseType   = typ{kind: listKind, elem: &stringType, loose: true}
 	intType     = typ{kind: intKind}
 	intsType    = typ{kind: listKind, elem: &intType}
 	timeType    = typ{kind: timeKind}
@@ -170,6 +172,16 @@ func (v value) boxed() func(*Ctx) any {
 	case v.float != nil:
 		f := v.float
 		return func(x *Ctx) any { return f(x) }
+	case v.list != nil && v.typ.loose:
+		f := v.list
+		return func(x *Ctx) any {
+			texts := f(x)
+			l := make([]any, len(texts))
+			for i, s := range texts {
+				l[i] = s
+			}
+			return l
+		}
 	case v.list != nil:
 		f := v.list
 		return func(x *Ctx) any { return f(x) }
@@ -262,6 +274,13 @@ func (v value) folded() value {
 	a := v.boxed()(x)
 	if x.failed() {
 		return v
+	}
+	if l, ok := a.([]any); ok && v.list != nil { // loose
+		list := make([]string, len(l))
+		for i, e := range l {
+			list[i], _ = e.(string)
+		}
+		a = list
 	}
 	out := constant(keep(a, true))
 	out.typ = v.typ
