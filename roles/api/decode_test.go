@@ -1,0 +1,147 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const goodAlert = `{"capacity":5,"decisions":null,"Events":[{"meta":[{"key":"k","value":"v"}],"timestamp":"2026-01-02T03:04:05Z"}],
+"events_count":6,"labels":["x"],"leakspeed":"10s","message":"","scenario":"s","scenario_hash":"","scenario_version":"","simulated":false,
+"source":{"scope":"ip","value":"1.2.3.4","cn":"FR","latitude":1.5},"start_at":"2026-01-02T03:04:00+01:00","stop_at":"no time","unknown":[{}]}`
+
+func TestDecodeAlerts(t *testing.T) {
+	list, err := DecodeAlerts([]byte("[" + goodAlert + "] trailing"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := list[0]
+	if a.Labels != nil || len(a.Events) != 1 || a.Events[0].Meta[0].Value != "v" || a.Source.Country != "FR" || a.Source.Latitude != 1.5 {
+		t.Fatalf("%+v", a)
+	}
+	d, err := a.ToDomain(t0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Source.Scope != "Ip" || !d.StopAt.Equal(t0) || d.StartAt.Format(time.RFC3339) != "2026-01-02T03:04:00+01:00" {
+		t.Fatalf("%+v", d)
+	}
+}
+
+func TestDecodeAlertsNamesWhatIsMissing(t *testing.T) {
+	f := func(body, want string) {
+		t.Helper()
+		_, err := DecodeAlerts([]byte(body))
+		var invalid *ValidationError
+		if !errors.As(err, &invalid) || err.Error() != "validation failure list:\n"+want {
+			t.Fatalf("got %v, want %s", err, want)
+		}
+	}
+	without := func(key string) string {
+		var m map[string]any
+		if err := json.Unmarshal([]byte(goodAlert), &m); err != nil {
+			t.Fatal(err)
+		}
+		delete(m, key)
+		b, _ := json.Marshal(m)
+		return "[" + string(b) + "]"
+	}
+	for _, key := range []string{"capacity", "events_count", "leakspeed", "message", "scenario", "scenario_hash", "scenario_version", "simulated", "source", "start_at", "stop_at"} {
+		f(without(key), "0."+key+" in body is required")
+	}
+	f(without("Events"), "0.events in body is required")
+	f("["+goodAlert+","+strings.Replace(goodAlert, `"value":"1.2.3.4",`, "", 1)+"]", "1.source.value in body is required")
+	f("["+strings.Replace(goodAlert, `"decisions":null`, `"decisions":[{"origin":"o","type":"ban","scope":"ip","duration":"4h","scenario":"s"}]`, 1)+"]",
+		"0.decisions.0.value in body is required")
+	f("["+strings.Replace(goodAlert, `"timestamp":"2026-01-02T03:04:05Z"`, `"timestamp":null`, 1)+"]", "0.events.0.timestamp in body is required")
+}
+
+func TestDecodeAlertsRefuses(t *testing.T) {
+	f := func(body, want string) {
+		t.Helper()
+		if _, err := DecodeAlerts([]byte(body)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Fatalf("%.40q: got %v, want %q", body, err, want)
+		}
+	}
+	f("", "EOF")
+	f("{", "unexpected EOF")
+	f(`{"a":1}`, "cannot unmarshal object")
+	f(`[{"capacity":"5"}]`, "cannot unmarshal string")
+	f("["+strings.Repeat("{},", maxElements)+"{}]", "elements")
+	f("[null]", "0.capacity in body is required")
+}
+
+// FuzzDecodeAlerts: whatever comes in, what is accepted survives the way into
+// the domain and back to the wire.
+func FuzzDecodeAlerts(f *testing.F) {
+	f.Add([]byte("[" + goodAlert + "]"))
+	f.Add([]byte(`[{"decisions":[{}]},null]`))
+	f.Add([]byte(`[[[[["\"\\`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		list, err := DecodeAlerts(body)
+		if err != nil {
+			return
+		}
+		for i := range list {
+			d, err := list[i].ToDomain(t0)
+			if err != nil {
+				continue
+			}
+			w := FromAlert(&d, t0)
+			again, err := w.ToDomain(t0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w2 := FromAlert(&again, t0)
+			w.Decisions, w2.Decisions = nil, nil // what is left of them depends on when it is asked
+			if diff := cmp.Diff(w, w2); diff != "" {
+				t.Fatal(diff)
+			}
+		}
+	})
+}
+
+func FuzzDecodeStream(f *testing.F) {
+	f.Add(`{"new": [{"duration":"4h","id":1,"origin":"o","scenario":"s","scope":"Ip","type":"ban","uuid":"u","value":"1.2.3.4"}], "deleted": []}`)
+	f.Add(`{"deleted":null,"new":null}`)
+	f.Add(`{"new":[{"duration":"4h"`)
+	f.Add(`{"other":[1,2],"new":[]}`)
+	f.Fuzz(func(t *testing.T, body string) {
+		delta, err := decodeStream(strings.NewReader(body), t0, true)
+		if err != nil {
+			return
+		}
+		// Then it was one whole object, and encoding/json finds as much in it.
+		var twin map[string]json.RawMessage
+		if err := json.NewDecoder(strings.NewReader(body)).Decode(&twin); err != nil {
+			t.Fatalf("accepted %q, which is no object: %v", body, err)
+		}
+		for _, d := range delta.New {
+			if d.ID <= 0 {
+				t.Fatalf("ID %d", d.ID)
+			}
+		}
+	})
+}
+
+func TestDecodeMetrics(t *testing.T) {
+	f := func(body, want string) {
+		t.Helper()
+		_, err := DecodeMetrics(strings.NewReader(body))
+		switch {
+		case want == "" && err != nil:
+			t.Fatal(err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Fatalf("got %v, want %q", err, want)
+		}
+	}
+	f(`{"log_processors":null,"remediation_components":[{"version":"v1","utc_startup_timestamp":1,"metrics":[{"meta":{"window_size_seconds":1,"utc_now_timestamp":2},"items":[{"name":"n","value":1.5,"unit":"u","labels":{"a":"b"}}]}]}]}`, "")
+	f(`{"log_processors":[{"utc_startup_timestamp":1}]}`, "log_processors.0.version in body is required")
+	f(`{"log_processors":[{"version":"v","utc_startup_timestamp":1,"metrics":{"meta":{}}}]}`, "cannot unmarshal object")
+	f(`{"log_processors":[{"version":"v","utc_startup_timestamp":1,"metrics":[{"meta":{"window_size_seconds":1,"utc_now_timestamp":2},"items":[{"value":1,"unit":"u"}]}]}]}`, "items.0.name in body is required")
+	f(`{"log_processors":[{"version":"`+strings.Repeat("x", 256)+`","utc_startup_timestamp":1}]}`, "at most 255")
+}

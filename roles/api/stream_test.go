@@ -1,0 +1,134 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+const oneDecision = `{"duration":"3h59m20s","id":40,"origin":"crowdsec","scenario":"s","scope":"ip","type":"ban","uuid":"u","value":"1.2.3.4"}`
+
+// upstreamStream answers like an old server: it polls, and knows no HEAD.
+func upstreamStream(t *testing.T, bodies ...string) (*Stream, *[]string, *[]time.Duration) {
+	var asked []string
+	_, c, pauses := newFake(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "HEAD" {
+			w.WriteHeader(405)
+			return
+		}
+		if r.Header.Get(HeaderKey) != "k" {
+			t.Errorf("key %q", r.Header.Get(HeaderKey))
+		}
+		asked = append(asked, r.URL.RawQuery)
+		body := bodies[0]
+		if len(bodies) > 1 {
+			bodies = bodies[1:]
+		}
+		if body == "503" {
+			w.WriteHeader(503)
+			return
+		}
+		io.WriteString(w, body)
+	})
+	now := time.Now()
+	c.now = func() time.Time { return now }
+	return c.Stream(StreamConfig{Scopes: []string{"ip", "range"}, Origins: []string{"crowdsec"}}), &asked, pauses
+}
+
+func TestStreamOfUpstream(t *testing.T) {
+	s, asked, pauses := upstreamStream(t,
+		`{"new": [`+oneDecision+`], "deleted": [`+oneDecision+`]}`,
+		`{"deleted":[`+oneDecision+`],"new":null}`,
+		`{"new": [`+oneDecision, // cut off: the server thinks we know it
+		"503",
+		`{"new": [], "deleted": []}`)
+
+	d, err := s.Next(t.Context())
+	if err != nil || !d.Full || len(d.New) != 1 || d.Deleted != nil {
+		t.Fatalf("%+v, %v", d, err)
+	}
+	first := d.New[0]
+	if first.Scope != "Ip" || first.ID == 40 || !first.Until.Equal(s.c.now().Add(3*time.Hour+59*time.Minute+20*time.Second)) {
+		t.Fatalf("%+v", first)
+	}
+	d, err = s.Next(t.Context())
+	if err != nil || d.Full || len(d.Deleted) != 1 || d.Deleted[0].ID != first.ID {
+		t.Fatalf("%+v, %v", d, err)
+	}
+	if _, err = s.Next(t.Context()); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Fatal(err)
+	}
+	var refused *Error
+	if _, err = s.Next(t.Context()); !errors.As(err, &refused) || refused.Status != 503 {
+		t.Fatal(err)
+	}
+	if d, err = s.Next(t.Context()); err != nil || !d.Full {
+		t.Fatalf("%+v, %v", d, err)
+	}
+	const base = "origins=crowdsec&scopes=ip%2Crange"
+	want := []string{base + "&startup=true", base, base, base + "&startup=true", base + "&startup=true"}
+	if strings.Join(*asked, "\n") != strings.Join(want, "\n") {
+		t.Fatalf("asked\n%s", strings.Join(*asked, "\n"))
+	}
+	// Before the second and the third poll; after an error the caller decides.
+	if len(*pauses) != 2 || (*pauses)[0] != defaultInterval {
+		t.Fatalf("paused %v", *pauses)
+	}
+}
+
+func TestStreamRefusesWhatIsNoWholeAnswer(t *testing.T) {
+	f := func(body string) {
+		t.Helper()
+		s, _, _ := upstreamStream(t, body)
+		if d, err := s.Next(t.Context()); err == nil {
+			t.Fatalf("%q: accepted as %+v", body, d)
+		}
+	}
+	f("")
+	f("null")
+	f("[]")
+	f(`{"new": [], "deleted": []`)
+	f(`{"new": {}, "deleted": []}`)
+	f(`{"new": [` + strings.Replace(oneDecision, "3h59m20s", "soon", 1) + `]}`)
+	f(`<html>`)
+}
+
+func TestStreamAccepts(t *testing.T) {
+	f := func(body string) {
+		t.Helper()
+		s, _, _ := upstreamStream(t, body)
+		if _, err := s.Next(t.Context()); err != nil {
+			t.Fatalf("%q: %v", body, err)
+		}
+	}
+	f(`{}`)
+	f(`{"deleted":null}`)
+	f(`{"more":{"a":[1]},"new":[],"deleted":[]}`)
+}
+
+func TestStreamEndsWithItsContext(t *testing.T) {
+	_, c, _ := newFake(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "GET" {
+			<-r.Context().Done()
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.Stream(StreamConfig{}).Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+}
+
+func TestDeniedStream(t *testing.T) {
+	_, c, _ := newFake(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(403)
+		io.WriteString(w, `{"message":"access forbidden"}`)
+	})
+	if _, err := c.Stream(StreamConfig{}).Next(t.Context()); !errors.Is(err, ErrDenied) {
+		t.Fatal(err)
+	}
+}
