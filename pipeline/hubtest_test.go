@@ -19,9 +19,9 @@ import (
 	"cs/decisions"
 	"cs/pipeline/event"
 	"cs/pipeline/hub"
-	"cs/pipeline/hub/strict"
 	"cs/pipeline/node"
 	"cs/platform/sharedtest"
+	"cs/platform/strict"
 )
 
 // The public hub comes with logs and with assertions about what upstream
