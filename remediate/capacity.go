@@ -1,6 +1,7 @@
 package remediate
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -95,4 +96,13 @@ func (c *capacity) choose(r *Reconciler) {
 		r.items[a.prefix] = it
 	}
 	c.cut, c.cutting = all[keep-1].rank, true
+}
+
+// learn lowers the limit after the kernel said that it is full.
+func (c *capacity) learn(err error, had int) {
+	if !errors.Is(err, ErrFull) {
+		return
+	}
+	had -= had / 8 // leave room for what else the kernel has to hold
+	c.max = max(had, 1)
 }

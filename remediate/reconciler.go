@@ -2,7 +2,6 @@ package remediate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"net/netip"
@@ -552,7 +551,10 @@ func (c *collector) flush() {
 	}
 	err := r.kernel.Apply(c.ctx, changes)
 	if err != nil {
-		r.capacity.learn(err, r.applied-len(changes))
+		// How much of a first batch fitted, the load that follows will find out.
+		if before := r.applied - len(changes); before > r.applied/2 {
+			r.capacity.learn(err, before)
+		}
 		r.fail("apply failed")
 		c.err = fmt.Errorf("cannot apply %d changes to %s: %w", len(changes), r.kernel.Name(), err)
 	} else if r.cfg.Applied != nil {
@@ -565,13 +567,4 @@ func (c *collector) flush() {
 func near(old, new, now time.Duration) bool {
 	diff := max(old-new, new-old)
 	return diff <= max(minSlack, (new-now)/slackShare)
-}
-
-// learn lowers the limit after the kernel said that it is full.
-func (c *capacity) learn(err error, had int) {
-	if !errors.Is(err, ErrFull) {
-		return
-	}
-	had -= had / 8 // leave room for what else the kernel has to hold
-	c.max = max(had, 1)
 }

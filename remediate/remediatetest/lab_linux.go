@@ -41,6 +41,9 @@ func NewLab(t testing.TB) *Lab {
 	for !cpus.IsSet(l.cpu) {
 		l.cpu++
 	}
+	for _, n := range []*Namespace{l.Host, l.Peer} { // IPv6 addresses are usable at once
+		n.Run("sh", "-c", "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad")
+	}
 	Join(l.Host, "csf-host", l.Peer, "csf-peer")
 	l.Host.Run("ip", "addr", "add", Host4.String()+"/24", "dev", "csf-host")
 	l.Host.Run("ip", "addr", "add", Host6.String()+"/64", "dev", "csf-host", "nodad")
