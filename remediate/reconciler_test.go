@@ -481,7 +481,7 @@ func TestAgainstSlow(t *testing.T) {
 					}
 					return d
 				}
-				for range 400 {
+				for range 150 {
 					var delta decisions.Delta
 					switch rnd.IntN(12) {
 					case 0:
@@ -524,7 +524,7 @@ func TestAgainstSlow(t *testing.T) {
 			})
 		})
 	}
-	for seed := range uint64(5) {
+	for seed := range uint64(4) {
 		f(seed, 0, seed%2 == 0)
 		f(seed, 3, false)
 	}
