@@ -361,6 +361,7 @@ func testEachAlert(t *testing.T, open Opener) {
 func testEachDecision(t *testing.T, open Opener) {
 	ctx := t.Context()
 	s, reopen := open(t)
+	epoch := epoch.UTC() // comparing without zones is quicker
 	a := decisions.Alert{Scenario: "import"}
 	const n = 2500
 	for i := range n {
@@ -475,7 +476,7 @@ func testWriteWhileWalking(t *testing.T, open Opener) {
 	ctx := t.Context()
 	s, _ := open(t)
 	var batch []decisions.Alert
-	for i := range 200 {
+	for i := range 150 {
 		batch = append(batch, fullAlert(fmt.Sprint(i)))
 	}
 	_, err := s.AddAlerts(ctx, batch)
