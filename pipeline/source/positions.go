@@ -50,6 +50,7 @@ type Positions struct {
 	saving sync.Mutex // held during Save
 	mu     sync.Mutex
 	dirty  bool
+	seq    uint64     // grows with each snapshot that is saved
 	live   []*Mark    // in the order of Track
 	saved  []Position // left by an earlier process and not taken over yet
 }
@@ -67,7 +68,7 @@ func OpenPositions(path string, barrier func() error, now func() time.Time) (*Po
 		return p, nil
 	}
 	if err == nil {
-		p.saved, err = decodePositions(data)
+		p.seq, p.saved, err = decodePositions(data)
 	}
 	if err != nil {
 		return p, fmt.Errorf("cannot read positions of logs from %s: %w", path, err)
@@ -126,7 +127,7 @@ func (p *Positions) Track(pos Position) *Mark {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	m := &Mark{of: p, pos: pos}
+	m := &Mark{of: p, pos: pos, seq: p.seq}
 	p.live = append(p.live, m)
 	p.dirty = true
 	return m
@@ -143,11 +144,13 @@ func (p *Positions) Save() error {
 		return nil
 	}
 	all := p.collect()
+	p.seq++
+	seq := p.seq
 	p.dirty = false
 	p.mu.Unlock()
 
 	// The barrier comes after the snapshot: it covers all that led to it.
-	err := p.write(all)
+	err := p.write(seq, all)
 	if err != nil {
 		p.mu.Lock()
 		p.dirty = true
@@ -157,13 +160,62 @@ func (p *Positions) Save() error {
 	return nil
 }
 
-func (p *Positions) write(all []Position) error {
+// Moves are the positions that moved since a snapshot. Kept together with what
+// came out of the lines before them, they take the place of a Save.
+type Moves struct {
+	Since     uint64     `json:"since"`
+	Positions []Position `json:"positions"`
+}
+
+// Moves returns the positions that moved since the last Save.
+func (p *Positions) Moves() Moves {
+	if p == nil {
+		return Moves{}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := Moves{Since: p.seq}
+	for _, mark := range p.live {
+		if mark.seq == p.seq {
+			m.Positions = append(m.Positions, mark.pos)
+		}
+	}
+	return m
+}
+
+// Restore takes over moves that an earlier process kept after it saved for the last time;
+// older ones are ignored. Call it in the order in which they were kept, before
+// sources start.
+func (p *Positions) Restore(m Moves) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m.Since < p.seq {
+		return
+	}
+	for _, pos := range m.Positions {
+		if pos.check() != nil {
+			continue
+		}
+		if pos.Time == 0 {
+			pos.Time = p.now().Unix()
+		}
+		i := slices.IndexFunc(p.saved, func(s Position) bool { return s.Key == pos.Key && s.File == pos.File })
+		if i < 0 {
+			p.saved = append(p.saved, pos)
+		} else {
+			p.saved[i] = pos
+		}
+		p.dirty = true
+	}
+}
+
+func (p *Positions) write(seq uint64, all []Position) error {
 	if p.barrier != nil {
 		if err := p.barrier(); err != nil {
 			return err
 		}
 	}
-	data, err := json.MarshalIndent(positionsFile{Version: 1, Positions: all}, "", " ")
+	data, err := json.MarshalIndent(positionsFile{Version: 1, Seq: seq, Positions: all}, "", " ")
 	if err != nil {
 		return err
 	}
@@ -176,8 +228,8 @@ func (p *Positions) collect() []Position {
 	p.saved = slices.DeleteFunc(p.saved, func(pos Position) bool { return pos.Time < limit })
 	all := slices.Clone(p.saved)
 	for _, m := range p.live {
-		if m.changed || m.pos.Time == 0 {
-			m.pos.Time, m.changed = now, false
+		if m.seq == p.seq {
+			m.pos.Time = now
 		}
 		all = append(all, m.pos)
 	}
@@ -199,9 +251,9 @@ func (p *Positions) collect() []Position {
 // Mark is one position that moves. A nil Mark, as nil Positions give, ignores
 // all calls.
 type Mark struct {
-	of      *Positions
-	pos     Position
-	changed bool
+	of  *Positions
+	pos Position
+	seq uint64 // when it last moved
 }
 
 // Set moves the position; the key stays.
@@ -214,7 +266,7 @@ func (m *Mark) Set(pos Position) {
 	pos.Key, pos.Time = m.pos.Key, m.pos.Time
 	if pos != m.pos {
 		m.pos = pos
-		m.changed, m.of.dirty = true, true
+		m.seq, m.of.dirty = m.of.seq, true
 	}
 }
 
@@ -231,31 +283,39 @@ func (m *Mark) Drop() {
 
 type positionsFile struct {
 	Version   int        `json:"version"`
+	Seq       uint64     `json:"seq"`
 	Positions []Position `json:"positions"`
 }
 
-// decodePositions reads what write has written. Positions that can't be are refused, so
-// that nobody seeks to a negative offset.
-func decodePositions(data []byte) ([]Position, error) {
+// decodePositions reads what write has written.
+func decodePositions(data []byte) (uint64, []Position, error) {
 	if len(data) > maxPositionsFile {
-		return nil, fmt.Errorf("it has %d bytes, more than %d", len(data), maxPositionsFile)
+		return 0, nil, fmt.Errorf("it has %d bytes, more than %d", len(data), maxPositionsFile)
 	}
 	var f positionsFile
 	if err := json.Unmarshal(data, &f); err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	if f.Version != 1 {
-		return nil, fmt.Errorf("its version is %d, not 1", f.Version)
+		return 0, nil, fmt.Errorf("its version is %d, not 1", f.Version)
 	}
 	if len(f.Positions) > maxPositions {
-		return nil, fmt.Errorf("it has %d positions, more than %d", len(f.Positions), maxPositions)
+		return 0, nil, fmt.Errorf("it has %d positions, more than %d", len(f.Positions), maxPositions)
 	}
 	for _, pos := range f.Positions {
-		if pos.Offset < 0 || pos.HeadLen < 0 || pos.HeadLen > MaxHead {
-			return nil, fmt.Errorf("impossible position of %q: offset %d, head of %d bytes", pos.Key, pos.Offset, pos.HeadLen)
+		if err := pos.check(); err != nil {
+			return 0, nil, err
 		}
 	}
-	return f.Positions, nil
+	return f.Seq, f.Positions, nil
+}
+
+// check refuses what nobody can have saved, so that nobody seeks there.
+func (pos *Position) check() error {
+	if pos.Offset < 0 || pos.HeadLen < 0 || pos.HeadLen > MaxHead {
+		return fmt.Errorf("impossible position of %q: offset %d, head of %d bytes", pos.Key, pos.Offset, pos.HeadLen)
+	}
+	return nil
 }
 
 // MaxHead is how many bytes at the start of a file, at most, tell it from

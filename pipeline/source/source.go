@@ -1,10 +1,10 @@
 // Package source defines what feeds lines into the pipeline. Each kind of
 // source has a package of its own below this one.
 //
-// A source owns its position: it hands over a batch of lines together with
-// the position behind them, and only when the batch has been processed is
-// that position written to disk. So a crash reads a few lines again but never
-// skips one.
+// A source owns its position. It hands over a batch of lines together with a
+// function that moves the position behind them, so that whoever processes the
+// lines can write what comes out of them and the position to disk as one:
+// nothing is lost in a crash, and nothing comes out twice.
 package source
 
 import (
@@ -23,7 +23,7 @@ type Source interface {
 	Run(ctx context.Context, out Sink) error
 }
 
-// Sink takes batches. Lines of the batch are valid until the call returns; the
-// position behind them counts as processed from then on. An error stops the
-// source.
-type Sink func(ctx context.Context, batch []event.Line) error
+// Sink takes batches. The lines are valid until the call returns. When they
+// are processed, and before it returns nil, it calls done, which moves the
+// position behind them. An error stops the source.
+type Sink func(ctx context.Context, batch []event.Line, done func()) error

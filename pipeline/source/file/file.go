@@ -70,6 +70,8 @@ type Config struct {
 	// Report is told about files that can't be read, once per trouble, while the others go
 	// on, and about lines that are lost. nil: nobody is.
 	Report func(error)
+	// Started is called when the files that were there are open. May be nil.
+	Started func()
 }
 
 // Source follows files. Make it with New.
@@ -110,7 +112,6 @@ func New(cfg Config) (*Source, error) {
 	}
 	line := event.Line{Module: "file", Labels: cfg.Labels, Mode: event.Live}
 	s.split = source.NewSplitter(line, cfg.MaxLine, func() time.Time { return s.now() })
-	s.buf = make([]byte, bufferSize)
 	return s, nil
 }
 
@@ -157,6 +158,9 @@ func (s *Source) look(ctx context.Context, out source.Sink) (more bool, err erro
 		more = more || m
 	}
 	s.tails = slices.DeleteFunc(s.tails, (*tail).gone)
+	if !s.started && s.cfg.Started != nil {
+		s.cfg.Started()
+	}
 	s.started = true
 	if n := s.split.Cut; n > s.cutSeen {
 		s.cfg.Report(fmt.Errorf("%d lines of %s were longer than %d bytes and are cut", n-s.cutSeen, s.Name(), s.split.Max()))

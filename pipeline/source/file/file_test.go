@@ -256,7 +256,7 @@ func TestSinkError(t *testing.T) {
 	f := newFollower(t, Config{Globs: []string{"a.log"}, FromStart: true})
 	f.write("a.log", "1\n")
 	full := errors.New("disk full")
-	if _, err := f.src.look(context.Background(), func(context.Context, []event.Line) error { return full }); err != full {
+	if _, err := f.src.look(context.Background(), func(context.Context, []event.Line, func()) error { return full }); err != full {
 		t.Fatalf("got %v, want %v", err, full)
 	}
 	f.stop()
@@ -282,7 +282,9 @@ func TestRun(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			done := make(chan error)
 			go func() {
-				done <- s.Run(ctx, func(_ context.Context, batch []event.Line) error {
+				done <- s.Run(ctx, func(_ context.Context, batch []event.Line, done func()) error {
+					defer done()
+
 					for _, l := range batch {
 						got <- strings.Clone(l.Raw)
 					}
@@ -329,7 +331,11 @@ func TestLinesAllocateNothing(t *testing.T) {
 		f := newFollower(t, Config{Globs: []string{"a.log"}, FromStart: true})
 		line := strings.Repeat("x", 100) + "\n"
 		var n atomic.Int64
-		sink := func(_ context.Context, batch []event.Line) error { n.Add(int64(len(batch))); return nil }
+		sink := func(_ context.Context, batch []event.Line, done func()) error {
+			defer done()
+			n.Add(int64(len(batch)))
+			return nil
+		}
 		f.write("a.log", line)
 		f.src.look(context.Background(), sink)
 		w, err := os.OpenFile(f.path("a.log"), os.O_APPEND|os.O_WRONLY, 0)
@@ -367,7 +373,9 @@ func TestReplay(t *testing.T) {
 		}
 	}
 	var got []string
-	sink := func(_ context.Context, batch []event.Line) error {
+	sink := func(_ context.Context, batch []event.Line, done func()) error {
+		defer done()
+
 		for _, l := range batch {
 			if l.Mode != event.Replay || l.Labels["type"] != "x" || l.Module != "file" {
 				t.Errorf("wrong line %+v", l)
@@ -397,7 +405,7 @@ func BenchmarkFollow(b *testing.B) {
 	if err := os.WriteFile(path, bytes.Repeat([]byte(line), 100_000), 0o644); err != nil {
 		b.Fatal(err)
 	}
-	sink := func(context.Context, []event.Line) error { return nil }
+	sink := func(_ context.Context, _ []event.Line, done func()) error { done(); return nil }
 	b.SetBytes(int64(len(line)) * 100_000)
 	for b.Loop() {
 		s, err := New(Config{Globs: []string{path}, FromStart: true, Positions: &source.Positions{}})

@@ -91,10 +91,11 @@ func (f *follower) settle() {
 	f.look()
 }
 
-func (f *follower) sink(_ context.Context, batch []event.Line) error {
+func (f *follower) sink(_ context.Context, batch []event.Line, done func()) error {
 	for _, l := range batch {
 		f.got = append(f.got, strings.Clone(l.Raw))
 	}
+	done()
 	return nil
 }
 
@@ -137,7 +138,6 @@ type writer struct {
 	next int
 	want []string
 	half string // an unfinished line
-	gen  int
 	log  []string
 }
 

@@ -29,6 +29,10 @@ type reader struct {
 	grew     time.Time
 	broken   bool // reading failed: open it again
 	mark     *source.Mark
+
+	next     int64 // off and skip behind the batch that is with the sink
+	nextSkip bool
+	done     func() // moves there
 }
 
 var (
@@ -53,7 +57,9 @@ func openReader(path string) (*reader, error) {
 		f.Close()
 		return nil, err
 	}
-	return &reader{f: f, path: path, id: id}, nil
+	r := &reader{f: f, path: path, id: id}
+	r.done = r.advance
+	return r, nil
 }
 
 // resume goes on at pos if the file is the one that pos was taken of.
@@ -69,16 +75,20 @@ func (r *reader) resume(s *Source, pos source.Position) bool {
 	return false
 }
 
+// endSearch is how far back from the end the start of the last line is searched.
+const endSearch = 64 << 10
+
 // seekEnd moves to the start of the last line if that has no newline yet, else
 // to the end.
-func (r *reader) seekEnd(buf []byte) error {
+func (r *reader) seekEnd() error {
 	fi, err := r.f.Stat()
 	if err != nil {
 		return err
 	}
 	size := fi.Size()
-	start := max(0, size-int64(len(buf)))
-	n, err := r.f.ReadAt(buf[:min(int64(len(buf)), size)], start)
+	start := max(0, size-endSearch)
+	buf := make([]byte, size-start)
+	n, err := r.f.ReadAt(buf, start)
 	if err != nil && err != io.EOF {
 		return err
 	}
@@ -124,6 +134,9 @@ func (r *reader) same(buf *[source.MaxHead]byte) (bool, error) {
 // returns errTruncated when the file isn't what it was.
 func (r *reader) read(ctx context.Context, s *Source, limit int64, final bool, out source.Sink) (more bool, err error) {
 	s.split.SetSource(r.path)
+	if s.buf == nil {
+		s.buf = make([]byte, bufferSize)
+	}
 	defer func() {
 		if len(s.buf) > bufferSize {
 			s.buf = make([]byte, bufferSize) // one huge line must not pin its size for ever
@@ -168,22 +181,28 @@ func (r *reader) deliver(ctx context.Context, s *Source, data []byte, final bool
 		if err := ctx.Err(); err != nil {
 			return used, err
 		}
-		skip := r.skip
-		batch, n := s.split.Take(data[used:], &skip, final)
+		r.nextSkip = r.skip
+		batch, n := s.split.Take(data[used:], &r.nextSkip, final)
 		if n == 0 {
 			break
 		}
-		if len(batch) > 0 {
-			if err := out(ctx, batch); err != nil {
-				return used, err
-			}
+		r.next = r.off + int64(n)
+		if len(batch) == 0 {
+			r.advance()
+		} else if err := out(ctx, batch, r.done); err != nil {
+			return used, err
+		}
+		if r.off != r.next {
+			panic("BUG: a sink took lines of " + r.path + " and did not say that they are done")
 		}
 		used += n
-		r.off += int64(n)
-		r.skip = skip
-		r.save()
 	}
 	return used, nil
+}
+
+func (r *reader) advance() {
+	r.off, r.skip = r.next, r.nextSkip
+	r.save()
 }
 
 // track makes the position of the file known to the positions under key.

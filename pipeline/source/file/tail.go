@@ -146,7 +146,7 @@ func (t *tail) begin(r *reader) error {
 	case !t.resumed && t.resume(r):
 		first = false
 	case first && t.early && !t.s.cfg.FromStart:
-		if err := r.seekEnd(t.s.buf); err != nil {
+		if err := r.seekEnd(); err != nil {
 			return err
 		}
 	}

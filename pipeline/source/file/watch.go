@@ -2,7 +2,9 @@ package file
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -63,7 +65,11 @@ func (w *watcher) follow(dirs []string) (added bool) {
 			w.all = false
 			continue
 		}
-		if err := w.fs.Add(dir); err != nil {
+		err := w.fs.Add(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // the next discovery finds it
+		}
+		if err != nil {
 			w.all = false
 			if !w.failed {
 				w.s.cfg.Report(fmt.Errorf("cannot watch %s for changes of %s, polling instead: %w", dir, w.s.Name(), err))

@@ -33,13 +33,13 @@ func (*Source) Name() string { return "stdin" }
 // nothing can interrupt; it delivers nothing more.
 func (s *Source) Run(ctx context.Context, out source.Sink) error {
 	var mu sync.Mutex // held while out runs, so that it never does after Run returned
-	guarded := func(ctx context.Context, batch []event.Line) error {
+	guarded := func(ctx context.Context, batch []event.Line, moved func()) error {
 		mu.Lock()
 		defer mu.Unlock()
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return out(ctx, batch)
+		return out(ctx, batch, moved)
 	}
 	done := make(chan error, 1)
 	go func() {
