@@ -8,8 +8,8 @@ import (
 
 // Arrange puts a command line into the order that kong needs: the words of
 // the command, then flags, then arguments. The command line that scripts have
-// been written for takes flags anywhere, also between two arguments, and "="
-// after a short flag ("-d=4h").
+// been written for takes flags anywhere, also between two arguments, "=" after
+// a short flag ("-d=4h"), and values that begin with "-" ("-p -secret").
 func Arrange(app *kong.Application, args []string) []string {
 	var commands, flags, words []string
 	known := map[string]*kong.Flag{}
@@ -48,9 +48,13 @@ func Arrange(app *kong.Application, args []string) []string {
 			case f != nil && hasValue && !strings.HasPrefix(arg, "--"):
 				arg = "--" + f.Name + "=" + value
 			case f != nil && !hasValue && !f.IsBool() && i+1 < len(args):
-				flags = append(flags, arg)
 				i++
-				arg = args[i]
+				if next := args[i]; strings.HasPrefix(next, "-") && next != "-" {
+					arg = "--" + f.Name + "=" + next // a value all the same
+				} else {
+					flags = append(flags, arg)
+					arg = next
+				}
 			}
 			flags = append(flags, arg)
 		}

@@ -59,7 +59,7 @@ func run(t *testing.T, dir, stdin string, args ...string) result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := &platform.Env{Program: "cs", Stdin: strings.NewReader(stdin), Stdout: &stdout, Stderr: &stderr, Version: "v0.1"}
+	env := &platform.Env{Program: "cs", Stdin: strings.NewReader(stdin), Stdout: &stdout, Stderr: &stderr, LookupEnv: os.LookupEnv, Version: "v0.1"}
 	code := 0
 	c, err := parser.Parse(Arrange(parser.Model, append([]string{"--data-dir=" + dir}, args...)))
 	if err != nil {
@@ -225,7 +225,7 @@ func (f *fake) serve(t *testing.T) (dir string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	l, err := net.Listen("unix", filepath.Join(dir, socketName))
+	l, err := net.Listen("unix", filepath.Join(dir, "cs.sock"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func TestErrors(t *testing.T) {
 	f("machines delete", "Error: cscli machines delete: requires at least 1 arg(s), only received 0")
 	f("machines list -o xml", "Error: output format 'xml' not supported: must be one of human, json, raw")
 	f("machines list --color never", `Error: color "never" not supported: must be one of yes, no, auto`)
-	f("machines list -c /does/not/exist", "Error: while reading yaml file: open /does/not/exist: no such file or directory")
+	f("machines list -c /does/not/exist", "Error: cannot read the configuration: open /does/not/exist: no such file or directory")
 
 	f("alerts inspect 1x -d 2", "Error: cscli alerts inspect: bad alert id 1x")
 	f("bouncers delete --bad nobody", "Error: unknown flag: --bad")
@@ -141,7 +141,7 @@ func TestNoLAPI(t *testing.T) {
 	}
 	bad("", "loading api client: no credentials or URL found in api client configuration '"+creds+"'")
 	bad("url: http://127.0.0.1:8080\n", "no credentials or URL found in api client configuration")
-	bad("url: 127.0.0.1:8080\nlogin: a\npassword: s3cret\n", "loading api client: cannot use \"127.0.0.1:8080\" as URL of the local API")
+	bad("url: ftp://127.0.0.1:8080\nlogin: a\npassword: s3cret\n", "loading api client: cannot use the credentials in "+creds)
 	bad("url: http://a\nlogin: a\ncert_path: /x\n", "user/password authentication and TLS authentication are mutually exclusive")
 	bad("url: http://a\nlogin: a\npasswrd: s3cret\n", creds+":3: passwrd: unknown key")
 	bad("url: http://a\nlogin: [a\npassword: s3cret\n", creds+":")

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -14,6 +16,7 @@ import (
 
 	"cs/platform"
 	"cs/roles/api"
+	"cs/roles/config"
 )
 
 // Marks in tables of accounts.
@@ -214,13 +217,13 @@ func (c *MachinesAdd) Run(ctx context.Context, env *platform.Env, g *Globals) er
 	}
 	s.info("Machine '%s' successfully added to the local API.", name)
 
-	text := credentials{URL: first(c.URL, s.lapiURL()), Login: name, Password: password}.yaml()
+	cred := config.Credentials{URL: first(c.URL, s.lapiURL()), Login: name, Password: password}
 	if dest == "-" {
 		// On stderr, as upstream does, although its help says otherwise.
-		_, err := fmt.Fprintf(env.Stderr, "%s\n", text)
+		_, err := fmt.Fprintf(env.Stderr, "%s\n", cred.Text())
 		return err
 	}
-	if err := writeCredentials(dest, text); err != nil {
+	if err := cred.Write(dest); err != nil {
 		return err
 	}
 	s.info("API credentials written to '%s'.", dest)
@@ -263,6 +266,35 @@ func askPassword(in io.Reader, prompt io.Writer) (string, error) {
 		return "", fmt.Errorf("cannot read the password: %w", err)
 	}
 	return line, nil
+}
+
+// lapiURL is where machines of this host find the LAPI: what the existing
+// credentials say, else where it listens.
+func (s *session) lapiURL() string {
+	if old, err := config.ReadCredentials(s.credentialsPath, s.env.LookupEnv); err == nil {
+		return old.URL
+	}
+	listen := "127.0.0.1:8080"
+	if server := s.file.API.Server; server != nil {
+		if server.ListenSocket != "" {
+			return server.ListenSocket
+		}
+		listen = first(server.ListenURI.Value, listen)
+	}
+	return "http://" + reachable(listen)
+}
+
+// reachable replaces an address that means "all of this host's", which can be
+// listened on but not connected to everywhere, by the loopback one.
+func reachable(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return listen
+	}
+	if addr, err := netip.ParseAddr(host); host == "" || err == nil && addr.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return listen
 }
 
 // MachinesDelete deletes machines; their alerts stay.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"cs/roles/config"
 )
 
 // Output formats.
@@ -33,8 +35,8 @@ type printer struct {
 
 // newPrinter checks the output flags. Under json and raw only errors are
 // logged, so that both streams can be parsed.
-func newPrinter(out, errs io.Writer, g *Globals, c *settings) (*printer, error) {
-	p := &printer{format: first(g.Output, c.Cscli.Output, human), level: g.Level(), out: out, errs: errs}
+func newPrinter(out, errs io.Writer, g *Globals, c *config.Cscli) (*printer, error) {
+	p := &printer{format: first(g.Output, c.Output, human), level: g.Level(), out: out, errs: errs}
 	switch p.format {
 	case human:
 	case jsonText, raw:
@@ -42,7 +44,7 @@ func newPrinter(out, errs io.Writer, g *Globals, c *settings) (*printer, error) 
 	default:
 		return nil, globalError{fmt.Errorf("output format '%s' not supported: must be one of human, json, raw", p.format)}
 	}
-	switch when := first(g.Color, c.Cscli.Color, "auto"); when {
+	switch when := first(g.Color, c.Color, "auto"); when {
 	case "yes":
 		p.fancy = true
 	case "no":

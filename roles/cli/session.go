@@ -14,13 +14,13 @@ import (
 
 	"cs/platform"
 	"cs/roles/api"
+	"cs/roles/config"
 	"cs/storage"
 	"cs/storage/bolt"
 )
 
 const (
-	socketName = "cs.sock" // within the data directory
-	storeName  = "cs.db"
+	storeName = "cs.db" // within the data directory
 	// socketMachine is in whose name the LAPI takes what comes over its socket
 	// without credentials.
 	socketMachine = "localhost"
@@ -29,70 +29,95 @@ const (
 // A session is what every command works with: where to print and where to look.
 type session struct {
 	*printer
-	settings
+	file            *config.File
 	dataDir         string
-	credentialsPath string
-	version         string
+	socket          string // of the LAPI of this host
+	credentialsPath string // of this host's account at a LAPI
+	env             *platform.Env
 	now             func() time.Time
 }
 
 // open reads the configuration and checks the flags of all commands.
 func open(env *platform.Env, g *Globals) (*session, error) {
-	conf, err := readSettings(g.Config, env.Program)
+	file, err := g.Load(env)
+	if err != nil {
+		return nil, globalError{err}
+	}
+	p, err := newPrinter(env.Stdout, env.Stderr, g, &file.Cscli)
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPrinter(env.Stdout, env.Stderr, g, &conf)
-	if err != nil {
-		return nil, err
-	}
-	s := &session{printer: p, settings: conf, version: env.Version, now: g.Now}
+	s := &session{printer: p, file: file, env: env, now: g.Now}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	s.dataDir = first(g.DataDir, conf.ConfigPaths.DataDir, platform.DataDir())
-	s.credentialsPath = first(conf.API.Client.CredentialsPath, filepath.Join(s.dataDir, "local_api_credentials.yaml"))
+	s.dataDir = first(file.ConfigPaths.DataDir, platform.DataDir())
+	s.socket = filepath.Join(s.dataDir, "cs.sock")
+	if server := file.API.Server; server != nil && server.ListenSocket != "" {
+		s.socket = server.ListenSocket
+	}
+	s.credentialsPath = first(file.API.Client.CredentialsPath, filepath.Join(s.dataDir, "local_api_credentials.yaml"))
 	return s, nil
+}
+
+// serves tells whether this host is to have a LAPI: not if the configuration
+// turns it off, or has sections for other roles only.
+func (s *session) serves() bool {
+	server := s.file.API.Server
+	if server == nil {
+		return s.file.Crowdsec == nil && s.file.Bouncer == nil
+	}
+	return server.Enable == nil || *server.Enable
 }
 
 // lapi is a client of the LAPI and who it is there.
 type lapi struct {
 	*api.Client
-	cred credentials
+	cred config.Credentials
 	file string // of the credentials; "" when the socket needs none
 }
 
 // lapi returns a client with this host's credentials, or without any over the
 // socket of the LAPI that runs here.
 func (s *session) lapi(ctx context.Context) (*lapi, error) {
-	cred, err := readCredentials(s.credentialsPath)
+	cred, err := config.ReadCredentials(s.credentialsPath, s.env.LookupEnv)
 	switch {
 	case err == nil:
 		c, err := api.NewClient(api.ClientConfig{
 			URL: cred.URL, MachineID: cred.Login, Password: cred.Password,
 			CACert: cred.CACertPath, CertFile: cred.CertPath, KeyFile: cred.KeyPath,
-			InsecureSkipVerify: s.API.Client.InsecureSkipVerify,
-			UserAgent:          api.UserAgent(s.version),
+			InsecureSkipVerify: s.file.API.Client.InsecureSkipVerify,
+			UserAgent:          api.UserAgent(s.env.Version),
 		})
 		if err != nil {
 			return nil, fmt.Errorf("loading api client: %w", err)
 		}
 		return &lapi{c, cred, s.credentialsPath}, nil
+	case errors.Is(err, config.ErrNoCredentials): // in the words that scripts match on
+		return nil, fmt.Errorf("loading api client: no credentials or URL found in api client configuration '%s': %w", s.credentialsPath, err)
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("loading api client: %w", err)
 	}
-	socket := filepath.Join(s.dataDir, socketName)
-	c, serr := api.NewAdmin(socket).Client(ctx)
+	c, serr := api.NewAdmin(s.socket).Client(ctx)
 	switch {
-	case errors.Is(serr, api.ErrUnreachable) && s.API.Client.CredentialsPath != "":
-		return nil, fmt.Errorf("loading api client: %w", err)
+	case errors.Is(serr, api.ErrUnreachable) && s.file.API.Client.CredentialsPath != "":
+		return nil, fmt.Errorf("loading api client: while reading yaml file: %w", pathError(err))
 	case errors.Is(serr, api.ErrUnreachable):
 		return nil, fmt.Errorf("no local API listens on %s, and there are no credentials for another one in %s (get some with 'cs register --lapi-url URL'): %w",
-			socket, s.credentialsPath, serr)
+			s.socket, s.credentialsPath, serr)
 	case serr != nil:
 		return nil, fmt.Errorf("loading api client: %w", apiError(serr))
 	}
-	return &lapi{c, credentials{URL: socket, Login: socketMachine}, ""}, nil
+	return &lapi{c, config.Credentials{URL: s.socket, Login: socketMachine}, ""}, nil
+}
+
+// pathError leaves of an error about a file what the system said.
+func pathError(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p
+	}
+	return err
 }
 
 // apiError puts the server's own words forward, as scripts know them; other
@@ -127,26 +152,26 @@ const (
 // accounts calls f with the accounts of this host's LAPI: through the process
 // that runs, or else on its store; never on both.
 func (s *session) accounts(ctx context.Context, create bool, f func(accounts) error) (err error) {
-	if s.API.Server.Enable != nil && !*s.API.Server.Enable {
+	if !s.serves() {
 		s.warn("crowdsec local API is disabled")
 		return errNoServer
 	}
-	socket, path := filepath.Join(s.dataDir, socketName), filepath.Join(s.dataDir, storeName)
-	if running, err := listens(ctx, socket); err != nil {
+	if running, err := listens(ctx, s.socket); err != nil {
 		return err
 	} else if running {
-		return f(api.NewAdmin(socket))
+		return f(api.NewAdmin(s.socket))
 	}
+	path := filepath.Join(s.dataDir, storeName)
 	if create {
 		if err := os.MkdirAll(s.dataDir, 0o750); err != nil {
 			return fmt.Errorf("cannot make the data directory: %w", err)
 		}
 	} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: nothing listens on %s and there is no %s", errNoServer, socket, path)
+		return fmt.Errorf("%w: nothing listens on %s and there is no %s", errNoServer, s.socket, path)
 	}
 	store, err := bolt.Open(ctx, path)
 	if errors.Is(err, storage.ErrLocked) {
-		return fmt.Errorf("%w, but its socket %s does not answer", err, socket)
+		return fmt.Errorf("%w, but its socket %s does not answer", err, s.socket)
 	} else if err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"cs/platform"
+	"cs/roles/config"
 	"cs/storage"
 	"cs/storage/bolt"
 )
@@ -99,7 +101,7 @@ func TestStoreHeld(t *testing.T) {
 	dir := t.TempDir()
 	withStore(t, dir, func(storage.Store) {
 		r := run(t, dir, "", "bouncers", "add", "x")
-		want := "in use by another process, but its socket " + filepath.Join(dir, socketName) + " does not answer\n"
+		want := "in use by another process, but its socket " + filepath.Join(dir, "cs.sock") + " does not answer\n"
 		if r.code != 1 || !strings.HasSuffix(r.stderr, want) {
 			t.Errorf("got %+v, want %q", r, want)
 		}
@@ -184,27 +186,28 @@ func TestMachinesAddFile(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 	// What is hard to write in YAML comes back as it was.
-	for _, password := range []string{"0123", "yes", "a: b", "#x", "'", `"`, " lead", "é\tñ", "*a", "{", "~", "1e3"} {
+	for _, password := range []string{"0123", "yes", "a: b", "#x", "'", `"`, " lead", "é\tñ", "*a", "{", "~", "1e3", "\u00a0", "\\", "%", "| x", "> x", "- x", "? x", ",", "]", "&a", "!t", "null", "$HOME1"} {
 		add(0, "m", "-p", password, "-f", other)
-		if c, err := readCredentials(other); err != nil || c.Password != password {
+		if c, err := config.ReadCredentials(other, os.LookupEnv); err != nil || c.Password != password {
 			t.Errorf("%q came back as %q, %v", password, c.Password, err)
 		}
 	}
 }
 
 func TestLAPIURL(t *testing.T) {
-	f := func(config, want string) {
+	f := func(text, want string) {
 		t.Helper()
 		dir := t.TempDir()
 		conf := filepath.Join(dir, "config.yaml")
-		writeTestFile(t, conf, config)
-		s, err := readSettings(conf, "cs")
+		writeTestFile(t, conf, text)
+		g := Globals{Flags: config.Flags{Config: conf, DataDir: dir}}
+		s, err := open(&platform.Env{LookupEnv: os.LookupEnv}, &g)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := (&session{settings: s, credentialsPath: filepath.Join(dir, "none.yaml")}).lapiURL()
+		got := s.lapiURL()
 		if got != want {
-			t.Errorf("%s: got %s, want %s", config, got, want)
+			t.Errorf("%s: got %s, want %s", text, got, want)
 		}
 	}
 	t.Setenv("CS_TEST_PORT", "9090")

@@ -163,7 +163,7 @@ func FuzzArrange(f *testing.F) {
 		}
 		args := strings.Fields(line)
 		arranged := Arrange(parser.Model, args)
-		if len(arranged) != len(args) {
+		if len(strings.Join(arranged, "")) < len(strings.Join(args, ""))-2*strings.Count(line, "=") {
 			t.Fatalf("%q became %q", args, arranged)
 		}
 		if again := Arrange(parser.Model, arranged); strings.Join(again, " ") != strings.Join(arranged, " ") {

@@ -518,7 +518,7 @@ func FuzzRead(f *testing.F) {
 			decode(docs, &file) // laid over itself
 			file.Resolve(env)
 		}
-		var c typedCredentials
+		var c Credentials
 		if decode(docs, &c) == nil {
 			if credentials := Credentials(c); credentials.check() == nil && credentials.URL == "" {
 				t.Error("credentials without a URL")

@@ -1,15 +1,16 @@
 package config
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
-
-	"github.com/goccy/go-yaml"
 
 	"cs/platform"
 )
@@ -18,17 +19,6 @@ import (
 // and how to log in, by password or by certificate.
 type Credentials struct {
 	URL        string `yaml:"url"`
-	Login      string `yaml:"login,omitempty"`
-	Password   string `yaml:"password,omitempty"`
-	CACertPath string `yaml:"ca_cert_path,omitempty"`
-	CertPath   string `yaml:"cert_path,omitempty"`
-	KeyPath    string `yaml:"key_path,omitempty"`
-}
-
-// typedCredentials are those as they were typed; the tags of Credentials are
-// for writing.
-type typedCredentials struct {
-	URL        string `yaml:"url"`
 	Login      string `yaml:"login"`
 	Password   string `yaml:"password"`
 	CACertPath string `yaml:"ca_cert_path"`
@@ -36,14 +26,16 @@ type typedCredentials struct {
 	KeyPath    string `yaml:"key_path"`
 }
 
+// ErrNoCredentials is in errors about a file that doesn't say enough to log in.
+var ErrNoCredentials = errors.New("credentials are incomplete")
+
 // ReadCredentials reads and checks the file, with its ".local" overlay; the
 // URL comes back normalised. It is fs.ErrNotExist if there is none.
 func ReadCredentials(path string, env func(string) (string, bool)) (Credentials, error) {
-	var raw typedCredentials
-	if err := load(path, env, &raw); err != nil {
+	var c Credentials
+	if err := load(path, env, &c); err != nil {
 		return Credentials{}, err
 	}
-	c := Credentials(raw)
 	if err := c.check(); err != nil {
 		return Credentials{}, fmt.Errorf("cannot use the credentials in %s: %w", path, err)
 	}
@@ -52,7 +44,7 @@ func ReadCredentials(path string, env func(string) (string, bool)) (Credentials,
 
 func (c *Credentials) check() (err error) {
 	if c.URL == "" {
-		return errors.New("url is missing")
+		return fmt.Errorf("url is missing: %w", ErrNoCredentials)
 	}
 	if c.URL, err = NormalURL(c.URL); err != nil {
 		return err
@@ -66,19 +58,47 @@ func (c *Credentials) check() (err error) {
 	case (c.CertPath == "") != (c.KeyPath == ""):
 		return errors.New("cert_path and key_path go together")
 	case !certificate && c.Login == "":
-		return errors.New("there is neither a login nor a certificate")
+		return fmt.Errorf("there is neither a login nor a certificate: %w", ErrNoCredentials)
 	}
 	return nil
+}
+
+// Text returns the file.
+func (c Credentials) Text() []byte {
+	var b bytes.Buffer
+	for _, line := range []struct{ key, value string }{
+		{"url", c.URL}, {"login", c.Login}, {"password", c.Password},
+		{"ca_cert_path", c.CACertPath}, {"cert_path", c.CertPath}, {"key_path", c.KeyPath},
+	} {
+		if line.value != "" {
+			fmt.Fprintf(&b, "%s: %s\n", line.key, scalar(line.value))
+		}
+	}
+	return b.Bytes()
+}
+
+// surelyText is what every reader of YAML takes for the text it is.
+var surelyText = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9._/@-]*$|^https?://[^\s"'#]+[^\s"'#:]$`)
+
+// scalar quotes a value as JSON does, unless it is surely a text without. The
+// YAML library's writer leaves passwords like "? x" as they are and drops tabs.
+func scalar(s string) string {
+	switch strings.ToLower(s) {
+	case "true", "false", "yes", "no", "on", "off", "y", "n", "null":
+	default:
+		if surelyText.MatchString(s) {
+			return s
+		}
+	}
+	text, _ := json.Marshal(s) // a string: it can't fail
+	return string(text)
 }
 
 // Write writes the file for its owner only. What path links to is replaced,
 // not the link, and a device or pipe is written to: containers say
 // "-f /dev/stdout".
 func (c Credentials) Write(path string) error {
-	text, err := yaml.Marshal(c)
-	if err != nil {
-		return fmt.Errorf("cannot encode credentials: %w", err)
-	}
+	text := c.Text()
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
