@@ -280,6 +280,26 @@ func TestExpansionAgainstSlowTwin(t *testing.T) {
 	}
 }
 
+func TestMatchDoesNotAllocate(t *testing.T) {
+	p, err := Stock().Compile(`^%{SYSLOGLINE}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m match.Machine
+	values := make([]string, len(p.Fields))
+	const line = "Nov 18 21:38:25 web-6 sshd[7927]: Invalid user a from 1.2.3.4"
+	for range 100 { // the tables grow while they are used
+		p.Match(&m, line, values)
+	}
+	if n := testing.AllocsPerRun(100, func() {
+		if !p.Match(&m, line, values) {
+			t.Fatal("no match")
+		}
+	}); n != 0 {
+		t.Fatalf("Match allocates %v times", n)
+	}
+}
+
 func FuzzCompile(f *testing.F) {
 	f.Add("%{IP:a} %{NUMBER:n:int}")
 	f.Add("(?P<x>%{COMBINEDAPACHELOG})|%{WORD:x")

@@ -133,21 +133,30 @@ func TestAny(t *testing.T) {
 	}
 }
 
-// TestAnyOnUserAgents runs the list of bad user agents, upstream's largest
-// use of many expressions on one text.
-func TestAnyOnUserAgents(t *testing.T) {
-	data, err := os.ReadFile(filepath.Join(sharedtest.Dir(t), "hub", "data", "bad_user_agents.regex.txt"))
+// userAgents is the list of bad user agents, upstream's largest use of many
+// expressions on one text.
+func userAgents(tb testing.TB) []string {
+	tb.Helper()
+	data, err := os.ReadFile(filepath.Join(sharedtest.Dir(tb), "hub", "data", "bad_user_agents.regex.txt"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var exprs []string
-	var oracle []*regexp.Regexp
 	for line := range strings.Lines(string(data)) {
-		line = strings.TrimSuffix(line, "\n")
-		if line != "" && !strings.HasPrefix(line, "#") {
+		if line = strings.TrimSuffix(line, "\n"); line != "" && !strings.HasPrefix(line, "#") {
 			exprs = append(exprs, line)
-			oracle = append(oracle, regexp.MustCompile(line))
 		}
+	}
+	return exprs
+}
+
+const browser = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+func TestAnyOnUserAgents(t *testing.T) {
+	exprs := userAgents(t)
+	var oracle []*regexp.Regexp
+	for _, e := range exprs {
+		oracle = append(oracle, regexp.MustCompile(e))
 	}
 	a, err := NewAny(exprs)
 	if err != nil {
@@ -155,7 +164,7 @@ func TestAnyOnUserAgents(t *testing.T) {
 	}
 	var m Machine
 	hits := 0
-	for _, text := range append(exprs, "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "curl/8.1", "", "\u212a") {
+	for _, text := range append(exprs, browser, "curl/8.1", "", "\u212a") {
 		text = strings.NewReplacer(`\b`, "", `\`, "").Replace(text)
 		for _, s := range []string{text, strings.ToUpper(text)} {
 			want := slices.ContainsFunc(oracle, func(re *regexp.Regexp) bool { return re.MatchString(s) })
@@ -170,5 +179,28 @@ func TestAnyOnUserAgents(t *testing.T) {
 	t.Logf("%d expressions, %d of them without a needed literal, %d hits", len(exprs), len(slices.Collect(a.always.All)), hits)
 	if hits < len(exprs) {
 		t.Error("the names of the agents themselves are not found")
+	}
+}
+
+func BenchmarkAny(b *testing.B) {
+	a, err := NewAny(userAgents(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var m Machine
+	b.ReportAllocs()
+	b.SetBytes(int64(len(browser)))
+	for b.Loop() {
+		a.Match(&m, browser)
+	}
+}
+
+func BenchmarkLiterals(b *testing.B) {
+	l := NewLiterals(userAgents(b), true)
+	found := NewBits(l.Len())
+	b.ReportAllocs()
+	b.SetBytes(int64(len(browser)))
+	for b.Loop() {
+		l.Find(browser, found)
 	}
 }

@@ -136,7 +136,7 @@ func (g generator) texts(n int) []string {
 }
 
 func TestRandomExpressions(t *testing.T) {
-	rounds := 800
+	rounds := 500
 	if testing.Short() {
 		rounds = 200
 	}

@@ -9,9 +9,9 @@ import (
 // appended under a mutex and read without one. S is what belongs to a state.
 //
 // Readers load cur once per text and follow its entries. An entry is written
-// once, after everything that it leads to, with an atomic store. When a slice
-// is full a table twice as large takes its place; a reader of the old one
-// doesn't see new entries any more, asks for them, and gets the new table.
+// with an atomic store after everything that it leads to. When a slice is full
+// a table twice as large takes its place; a reader of the old one doesn't see
+// new entries any more, asks for them, and gets the new table.
 type automaton[S any] struct {
 	columns uint32
 	limit   limits
