@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"fmt"
 	"reflect"
 	"time"
 
@@ -112,6 +113,64 @@ func (e *Env) Type(members ...Member) *Env {
 		o.members[m.name] = m
 	}
 	return e
+}
+
+// Func adds a function: a Go function of texts, numbers, booleans and lists
+// that gives one value, or a value and an error. It is not for the hot path:
+// it is called through reflection, and not with constants while compiling.
+// Anything else is a mistake of the caller, and panics.
+func (e *Env) Func(name string, fn any) *Env {
+	v := reflect.ValueOf(fn)
+	t := v.Type()
+	if t.Kind() != reflect.Func || t.NumOut() < 1 || t.NumOut() > 2 || t.NumOut() == 2 && t.Out(1) != reflect.TypeFor[error]() {
+		panic(fmt.Sprintf("BUG: %s is no function for expressions: %s", name, t))
+	}
+	gives := t.NumOut()
+	f := &function{variadic: t.IsVariadic(), varying: true, risky: true}
+	var takes []reflect.Type
+	for in := range t.Ins() {
+		if t.IsVariadic() && len(takes) == t.NumIn()-1 {
+			in = in.Elem()
+		}
+		takes = append(takes, in)
+		f.params = append(f.params, paramOf(e.typeOf(in)))
+	}
+	f.build = func(_ *unit, a []value) value {
+		args := boxes(a)
+		return unboxed(e.typeOf(t.Out(0)), func(x *Ctx) any {
+			in := make([]reflect.Value, len(args))
+			for i, arg := range args {
+				in[i] = x.goValue(arg(x), takes[min(i, len(takes)-1)], name)
+			}
+			if x.failed() {
+				return nil
+			}
+			out := v.Call(in)
+			if gives == 2 && !out[1].IsNil() {
+				x.fail("%s: %w", name, out[1].Interface().(error))
+				return nil
+			}
+			return out[0].Interface()
+		})
+	}
+	e.funcs[name] = f
+	return e
+}
+
+// goValue converts an argument to the type that a Go function takes.
+func (x *Ctx) goValue(a any, t reflect.Type, name string) reflect.Value {
+	if a == nil {
+		return reflect.Zero(t)
+	}
+	v := reflect.ValueOf(a)
+	switch {
+	case v.Type().AssignableTo(t):
+		return v
+	case v.CanInt() && v.CanConvert(t) && t.Kind() != reflect.String, v.CanFloat() && v.CanConvert(t):
+		return v.Convert(t)
+	}
+	x.fail("an argument of %s must be %s, not %s", name, t, typeName(a))
+	return reflect.Zero(t)
 }
 
 var (
@@ -233,6 +292,7 @@ func AlertMembers() []Member {
 			return l
 		}),
 		Field("Meta", func(a alert) []pair { return a.Meta }),
+		Field("Decisions", func(a alert) []decisions.Decision { return a.Decisions }),
 		Method("GetScope", func(a alert) string { return a.Source.Scope }),
 		Method("GetValue", func(a alert) string { return a.Source.Value }),
 		Method("GetScenario", func(a alert) string { return a.Scenario }),
