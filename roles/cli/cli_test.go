@@ -89,6 +89,7 @@ type fake struct {
 	alerts   []api.Alert
 	allowed  map[string]string // value -> reason
 	password string
+	drops    bool // alerts, silently
 	posted   []byte
 	asked    []string
 	refuse   map[string]api.Error // "GET /v1/alerts" -> answer
@@ -196,6 +197,10 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "POST " + api.PathAlerts:
 		f.posted = body
 		w.WriteHeader(201)
+		if f.drops {
+			answer([]string{})
+			return
+		}
 		answer([]string{"12"})
 	case "POST " + api.PathAllowlistCheck:
 		var in struct{ Targets []string }

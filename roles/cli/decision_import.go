@@ -155,7 +155,8 @@ func (c *DecisionsImport) read(stdin io.Reader) (name string, text []byte, err e
 }
 
 // complete fills in what the file left open, drops what has no value, and
-// checks that durations can be read: the server would refuse the whole batch.
+// checks what the server would stumble over: a batch is all or nothing, and
+// nothing is to be sent of a file that is wrong further down.
 func (c *DecisionsImport) complete(list []rawDecision) ([]rawDecision, error) {
 	kept := list[:0]
 	for i, d := range list {
@@ -168,6 +169,12 @@ func (c *DecisionsImport) complete(list []rawDecision) ([]rawDecision, error) {
 		d.Type = first(d.Type, c.Type)
 		if _, err := api.ParseDuration(d.Duration); err != nil {
 			return nil, fmt.Errorf("decision %d (%s): %w", i+1, d.Value, err)
+		}
+		if scope := decisions.NormalScope(d.Scope); scope == decisions.ScopeIP || scope == decisions.ScopeRange {
+			if _, err := decisions.ParsePrefix(d.Value); err != nil {
+				// The words of the LAPI, for the scripts that know them.
+				return nil, fmt.Errorf("API error: invalid ip address '%s' (decision %d): %w", d.Value, i+1, err)
+			}
 		}
 		kept = append(kept, d)
 	}
@@ -209,7 +216,7 @@ func (s *session) importChunk(ctx context.Context, lapi *lapi, name string, chun
 		return 0, nil
 	}
 	now := s.now().UTC().Format(time.RFC3339)
-	_, err := lapi.PostAlerts(ctx, []api.Alert{{
+	ids, err := lapi.PostAlerts(ctx, []api.Alert{{
 		CreatedAt: now, StartAt: now, StopAt: now,
 		Kind:        decisions.OriginCscli,
 		EventsCount: int32(len(out)),
@@ -218,6 +225,9 @@ func (s *session) importChunk(ctx context.Context, lapi *lapi, name string, chun
 	}})
 	if err != nil {
 		return 0, apiError(err)
+	}
+	if len(ids) == 0 {
+		return 0, errNotKept
 	}
 	return len(out), nil
 }

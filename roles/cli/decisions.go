@@ -199,7 +199,7 @@ func (c *DecisionsAdd) Run(ctx context.Context, env *platform.Env, g *Globals) e
 		reason = fmt.Sprintf("manual '%s' from '%s'", c.Type, lapi.cred.Login)
 	}
 	now := s.now().UTC().Format(time.RFC3339)
-	_, err = lapi.PostAlerts(ctx, []api.Alert{{
+	ids, err := lapi.PostAlerts(ctx, []api.Alert{{
 		CreatedAt:   now,
 		StartAt:     now,
 		StopAt:      now,
@@ -224,9 +224,15 @@ func (c *DecisionsAdd) Run(ctx context.Context, env *platform.Env, g *Globals) e
 	if err != nil {
 		return apiError(err)
 	}
+	if len(ids) == 0 {
+		return errNotKept
+	}
 	s.info("Decision successfully added")
 	return nil
 }
+
+// errNotKept: a LAPI leaves out of its answer what it silently dropped.
+var errNotKept = errors.New("the local API accepted the request but kept no decision: is the value on an allowlist?")
 
 // target returns whom the decision is about. An address is checked here, so
 // that a slip of the finger is told before anything is sent.
