@@ -25,7 +25,10 @@
 // Element lists are never read back, as that takes time quadratic in their length.
 package nft
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // DefaultTable is the name of the table, of family inet.
 const DefaultTable = "crowdsec"
@@ -46,8 +49,8 @@ type Config struct {
 	Hooks []string
 	// Action is Drop (also when empty) or Reject.
 	Action string
-	// Ignore lists addresses and prefixes that are never blocked, as decisions.ParsePrefix reads them.
-	Ignore []string
+	// Ignore lists prefixes that are never blocked, masked as decisions.ParsePrefix does.
+	Ignore []netip.Prefix
 	// NoOwner makes a plain table that others may edit, as on kernels before 6.9.
 	NoOwner bool
 	// Now is the clock; nil takes time.Now.

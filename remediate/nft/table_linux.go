@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"cs/decisions"
 	"cs/remediate"
 )
 
@@ -77,10 +76,9 @@ func New(cfg Config) (*Table, error) {
 	if cfg.Action != "" && cfg.Action != Drop && cfg.Action != Reject {
 		return nil, fmt.Errorf("cannot use action %q: known are %s, %s", cfg.Action, Drop, Reject)
 	}
-	for _, s := range cfg.Ignore {
-		p, err := decisions.ParsePrefix(s)
-		if err != nil {
-			return nil, fmt.Errorf("cannot ignore an address: %w", err)
+	for _, p := range cfg.Ignore {
+		if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() {
+			return nil, fmt.Errorf("cannot ignore %v: it is no masked prefix", p)
 		}
 		t.ignore[familyOf(p)] = append(t.ignore[familyOf(p)], p)
 	}

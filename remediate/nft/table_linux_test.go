@@ -32,6 +32,13 @@ func entry(prefix, origin string, left time.Duration) remediate.Entry {
 	return remediate.Entry{Prefix: netip.MustParsePrefix(prefix), Origin: origin, Until: time.Now().Add(left)}
 }
 
+func prefixes(list ...string) (out []netip.Prefix) {
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
 func open(t testing.TB, n *remediatetest.Namespace, cfg Config) *Table {
 	t.Helper()
 	table, err := New(cfg)
@@ -337,7 +344,7 @@ func TestListing(t *testing.T) {
 	lab := remediatetest.NewLab(t)
 	k := open(t, lab.Host, Config{
 		NoOwner: true, Hooks: []string{"prerouting", "forward"}, Action: Reject,
-		Ignore: []string{"198.51.100.7", "198.51.100.0/24", "192.0.2.1", "255.255.255.0/24", "2001:db8:ffff::/48"},
+		Ignore: prefixes("198.51.100.7/32", "198.51.100.0/24", "192.0.2.1/32", "255.255.255.0/24", "2001:db8:ffff::/48"),
 	})
 	load(t, k,
 		entry("203.0.113.4/32", "crowdsec", time.Hour),
@@ -412,7 +419,7 @@ func TestCountersCountPackets(t *testing.T) {
 
 func TestIgnored(t *testing.T) {
 	lab := remediatetest.NewLab(t)
-	k := open(t, lab.Host, Config{Ignore: []string{"203.0.113.7", "203.0.114.0/25", "2001:db8:7::/48"}})
+	k := open(t, lab.Host, Config{Ignore: prefixes("203.0.113.7/32", "203.0.114.0/25", "2001:db8:7::/48")})
 	load(t, k, entry("203.0.0.0/8", "CAPI", time.Hour), entry("203.0.113.7/32", "cscli", time.Hour), entry("2001:db8::/32", "CAPI", time.Hour))
 	for addr, want := range map[string]bool{
 		"203.0.113.7": false, "203.0.113.6": true, "203.0.113.8": true, "203.0.114.0": false,
@@ -553,7 +560,7 @@ func TestElementsReadBack(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	for _, cfg := range []Config{{Hooks: []string{"postrouting"}}, {Action: "tarpit"}, {Ignore: []string{"fe80::1%eth0"}}} {
+	for _, cfg := range []Config{{Hooks: []string{"postrouting"}}, {Action: "tarpit"}, {Ignore: prefixes("192.0.2.1/24")}} {
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%+v was accepted", cfg)
 		}

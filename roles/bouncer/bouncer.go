@@ -49,9 +49,9 @@ const (
 	saveAfter  = 2 * time.Second
 	saveShare  = 20
 	maxSaveGap = time.Minute
-	// firstAnswer is how long the feed may take, when an earlier process's bans are still
-	// in force, until the saved set is used: what was decided in the seconds
-	// before a crash is not in it.
+	// firstAnswer is how long the feed may take, when an earlier process's bans
+	// are still in force, until the saved set is used: what was decided in the
+	// seconds before a crash is not in it.
 	firstAnswer = 5 * time.Second
 	// resyncEvery is how often the whole set is asked for, in case a delta was
 	// lost; suspectAgain how soon, if the last one was not believed.
@@ -81,7 +81,7 @@ type Config struct {
 	Log                                  *slog.Logger
 	// Now is the clock; nil takes time.Now.
 	Now func() time.Time
-	// Ready, if set, is called once packets meet our rules.
+	// Ready, if set, is called when everything that is known is enforced.
 	Ready func()
 	// Applied, if set, is told what the kernel has just taken. The changes are
 	// valid during the call.
@@ -159,25 +159,23 @@ func (b *Bouncer) Run(ctx context.Context) error {
 	feedCtx, stop := context.WithCancel(ctx)
 	deltas := make(chan decisions.Delta)
 	resync := make(chan time.Duration, 1)
+	failed := make(chan struct{}, 1) // the feed's first answer was an error
 	var work sync.WaitGroup
-	work.Go(func() { b.follow(feedCtx, deltas, resync) })
+	work.Go(func() { b.follow(feedCtx, deltas, failed, resync) })
 	work.Go(func() { b.r.Run(feedCtx) })
 
 	saved, err := b.loadSaved()
 	if err != nil {
 		b.log.Warn("starting without the saved set", "err", err)
 	}
-	var fallback <-chan time.Time
-	switch {
-	case !live:
+	if !live {
 		// Nobody is blocked yet: better a set that is a little old than none.
 		b.apply(ctx, decisions.Delta{Full: true, New: saved}, nil)
-	case len(saved) > 0:
-		fallback = time.After(firstAnswer)
-		fallthrough
-	default:
-		b.ready()
+		if len(saved) > 0 {
+			b.ready()
+		}
 	}
+	patience := time.After(firstAnswer)
 
 	var saveTimer <-chan time.Time
 	var saving chan time.Duration // one at a time, and not in the way of the next ban
@@ -186,11 +184,16 @@ func (b *Bouncer) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case d := <-deltas:
-			fallback = nil
+			live = false
 			b.apply(ctx, d, resync)
-		case <-fallback:
-			fallback = nil
-			b.apply(ctx, decisions.Delta{Full: true, New: saved}, nil)
+			b.ready()
+		case <-failed:
+			b.ready()
+		case <-patience:
+			if live && len(saved) > 0 {
+				b.apply(ctx, decisions.Delta{Full: true, New: saved}, nil)
+			}
+			b.ready()
 		case <-b.unsaved(saveTimer == nil && saving == nil):
 			saveTimer = time.After(gap)
 		case <-saveTimer:
@@ -216,9 +219,6 @@ func (b *Bouncer) apply(ctx context.Context, d decisions.Delta, resync chan<- ti
 	if err != nil && ctx.Err() == nil {
 		b.log.Error("cannot enforce now, trying again", "err", err)
 	}
-	if err == nil {
-		b.ready()
-	}
 	if diff.Suspect {
 		b.log.Warn("the LAPI's full list would lift most bans; keeping them until a second list agrees",
 			"listed", len(d.New), "again_in", suspectAgain)
@@ -235,9 +235,11 @@ func (b *Bouncer) apply(ctx context.Context, d decisions.Delta, resync chan<- ti
 	}
 }
 
-// ready tells, once, that packets meet our rules.
+// ready tells, once, that what can be enforced is: the rules are there, and
+// the feed has answered, or does not while we have a set to go on with.
 func (b *Bouncer) ready() {
 	b.readyOnce.Do(func() {
+		b.log.Info("bouncer is ready", "prefixes", b.r.Stats().Applied)
 		if b.cfg.Ready != nil {
 			b.cfg.Ready()
 		}
@@ -254,7 +256,7 @@ func (b *Bouncer) unsaved(now bool) <-chan struct{} {
 }
 
 // follow reads the feed until ctx ends.
-func (b *Bouncer) follow(ctx context.Context, out chan<- decisions.Delta, resync <-chan time.Duration) {
+func (b *Bouncer) follow(ctx context.Context, out chan<- decisions.Delta, failed chan<- struct{}, resync <-chan time.Duration) {
 	resyncer, _ := b.cfg.Feed.(interface{ Resync() })
 	again := b.now().Add(jitter(resyncEvery))
 	pause := firstPause
@@ -277,6 +279,10 @@ func (b *Bouncer) follow(ctx context.Context, out chan<- decisions.Delta, resync
 		if err != nil {
 			if failures++; failures == 1 {
 				since = b.now()
+				select {
+				case failed <- struct{}{}:
+				default:
+				}
 				b.log.Warn("cannot follow the LAPI; bans stay in force", "err", err)
 			} else if failures%60 == 0 {
 				b.log.Warn("still cannot follow the LAPI; bans stay in force", "err", err, "since", since, "attempts", failures)
