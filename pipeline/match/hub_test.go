@@ -198,7 +198,10 @@ func TestHubAgainstRegexp(t *testing.T) {
 	var total match.Counts
 	served := map[string]int{}
 	compared, hits, fullBacktracks := 0, 0, uint64(0)
-	for _, g := range groks {
+	for i, g := range groks {
+		if testing.Short() && i%4 != 0 {
+			continue
+		}
 		p := g.pattern.Program()
 		re := regexp.MustCompile(p.String())
 		small, err := match.CompileLimited(p.String(), p.Groups(), 60)

@@ -36,7 +36,7 @@ type Program struct {
 
 	code    *code // nil: only the standard library can run it
 	forward *forward
-	reverse func() *reverse // built when it is first needed
+	reverse *reverse
 	std     func() *regexp.Regexp
 
 	must     string    // longest literal that every match contains, "" if none
@@ -100,7 +100,7 @@ func compile(expr string, keep []int, limit limits) (*Program, error) {
 		return p, nil
 	}
 	p.forward = newForward(p.code, limit)
-	p.reverse = sync.OnceValue(func() *reverse { return newReverse(p.code, limit) })
+	p.reverse = newReverse(p.code, limit)
 	p.prepare(re)
 	return p, nil
 }
@@ -110,6 +110,17 @@ func (p *Program) String() string { return p.expr }
 
 // Groups returns the numbers of the kept groups.
 func (p *Program) Groups() []int { return p.keep }
+
+// Tables returns how many states the automata have, and an estimate of the bytes
+// they take. Both are bounded.
+func (p *Program) Tables() (states, bytes int) {
+	if p.code == nil {
+		return 0, 0
+	}
+	fs, fb := p.forward.size()
+	rs, rb := p.reverse.size()
+	return fs + rs, fb + rb
+}
 
 // prepare finds out what can be told without an automaton.
 func (p *Program) prepare(re *syntax.Regexp) {
@@ -249,15 +260,14 @@ func contains(s string, literals []string) bool {
 
 // search finds the first match that begins at pos or later, without trying.
 func (p *Program) search(m *Machine, s string, pos int, caps []int32) bool {
-	r := p.reverse()
-	start, v := r.find(s, pos)
+	start, v := p.reverse.find(s, pos)
 	m.steps += len(s) - pos
 	switch v {
 	case failed:
 		m.Counts.Reverse++
 		return false
 	case undecided:
-		r.missed()
+		p.reverse.missed()
 		return p.backtrack(m, s, pos, caps)
 	}
 	v, end := p.forward.match(m, s, start, caps)

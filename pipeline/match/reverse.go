@@ -14,13 +14,13 @@ import (
 // there and go on to a match.
 type reverse struct {
 	*automaton[viable]
-	code  *code
+	code *code
+
+	// Guarded by automaton.mu, and nil until they are needed.
 	takes []uint32    // the instructions that take a rune, by inst.arg
 	end   uint32      // the instruction that is a match
-	ways  [][2]uint32 // what leads to an instruction without taking a rune; see preds
+	ways  [][2]uint32 // by instruction: the range of preds that leads to it without a rune
 	preds []uint32
-
-	// Guarded by automaton.mu.
 	ok    []bool // by instruction: whether it leads to a match
 	queue []uint32
 }
@@ -33,7 +33,12 @@ type viable struct {
 }
 
 func newReverse(c *code, limit limits) *reverse {
-	r := &reverse{automaton: newAutomaton[viable](c.columns(), limit), code: c}
+	return &reverse{automaton: newAutomaton[viable](c.columns(), limit), code: c}
+}
+
+// prepare turns the ways of the code around.
+func (r *reverse) prepare() {
+	c := r.code
 	count := make([]uint32, len(c.insts)+1)
 	each := func(do func(from, to uint32)) {
 		for pc := range c.insts {
@@ -68,7 +73,6 @@ func newReverse(c *code, limit limits) *reverse {
 		}
 	}
 	r.ok = make([]bool, len(c.insts))
-	return r
 }
 
 // find returns the first position from pos on at which a match begins.
@@ -139,6 +143,9 @@ func (r *reverse) missed() {
 func (r *reverse) begin() (uint32, *table[viable]) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.ok == nil {
+		r.prepare()
+	}
 	id := r.state(make([]uint64, (r.code.runes+63)/64), edge)
 	t := r.cur.Load()
 	if id != none {

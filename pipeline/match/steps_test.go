@@ -1,6 +1,7 @@
 package match
 
 import (
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -80,6 +81,35 @@ func TestWorkersShareAProgram(t *testing.T) {
 			})
 		}
 		wg.Wait()
+	}
+}
+
+// TestTablesAreBounded feeds random texts to expressions that need many states.
+func TestTablesAreBounded(t *testing.T) {
+	limit := limits{states: 100, bytes: 30_000, relearn: 10}
+	for _, expr := range []string{`(a|b)*a(a|b){12}c`, `([ab]{1,9})+([bc]{1,9})+(c?)d`} {
+		p, err := compile(expr, []int{1, 2}, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rng := rand.New(rand.NewPCG(11, 12))
+		var m Machine
+		restarts := uint32(0)
+		for range 2000 {
+			s := make([]byte, rng.IntN(100))
+			for i := range s {
+				s[i] = "abcd"[rng.IntN(4)]
+			}
+			p.Match(&m, string(s), nil)
+			p.search(&m, string(s), 0, nil)
+			if states, bytes := p.Tables(); states > 200 || bytes > 2*limit.bytes {
+				t.Fatalf("%s: %d states, %d bytes", expr, states, bytes)
+			}
+			restarts = max(restarts, p.forward.cur.Load().age+p.reverse.cur.Load().age)
+		}
+		if restarts == 0 || m.Counts.Backtrack == 0 {
+			t.Errorf("%s: tables never were full: %+v", expr, m.Counts)
+		}
 	}
 }
 

@@ -37,7 +37,8 @@ type limits struct {
 	relearn uint32
 }
 
-// defaultLimits allow what all but a few of the public patterns ever use.
+// defaultLimits allow what all but a few of the public patterns ever use. There
+// can't be more states than stateMask.
 var defaultLimits = limits{states: 8000, bytes: 4 << 20, relearn: 4096}
 
 type table[S any] struct {
@@ -96,6 +97,13 @@ func (a *automaton[S]) reset() {
 		age = old.age + 1
 	}
 	a.cur.Store(&table[S]{age: age, next: make([]uint32, 4*a.columns), states: make([]*S, 4), reports: make([]report, 4)})
+}
+
+// size returns the number of states and an estimate of the memory they use.
+func (a *automaton[S]) size() (states, bytes int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return int(a.states) - 2, a.bytes
 }
 
 // miss notes a text that was not decided because the automaton is full. It
