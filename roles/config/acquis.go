@@ -1,3 +1,5 @@
+//go:build !bouncer_only
+
 package config
 
 import (

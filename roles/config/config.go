@@ -11,13 +11,12 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"regexp"
-	"strings"
 
 	"cs/platform/strict"
 )
@@ -99,18 +98,50 @@ func readFile(path string) ([]byte, error) {
 	return text, nil
 }
 
-var variable = regexp.MustCompile(`\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))`)
-
 // Expand replaces $NAME and ${NAME} where env knows the variable. Every other
 // dollar stays: passwords hold some.
 func Expand(text []byte, env func(string) (string, bool)) []byte {
-	return variable.ReplaceAllFunc(text, func(word []byte) []byte {
-		if value, ok := env(strings.Trim(string(word), "${}")); ok {
-			return []byte(value)
+	if bytes.IndexByte(text, '$') < 0 {
+		return text
+	}
+	out := make([]byte, 0, len(text))
+	for i := 0; i < len(text); {
+		if text[i] == '$' {
+			if name, end := variable(text, i+1); name != "" {
+				if value, ok := env(name); ok {
+					out = append(out, value...)
+					i = end
+					continue
+				}
+			}
 		}
-		return word
-	})
+		out = append(out, text[i])
+		i++
+	}
+	return out
 }
+
+// variable reads NAME or {NAME} at i and returns the name and what is behind it.
+func variable(text []byte, i int) (name string, end int) {
+	braces := i < len(text) && text[i] == '{'
+	if braces {
+		i++
+	}
+	end = i
+	for end < len(text) && (isLetter(text[end]) || end > i && text[end]-'0' < 10) {
+		end++
+	}
+	name = string(text[i:end])
+	if braces {
+		if end == len(text) || text[end] != '}' {
+			return "", i
+		}
+		end++
+	}
+	return name, end
+}
+
+func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' }
 
 // each returns the parts of a joined error.
 func each(err error) (parts []error) {

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"cs/platform"
@@ -77,8 +76,21 @@ func (c Credentials) Text() []byte {
 	return b.Bytes()
 }
 
-// surelyText is what every reader of YAML takes for the text it is.
-var surelyText = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9._/@-]*$|^https?://[^\s"'#]+[^\s"'#:]$`)
+// surelyText tells whether every reader of YAML takes the value for the text
+// it is: a word or a path of plain characters, or a URL.
+func surelyText(s string) bool {
+	url := strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://")
+	if s == "" || !url && !isLetter(s[0]) && s[0] != '/' || s[len(s)-1] == ':' {
+		return false
+	}
+	for _, c := range []byte(s) {
+		plain := isLetter(c) || c-'0' < 10 || strings.IndexByte("._/@-", c) >= 0
+		if !plain && !(url && c > ' ' && c < 0x7f && strings.IndexByte("\"'#", c) < 0) {
+			return false
+		}
+	}
+	return s[0] != '_'
+}
 
 // scalar quotes a value as JSON does, unless it is surely a text without. The
 // YAML library's writer leaves passwords like "? x" as they are and drops tabs.
@@ -86,7 +98,7 @@ func scalar(s string) string {
 	switch strings.ToLower(s) {
 	case "true", "false", "yes", "no", "on", "off", "y", "n", "null":
 	default:
-		if surelyText.MatchString(s) {
+		if surelyText(s) {
 			return s
 		}
 	}
