@@ -296,6 +296,7 @@ var evtMethods = map[string]*function{
 // setter builds evt.SetMeta and evt.SetParsed.
 func setter(space event.Space) func(*unit, []value) value {
 	return func(u *unit, a []value) value {
+		u.acts = true
 		key, val := a[0].str, a[1].str
 		find := func(x *Ctx) (event.Slot, bool) { return x.Event.Schema().Lookup(space, key(x)) }
 		if k, ok := a[0].constText(); ok {

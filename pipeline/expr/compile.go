@@ -225,6 +225,9 @@ func (u *unit) conditional(n *ast.ConditionalNode) (value, error) {
 			}
 			return g(x)
 		})
+		if b.konst && !b.bool(nil) {
+			v.clues = bothClues(cond, a)
+		}
 	case ka == stringKind && kb == stringKind:
 		f, g := a.str, b.str
 		v = text(func(x *Ctx) string {

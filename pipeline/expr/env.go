@@ -325,6 +325,9 @@ func AlertMembers() []Member {
 func (u *unit) objectMember(n *ast.MemberNode, base value, name string) (value, error) {
 	if base.typ.obj == lineType {
 		if v, ok := lineFields[name]; ok {
+			if v.str != nil {
+				v.key = "evt.Line." + name
+			}
 			return v, nil
 		}
 		return value{}, u.errorf(n, "unknown field evt.Line.%s%s", name, suggest(name, mapKeys(lineFields)))

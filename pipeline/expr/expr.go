@@ -91,6 +91,7 @@ type Ctx struct {
 	line   uint32
 	arena  *event.Event // Event, or a scratch one that lends its arena
 	strs   []string     // lists made by Split and the like, valid for one evaluation
+	sets   []uint64     // a stack of the sets that indexes work with
 	res    map[string]*match.Program
 }
 
@@ -116,6 +117,7 @@ type Program struct {
 	text   func(*Ctx) (string, bool)
 	locals int
 	memos  int
+	acts   bool // it may change the event
 }
 
 // ErrNotBool is the error of Bool when an expression without a static type
@@ -161,7 +163,7 @@ func (c *Compiler) compile(src string) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Program{src: src, val: v, text: textOf(v), locals: u.maxLocals, memos: len(c.memos)}, nil
+	return &Program{src: src, val: v, text: textOf(v), locals: u.maxLocals, memos: len(c.memos), acts: u.acts}, nil
 }
 
 // unit is the compilation of one expression.
@@ -171,6 +173,7 @@ type unit struct {
 	lets      []let
 	loops     []*loop
 	chains    int
+	acts      bool
 	nlocals   int
 	maxLocals int
 }

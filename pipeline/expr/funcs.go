@@ -72,6 +72,18 @@ func memoFrom(name string, do func(x *Ctx, s string) string) *function {
 	return &function{params: []param{aString}, build: func(u *unit, a []value) value { return u.memoised(name, a[0], do) }}
 }
 
+// caseFrom is memoFrom for Upper and Lower.
+func caseFrom(name string, do func(x *Ctx, s string) string) *function {
+	f := memoFrom(name, do)
+	memo := f.build
+	f.build = func(u *unit, a []value) value {
+		v := memo(u, a)
+		v.folds = &a[0]
+		return v
+	}
+	return f
+}
+
 // failing marks a function as one that may fail.
 func failing(f *function) *function { f.risky = true; return f }
 

@@ -120,6 +120,7 @@ func pathOf(v value) func(*Ctx) []string {
 // document resolves where a function leaves what it decoded: a key of
 // evt.Unmarshaled, or of a map inside it.
 func (u *unit) document(into, key value) (put func(*Ctx, any), get func(*Ctx) any, ok bool) {
+	u.acts = true
 	name := key.str
 	switch {
 	case into.typ.kind == fieldsKind && into.typ.space == event.Unmarshaled:

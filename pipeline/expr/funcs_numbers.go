@@ -154,8 +154,8 @@ func rounding(round func(float64) float64) *function {
 	}}
 }
 
-// bits makes a function of two integers.
-func bits(name string, do func(a, b int64) int64) *function {
+// bitwise makes a function of two integers.
+func bitwise(name string, do func(a, b int64) int64) *function {
 	shift := name == "bitshl" || name == "bitshr" || name == "bitushr"
 	return &function{params: []param{anInt, anInt}, risky: shift, build: func(_ *unit, a []value) value {
 		f, g := a[0].int, a[1].int
@@ -213,13 +213,13 @@ var mathBuiltins = map[string]*function{
 	"ceil":    rounding(math.Ceil),
 	"floor":   rounding(math.Floor),
 	"round":   rounding(math.Round),
-	"bitand":  bits("bitand", func(a, b int64) int64 { return a & b }),
-	"bitor":   bits("bitor", func(a, b int64) int64 { return a | b }),
-	"bitxor":  bits("bitxor", func(a, b int64) int64 { return a ^ b }),
-	"bitnand": bits("bitnand", func(a, b int64) int64 { return a &^ b }),
-	"bitshl":  bits("bitshl", func(a, b int64) int64 { return a << uint64(b) }),
-	"bitshr":  bits("bitshr", func(a, b int64) int64 { return a >> uint64(b) }),
-	"bitushr": bits("bitushr", func(a, b int64) int64 { return int64(uint64(a) >> uint64(b)) }),
+	"bitand":  bitwise("bitand", func(a, b int64) int64 { return a & b }),
+	"bitor":   bitwise("bitor", func(a, b int64) int64 { return a | b }),
+	"bitxor":  bitwise("bitxor", func(a, b int64) int64 { return a ^ b }),
+	"bitnand": bitwise("bitnand", func(a, b int64) int64 { return a &^ b }),
+	"bitshl":  bitwise("bitshl", func(a, b int64) int64 { return a << uint64(b) }),
+	"bitshr":  bitwise("bitshr", func(a, b int64) int64 { return a >> uint64(b) }),
+	"bitushr": bitwise("bitushr", func(a, b int64) int64 { return int64(uint64(a) >> uint64(b)) }),
 	"bitnot": {params: []param{anInt}, build: func(_ *unit, a []value) value {
 		f := a[0].int
 		return integer(func(x *Ctx) int64 { return ^f(x) })

@@ -6,8 +6,8 @@ import (
 )
 
 var (
-	upperFunc = memoFrom("upper", func(x *Ctx, s string) string { return x.arena.Upper(s) })
-	lowerFunc = memoFrom("lower", func(x *Ctx, s string) string { return x.arena.Lower(s) })
+	upperFunc = caseFrom("upper", func(x *Ctx, s string) string { return x.arena.Upper(s) })
+	lowerFunc = caseFrom("lower", func(x *Ctx, s string) string { return x.arena.Lower(s) })
 
 	trimPrefix = textFrom2(func(_ *Ctx, s, t string) string { return strings.TrimPrefix(s, t) })
 	trimSuffix = textFrom2(func(_ *Ctx, s, t string) string { return strings.TrimSuffix(s, t) })

@@ -108,9 +108,9 @@ func TestHub(t *testing.T) {
 	files := testFiles{}
 	reasons := map[string]int{}
 	compiled, compared := map[string]int{}, 0
-	rounds := 40
+	rounds := 16
 	if testing.Short() {
-		rounds = 8
+		rounds = 5
 	}
 	verdicts := map[string]int{}
 	for n, e := range exprs {
@@ -311,6 +311,7 @@ type words struct {
 	fields map[event.Space][]string
 	paths  [][]string // below evt.Unmarshaled
 	ints   []int
+	near   map[string][]string // texts that a field is compared with, by its path
 }
 
 func wordsOf(t testing.TB, src string) *words {
@@ -318,7 +319,7 @@ func wordsOf(t testing.TB, src string) *words {
 	if err != nil {
 		t.Fatalf("%s: %v", src, err)
 	}
-	w := &words{fields: map[event.Space][]string{}}
+	w := &words{fields: map[event.Space][]string{}, near: map[string][]string{}}
 	ast.Walk(&tree.Node, w)
 	return w
 }
@@ -330,6 +331,21 @@ func (w *words) Visit(n *ast.Node) {
 		w.texts = append(w.texts, n.Value)
 	case *ast.IntegerNode:
 		w.ints = append(w.ints, n.Value)
+	case *ast.BinaryNode:
+		left := n.Left
+		if call, ok := left.(*ast.CallNode); ok && len(call.Arguments) == 1 {
+			left = call.Arguments[0]
+		}
+		path := strings.Join(pathOfMember(left), ".")
+		right := []ast.Node{n.Right}
+		if l, ok := n.Right.(*ast.ArrayNode); ok {
+			right = l.Nodes
+		}
+		for _, r := range right {
+			if s, ok := r.(*ast.StringNode); ok && path != "" && n.Operator != "!=" {
+				w.near[path] = append(w.near[path], s.Value)
+			}
+		}
 	case *ast.MemberNode:
 		path := pathOfMember(n)
 		if len(path) < 3 || path[0] != "evt" {
@@ -454,7 +470,14 @@ func (w *words) event(r *rand.Rand) *oracleEvent {
 	}
 	for s, m := range []map[string]string{event.Parsed: ev.Parsed, event.Meta: ev.Meta, event.Enriched: ev.Enriched} {
 		for _, name := range w.fields[event.Space(s)] {
-			if r.IntN(8) > 0 {
+			near := w.near["evt."+event.Space(s).String()+"."+name]
+			switch {
+			case len(near) > 0 && r.IntN(8) > 0:
+				m[name] = near[r.IntN(len(near))]
+				for r.IntN(3) == 0 { // several conditions on one field
+					m[name] += near[r.IntN(len(near))]
+				}
+			case r.IntN(8) > 0:
 				m[name] = w.text(r)
 			}
 		}

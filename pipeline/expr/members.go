@@ -228,7 +228,7 @@ func (u *unit) field(n ast.Node, space event.Space, name string) (value, error) 
 		return dynamic(typ{}, func(x *Ctx) any { return x.Event.Doc(slot) }), nil
 	}
 	v := text(func(x *Ctx) string { return x.Event.Get(slot) })
-	v.key = "evt." + space.String() + "." + name
+	v.key, v.slot = "evt."+space.String()+"."+name, &slot
 	return v, nil
 }
 

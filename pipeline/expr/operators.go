@@ -90,7 +90,7 @@ func (u *unit) binary(n *ast.BinaryNode) (value, error) {
 	case "!=":
 		if v, err = u.equals(n, a, b); err == nil {
 			f := v.bool
-			v.bool = func(x *Ctx) bool { return !f(x) }
+			v.bool, v.clues = func(x *Ctx) bool { return !f(x) }, nil
 		}
 	case "<", "<=", ">", ">=":
 		v, err = u.order(n, a, b)
@@ -112,7 +112,9 @@ func (u *unit) binary(n *ast.BinaryNode) (value, error) {
 	if err != nil {
 		return v, err
 	}
-	v.risky = v.risky || a.risky || b.risky
+	if v.risky = v.risky || a.risky || b.risky; v.risky {
+		v.clues = nil // it must be evaluated, because it may fail
+	}
 	if a.konst && b.konst && !v.konst {
 		return v.folded(), nil
 	}
@@ -149,8 +151,10 @@ func (u *unit) logic(n *ast.BinaryNode) (value, error) {
 	var v value
 	if and {
 		v = boolean(func(x *Ctx) bool { return f(x) && g(x) })
+		v.clues = bothClues(a, b)
 	} else {
 		v = boolean(func(x *Ctx) bool { return f(x) || g(x) })
+		v.clues = eitherClues(a, b)
 	}
 	v.risky = a.risky || b.risky
 	return v, nil
@@ -160,9 +164,14 @@ func (u *unit) equals(n *ast.BinaryNode, a, b value) (value, error) {
 	ka, kb := a.typ.kind, b.typ.kind
 	switch {
 	case ka == stringKind && kb == stringKind:
+		if _, ok := a.constText(); ok {
+			a, b = b, a
+		}
 		f, g := a.str, b.str
 		if k, ok := b.constText(); ok {
-			return boolean(func(x *Ctx) bool { return f(x) == k }), nil
+			v := boolean(func(x *Ctx) bool { return f(x) == k })
+			v.clues = oneOf(a, k)
+			return v, nil
 		}
 		return boolean(func(x *Ctx) bool { return f(x) == g(x) }), nil
 	case ka == boolKind && kb == boolKind:
@@ -277,7 +286,9 @@ func (u *unit) in(n *ast.BinaryNode, a, b value) (value, error) {
 	if a.typ.kind == stringKind && b.konst && b.typ.kind == listKind {
 		set := newSet(b)
 		f := a.str
-		return boolean(func(x *Ctx) bool { return set.has(f(x)) }), nil
+		v := boolean(func(x *Ctx) bool { return set.has(f(x)) })
+		v.clues = oneOf(a, set.few...)
+		return v, nil
 	}
 	if a.typ.kind == anyKind && b.konst && b.typ.loose && allLiterals(n.Right) {
 		// expr-lang makes a map of a list of literal texts, which is seen in what
@@ -411,14 +422,18 @@ func (u *unit) search(n *ast.BinaryNode, a, b value) (value, error) {
 	switch {
 	case ka == stringKind && kb == stringKind:
 		f, g := a.str, b.str
-		k, isConst := b.constText()
-		switch {
-		case isConst && n.Operator == "contains":
-			return boolean(func(x *Ctx) bool { return strings.Contains(f(x), k) }), nil
-		case isConst && n.Operator == "startsWith":
-			return boolean(func(x *Ctx) bool { return strings.HasPrefix(f(x), k) }), nil
-		case isConst:
-			return boolean(func(x *Ctx) bool { return strings.HasSuffix(f(x), k) }), nil
+		if k, ok := b.constText(); ok {
+			var v value
+			switch n.Operator {
+			case "contains":
+				v = boolean(func(x *Ctx) bool { return strings.Contains(f(x), k) })
+			case "startsWith":
+				v = boolean(func(x *Ctx) bool { return strings.HasPrefix(f(x), k) })
+			default:
+				v = boolean(func(x *Ctx) bool { return strings.HasSuffix(f(x), k) })
+			}
+			v.clues = contain(a, k)
+			return v, nil
 		}
 		return boolean(func(x *Ctx) bool { s := f(x); return test(s, g(x)) }), nil
 	case (ka == anyKind || ka == nilKind || ka == stringKind) && (kb == anyKind || kb == nilKind || kb == stringKind):

@@ -91,10 +91,13 @@ type value struct {
 
 	text func(*Ctx) (string, bool) // a cheaper way to Program.Text than any, or nil
 
-	key     string // of a text: names the expression, so that its memos can be shared
-	refused string // why a function can't be built from its arguments
-	konst   bool   // the same for every event: the closure works without a Ctx
-	risky   bool   // may fail, or has an effect
+	key     string      // of a text: names the expression, so that its memos can be shared
+	slot    *event.Slot // of a text: the field that it is
+	folds   *value      // of a text: what Upper or Lower made it of
+	clues   []clue      // of a condition: what must hold for it to be true
+	refused string      // why a function can't be built from its arguments
+	konst   bool        // the same for every event: the closure works without a Ctx
+	risky   bool        // may fail, or has an effect
 }
 
 func boolean(f func(*Ctx) bool) value       { return value{typ: typ{kind: boolKind}, bool: f} }
@@ -239,7 +242,8 @@ func (v value) run() func(*Ctx) {
 
 // after makes v run something first.
 func (v value) after(first func(*Ctx)) value {
-	v.konst, v.text = false, nil
+	v.konst, v.text, v.clues = false, nil, nil
+	v.key, v.slot, v.folds = "", nil, nil
 	switch {
 	case v.bool != nil:
 		f := v.bool
