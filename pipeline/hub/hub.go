@@ -171,11 +171,12 @@ func replaced(items []Item) []Item {
 func nameOf(file string, data []byte) string {
 	docs, err := strict.Parse(file, data)
 	if err == nil && len(docs) > 0 {
-		var head map[string]any
-		if docs[0].Decode(&head) == nil {
-			if name, ok := head["name"].(string); ok && name != "" {
-				return name
-			}
+		var head struct {
+			Name string `yaml:"name"`
+		}
+		_ = docs[0].Decode(&head) // it complains of all other keys
+		if head.Name != "" {
+			return head.Name
 		}
 	}
 	return path.Base(file)

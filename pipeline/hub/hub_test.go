@@ -1,0 +1,147 @@
+package hub_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"cs/pipeline/hub"
+	"cs/platform/strict"
+)
+
+func file(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
+
+func TestLoadOrder(t *testing.T) {
+	c, errs := hub.LoadFS(fstest.MapFS{
+		"parsers/s01-parse/z.yaml":            file("name: z"),
+		"parsers/s01-parse/sub/dir/b.yml":     file("name: b"),
+		"parsers/s00-raw/y.yaml":              file("# comment\n---\nname: y\n---\nname: other"),
+		"parsers/s00-raw/x.yaml":              file("filter: no name"),
+		"parsers/s00-raw/.hidden/a.yaml":      file("name: hidden"),
+		"parsers/s00-raw/readme.md":           file("name: readme"),
+		"parsers/s01-parse/broken.yaml":       file("a: ["),
+		"parsers/stray.yaml":                  file("name: stray"),
+		"scenarios/s.yaml":                    file("name: s"),
+		"postoverflows/s00-enrich/p.yaml":     file("name: p"),
+		"parsers/s02-enrich/z-replaces.yaml":  file("name: z"), // of the same name as an earlier one
+		"contexts/c.yaml":                     file("name: c"),
+		"scenarios/nested/deep/t.yaml":        file("name: t"),
+		"parsers/s00-raw/dir.yaml/inner.yaml": file("name: inner"),
+	}, "/etc/x")
+	var got []string
+	for _, it := range c.Items {
+		got = append(got, fmt.Sprintf("%s %s %s %s", it.Kind, it.Stage, it.Path, it.Name))
+	}
+	want := []string{
+		"parser s00-raw /etc/x/parsers/s00-raw/dir.yaml/inner.yaml inner",
+		"parser s00-raw /etc/x/parsers/s00-raw/x.yaml x.yaml",
+		"parser s00-raw /etc/x/parsers/s00-raw/y.yaml y",
+		"parser s01-parse /etc/x/parsers/s01-parse/broken.yaml broken.yaml",
+		"parser s01-parse /etc/x/parsers/s01-parse/sub/dir/b.yml b",
+		"parser s02-enrich /etc/x/parsers/s02-enrich/z-replaces.yaml z",
+		"scenario  /etc/x/scenarios/nested/deep/t.yaml t",
+		"scenario  /etc/x/scenarios/s.yaml s",
+		"postoverflow s00-enrich /etc/x/postoverflows/s00-enrich/p.yaml p",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if len(errs) != 1 || !strings.Contains(errs[0].Error(), "/etc/x/parsers/stray.yaml: it is in no stage directory") {
+		t.Errorf("errors: %v", errs)
+	}
+}
+
+func TestLoadDirectory(t *testing.T) {
+	if c, errs := hub.Load(filepath.Join(t.TempDir(), "missing")); len(c.Items)+len(errs) != 0 {
+		t.Errorf("a missing directory gives %v, %v", c, errs)
+	}
+	dir := t.TempDir()
+	stage := filepath.Join(dir, "parsers", "s00-raw")
+	if err := os.MkdirAll(stage, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	target := filepath.Join(t.TempDir(), "hub-item.yaml")
+	if err := os.WriteFile(target, []byte("name: linked"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(target, filepath.Join(stage, "a.yaml")); err != nil {
+		t.Skip("no symbolic links here: ", err)
+	}
+	if err := os.Symlink(target+".gone", filepath.Join(stage, "b.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	c, errs := hub.Load(dir)
+	if len(c.Items) != 1 || c.Items[0].Name != "linked" || string(c.Items[0].Data) != "name: linked" {
+		t.Errorf("items %+v", c.Items)
+	}
+	if len(errs) != 1 || !strings.Contains(errs[0].Error(), "b.yaml") {
+		t.Errorf("errors: %v", errs)
+	}
+}
+
+func TestBase(t *testing.T) {
+	c := hub.Base()
+	kinds := map[hub.Kind]int{}
+	for _, it := range c.Items {
+		kinds[it.Kind]++
+		if !strings.HasPrefix(it.Name, "cs/") {
+			t.Errorf("%s is called %s: names of the starter set begin with cs/", it.Path, it.Name)
+		}
+	}
+	if kinds[hub.Parser] == 0 || kinds[hub.Scenario] == 0 {
+		t.Errorf("kinds %v", kinds)
+	}
+}
+
+func TestDataFiles(t *testing.T) {
+	dir := t.TempDir()
+	outside := filepath.Join(filepath.Dir(dir), "outside.txt")
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(filepath.Join(dir, "a.txt"), "one\n\n# comment\n two \r\nthree")
+	write(filepath.Join(dir, "both.txt"), "mine\n")
+	write(filepath.Join(dir, "map.json"), `{"pattern":"p","tag":"t","type":"equals"}`+"\n"+`{"pattern":"p"}`+"\n")
+	write(filepath.Join(dir, "long.txt"), strings.Repeat("x", 70_000))
+	write(outside, "secret")
+	f := hub.NewFiles(dir, fstest.MapFS{"both.txt": file("theirs"), "base.txt": file("b\n")})
+	load := func(name, typ, want string) {
+		t.Helper()
+		err := f.Load(hub.DataFile{DestFile: strict.Text{Value: name, Place: strict.Place{File: "s.yaml", Line: 3, Key: "data"}}, Type: typ})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %v, want %q", name, err, want)
+		}
+	}
+	load("a.txt", "string", "")
+	load("both.txt", "regexp", "")
+	load("base.txt", "string", "")
+	load("GeoLite2-City.mmdb", "", "")
+	load("none.txt", "string", "s.yaml:3: data: cannot load data file: none.txt")
+	load("../outside.txt", "string", "leads out of the data directory")
+	load("/etc/passwd", "string", "leads out of the data directory")
+	load("a.txt", "csv", `unknown type "csv"`)
+	load("long.txt", "string", "token too long")
+	load("map.json", "map", "cannot read row 2 of data file map.json: it has no tag")
+	if l, ok := f.Lines("a.txt"); !ok || !slices.Equal(l, []string{"one", " two ", "three"}) {
+		t.Errorf("lines %q, %v", l, ok)
+	}
+	if l, _ := f.Regexps("both.txt"); !slices.Equal(l, []string{"mine"}) {
+		t.Errorf("the file of the data directory comes first, got %q", l)
+	}
+	if l, _ := f.Lines("base.txt"); !slices.Equal(l, []string{"b"}) {
+		t.Errorf("fallback: %q", l)
+	}
+	if rows, _ := f.Rows("map.json"); len(rows) != 1 {
+		t.Errorf("rows before the bad one: %v", rows)
+	}
+	if _, ok := f.Lines("both.txt"); ok {
+		t.Error("a regexp file is no list of texts")
+	}
+}

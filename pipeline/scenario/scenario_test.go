@@ -1,0 +1,423 @@
+package scenario_test
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"cs/decisions"
+	"cs/pipeline/bucket"
+	"cs/pipeline/event"
+	"cs/pipeline/expr"
+	"cs/pipeline/hub"
+	"cs/pipeline/scenario"
+)
+
+var t0 = time.Date(2026, 3, 14, 10, 0, 0, 0, time.UTC)
+
+// world is a set of scenarios and one runner over them.
+type world struct {
+	t      testing.TB
+	set    *scenario.Set
+	run    *scenario.Runner
+	event  *event.Event
+	alerts []decisions.Alert
+	failed []string
+}
+
+// fields are what a test gives an event: "Meta.source_ip" and its value.
+type fields map[string]string
+
+var used = regexp.MustCompile(`evt\.(Meta|Parsed)\.(\w+)`)
+
+func compile(t testing.TB, text string) *world {
+	t.Helper()
+	w := &world{t: t}
+	schema := event.NewSchema()
+	c := scenario.NewCompiler(&expr.Compiler{Schema: schema}, hub.NewFiles("", nil))
+	for _, err := range c.Add(hub.Item{Kind: hub.Scenario, Path: "s.yaml", Data: []byte(text)}) {
+		t.Fatal(err)
+	}
+	for _, f := range append(used.FindAllString(text, -1), "evt.Meta.source_ip", "evt.Meta.b", "evt.Meta.a") {
+		w.intern(schema, strings.TrimPrefix(f, "evt."))
+	}
+	w.set = c.Set(bucket.Config{})
+	w.event = event.New(schema)
+	w.run = w.set.NewRunner(&expr.Ctx{Event: w.event},
+		func(a decisions.Alert) { w.alerts = append(w.alerts, a) },
+		func(name string, err error) { w.failed = append(w.failed, name) })
+	return w
+}
+
+func (w *world) intern(s *event.Schema, name string) event.Slot {
+	space, key, _ := strings.Cut(name, ".")
+	for _, sp := range []event.Space{event.Parsed, event.Meta, event.Enriched} {
+		if sp.String() == space {
+			slot, err := s.Intern(sp, key)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			return slot
+		}
+	}
+	w.t.Fatal("no such space: ", name)
+	return 0
+}
+
+// live pours an event that happens at a time.
+func (w *world) live(at time.Time, f fields) {
+	w.event.Reset(event.Line{})
+	w.pour(at, f)
+}
+
+// replay pours an event that a log dates.
+func (w *world) replay(date string, f fields) {
+	w.event.Reset(event.Line{Mode: event.Replay})
+	w.event.MarshaledTime = date
+	w.pour(t0, f)
+}
+
+func (w *world) pour(now time.Time, f fields) {
+	w.event.Time = now
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		w.event.Set(w.intern(w.event.Schema(), name), f[name])
+	}
+	w.run.Run(now)
+}
+
+// take returns the alerts since the last call, as "scenario value count".
+func (w *world) take() string {
+	var out []string
+	for _, a := range w.alerts {
+		out = append(out, fmt.Sprintf("%s %s=%s %d/%d", a.Scenario, a.Source.Scope, a.Source.Value, a.EventsCount, len(a.Events)))
+	}
+	w.alerts = nil
+	return strings.Join(out, ", ")
+}
+
+func (w *world) expect(want string) {
+	w.t.Helper()
+	if got := w.take(); got != want {
+		w.t.Errorf("alerts: %q, want %q", got, want)
+	}
+}
+
+const leaky = `
+type: leaky
+name: bf
+description: d
+filter: evt.Meta.what == 'fail'
+groupby: evt.Meta.source_ip
+capacity: 3
+leakspeed: 10s
+`
+
+func fail(ip string) fields { return fields{"Meta.what": "fail", "Meta.source_ip": ip} }
+
+func TestAlert(t *testing.T) {
+	w := compile(t, leaky+"labels: {remediation: true}\n")
+	for i := range 4 {
+		f := fail("192.0.2.1")
+		f["Meta.b"], f["Meta.a"] = "x\x00\xff", fmt.Sprint(i)
+		w.live(t0.Add(time.Duration(i)*time.Second), f)
+	}
+	if len(w.alerts) != 1 {
+		t.Fatalf("%d alerts", len(w.alerts))
+	}
+	got := w.alerts[0]
+	want := decisions.Alert{
+		Scenario:    "bf",
+		Message:     "Ip 192.0.2.1 performed 'bf' (4 events over 3s) at 2026-03-14 10:00:03 +0000 UTC",
+		Kind:        "crowdsec",
+		Capacity:    3,
+		Leakspeed:   "10s",
+		EventsCount: 4,
+		Remediation: true,
+		Source:      decisions.Source{Scope: "Ip", Value: "192.0.2.1", IP: "192.0.2.1"},
+		StartAt:     t0,
+		StopAt:      t0.Add(3 * time.Second),
+		Created:     t0.Add(3 * time.Second),
+	}
+	for i := range 4 {
+		want.Events = append(want.Events, decisions.Event{
+			Timestamp: fmt.Sprintf("2026-03-14T10:00:0%dZ", i),
+			Meta: []decisions.KeyValue{ // sorted by key
+				{Key: "a", Value: fmt.Sprint(i)}, {Key: "b", Value: "x\uFFFD"},
+				{Key: "source_ip", Value: "192.0.2.1"}, {Key: "what", Value: "fail"},
+			},
+		})
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(decisions.Alert{}, "UUID")); diff != "" {
+		t.Error(diff)
+	}
+	if ok, _ := regexp.MatchString(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`, got.UUID); !ok {
+		t.Errorf("UUID %q", got.UUID)
+	}
+}
+
+func TestEnrichedSource(t *testing.T) {
+	w := compile(t, "type: trigger\nname: t\ndescription: d\nfilter: 'true'\n")
+	w.live(t0, fields{
+		"Meta.source_ip": "192.0.2.1", "Meta.SourceRange": "192.0.2.99/24", "Enriched.ASNumber": "64500",
+		"Enriched.ASNOrg": "Org", "Enriched.IsoCode": "FR", "Enriched.Latitude": "48.5", "Enriched.Longitude": "2.250000",
+	})
+	want := decisions.Source{Scope: "Ip", Value: "192.0.2.1", IP: "192.0.2.1", Range: "192.0.2.0/24",
+		ASNumber: "64500", ASName: "Org", Country: "FR", Latitude: 48.5, Longitude: 2.25}
+	if len(w.alerts) != 1 || w.alerts[0].Source != want {
+		t.Errorf("got %+v", w.alerts)
+	}
+}
+
+func TestLeaky(t *testing.T) {
+	w := compile(t, leaky)
+	at := func(s int) time.Time { return t0.Add(time.Duration(s) * time.Second) }
+	for i := range 4 {
+		w.live(at(i), fail("192.0.2.1"))
+		w.live(at(i), fail("2001:db8::1"))
+		w.live(at(i), fields{"Meta.what": "success", "Meta.source_ip": "192.0.2.2"})
+	}
+	w.expect("bf Ip=192.0.2.1 4/4, bf Ip=2001:db8::1 4/4")
+	// the bucket is over: the next three fit into a new one
+	for i := range 3 {
+		w.live(at(10+i), fail("192.0.2.1"))
+	}
+	w.expect("")
+	w.live(at(13), fail("192.0.2.1"))
+	w.expect("bf Ip=192.0.2.1 4/4")
+	// one every ten seconds leaks away
+	for i := range 50 {
+		w.live(at(100+10*i), fail("192.0.2.1"))
+	}
+	w.expect("")
+	// four tokens were saved up, one more is gained on the way: the queue keeps capacity+1
+	w = compile(t, leaky)
+	for _, s := range []int{0, 1, 2, 11, 12} {
+		w.live(at(s), fail("192.0.2.1"))
+	}
+	w.expect("bf Ip=192.0.2.1 5/4")
+	// after capacity+1 times the leakspeed a bucket is forgotten
+	for _, s := range []int{200, 200, 200, 241} {
+		w.live(at(s), fail("192.0.2.1"))
+	}
+	w.expect("")
+	if b := w.set.Buckets(); b.Buckets != 1 || b.Specs[0].Underflowed != 1 {
+		t.Errorf("%+v", b)
+	}
+	w.set.Advance(at(400))
+	if b := w.set.Buckets(); b.Buckets != 0 || b.Specs[0].Underflowed != 2 {
+		t.Errorf("%+v", b)
+	}
+}
+
+func TestReplayCountsByTheLog(t *testing.T) {
+	w := compile(t, leaky)
+	f := fail("192.0.2.1")
+	for _, d := range []string{"2020-01-01T00:00:00Z", "2020-01-01T01:00:00Z", "2020-01-01T02:00:00Z", "2020-01-01T03:00:00Z", "2020-01-01T04:00:00Z"} {
+		w.replay(d, f)
+	}
+	w.expect("") // an hour apart, although all in the same moment
+	for _, d := range []string{"2020-01-02T00:00:03Z", "2020-01-02T01:00:02+01:00", "2020-01-02T00:00:01Z", "2020-01-02T00:00:00.5Z"} {
+		w.replay(d, f)
+	}
+	w.expect("bf Ip=192.0.2.1 4/4") // also backwards
+	for range 10 {
+		w.replay("", f)
+		w.replay("yesterday", f)
+	}
+	w.expect("") // without a date the event is lost
+	// live events have buckets of their own
+	for range 3 {
+		w.replay("2020-01-03T00:00:00Z", f)
+		w.live(t0, f)
+	}
+	w.expect("")
+}
+
+func TestBlackhole(t *testing.T) {
+	w := compile(t, leaky+"blackhole: 1m\n")
+	burst := func(s int, ip string) {
+		for range 4 {
+			w.live(t0.Add(time.Duration(s)*time.Second), fail(ip))
+		}
+	}
+	burst(0, "192.0.2.1")
+	w.expect("bf Ip=192.0.2.1 4/4")
+	burst(30, "192.0.2.1")
+	burst(59, "192.0.2.1")
+	w.expect("") // and the silence is not made longer
+	burst(59, "192.0.2.2")
+	w.expect("bf Ip=192.0.2.2 4/4")
+	burst(60, "192.0.2.1")
+	w.expect("bf Ip=192.0.2.1 4/4")
+}
+
+func TestDistinctAndCancel(t *testing.T) {
+	w := compile(t, leaky+"distinct: evt.Meta.user\ncancel_on: evt.Meta.user == 'known'\n")
+	pour := func(users string) {
+		for u := range strings.FieldsSeq(users) {
+			f := fail("192.0.2.1")
+			f["Meta.user"] = u
+			w.live(t0, f)
+		}
+	}
+	pour("a a a a a b c b a c")
+	w.expect("")
+	pour("d")
+	w.expect("bf Ip=192.0.2.1 4/4")
+	pour("a b c known d e")
+	w.expect("")
+	pour("f g")
+	w.expect("bf Ip=192.0.2.1 4/4")
+	pour("a b c known known d e f")
+	w.expect("")
+}
+
+func TestTrigger(t *testing.T) {
+	w := compile(t, `
+type: trigger
+name: t
+description: d
+filter: evt.Meta.what == 'x'
+groupby: evt.Meta.source_ip
+distinct: evt.Meta.source_ip
+cancel_on: 'true'
+blackhole: 10s
+`)
+	x := fields{"Meta.what": "x", "Meta.source_ip": "192.0.2.1"}
+	w.live(t0, x)
+	w.expect("t Ip=192.0.2.1 1/1") // distinct and cancel_on have no say
+	w.live(t0.Add(9*time.Second), x)
+	w.expect("")
+	w.live(t0.Add(10*time.Second), x)
+	w.expect("t Ip=192.0.2.1 1/1")
+	w.replay("no date", x)
+	w.expect("t Ip=192.0.2.1 1/1") // it takes the clock then
+}
+
+func TestScopes(t *testing.T) {
+	f := func(scope, want string, events ...fields) {
+		t.Helper()
+		w := compile(t, "type: leaky\nname: s\ndescription: d\nfilter: 'true'\ncapacity: 1\nleakspeed: 1s\n"+scope)
+		for _, e := range events {
+			w.live(t0, e)
+		}
+		w.expect(want)
+	}
+	a, b := fields{"Meta.source_ip": "192.0.2.1", "Meta.a": "x"}, fields{"Meta.source_ip": "192.0.2.2", "Meta.a": "y"}
+	// one alert for each source, all with all the events
+	f("", "s Ip=192.0.2.1 2/2, s Ip=192.0.2.2 2/2", a, b)
+	f("", "s Ip=192.0.2.1 2/2", a, a)
+	// without an address there is no alert
+	f("", "", a, fields{"Meta.a": "x"})
+	f("", "", a, fields{"Meta.source_ip": "nobody"})
+	// another scope needs none
+	f("scope: {type: user, expression: evt.Meta.a}\n", "s user=x 2/2", fields{"Meta.a": "x"}, fields{"Meta.a": "x"})
+	f("scope: {type: user, expression: evt.Meta.a}\n", "s user=x 2/2, s user=y 2/2", a, b)
+	f("scope: {type: user, expression: string(int(evt.Meta.a))}\n", "", a, b) // an error: no value
+	// ranges
+	r := fields{"Meta.source_ip": "192.0.2.1", "Meta.SourceRange": "192.0.2.0/25"}
+	f("scope: {type: Range}\n", "s Range=192.0.2.0/25 2/2", r, r)
+	f("scope: {type: Range}\n", "", r, fields{"Meta.source_ip": "192.0.2.1", "Meta.SourceRange": "many"})
+	f("scope: {type: Range, expression: \"IpToRange(evt.Meta.source_ip, '/16')\"}\n", "s Range=192.0.0.0/16 2/2", a, b)
+}
+
+// A run-time error in one scenario leaves the event to the others.
+func TestErrorsStayWithTheirScenario(t *testing.T) {
+	doc := func(name, rest string) string {
+		return "type: trigger\nname: " + name + "\ndescription: d\n" + rest + "\n---\n"
+	}
+	w := compile(t, doc("a", "filter: int(evt.Meta.a) == 1")+doc("b", "filter: 'true'\ngroupby: string(int(evt.Meta.a))")+
+		doc("c", "filter: 'true'\ncancel_on: int(evt.Meta.a) == 1")+doc("d", "filter: 'true'\ndistinct: string(int(evt.Meta.a))"))
+	w.live(t0, fields{"Meta.source_ip": "192.0.2.1", "Meta.a": "x"})
+	w.expect("c Ip=192.0.2.1 1/1, d Ip=192.0.2.1 1/1")
+	slices.Sort(w.failed)
+	if got := strings.Join(w.failed, " "); got != "a b c d" {
+		t.Errorf("failed: %s", got)
+	}
+}
+
+// Documents of the same name and filter pour into the same buckets, which
+// obey the one that made them.
+func TestSharedBuckets(t *testing.T) {
+	w := compile(t, leaky+"---"+strings.Replace(leaky, "capacity: 3", "capacity: 30\ndistinct: evt.Meta.b", 1))
+	w.live(t0, fail("192.0.2.1"))
+	w.expect("")
+	w.live(t0, fail("192.0.2.1"))
+	w.expect("bf Ip=192.0.2.1 4/4") // each event counted twice
+	if n := len(w.set.Names()); n != 1 {
+		t.Errorf("%d names", n)
+	}
+	// another filter text is another scenario
+	w = compile(t, leaky+"---"+strings.Replace(leaky, "== 'fail'", "==  'fail'", 1))
+	for range 4 {
+		w.live(t0, fail("192.0.2.1"))
+	}
+	w.expect("bf Ip=192.0.2.1 4/4, bf Ip=192.0.2.1 4/4")
+}
+
+// A log may claim any time; none may break the arithmetic.
+func TestAbsurdTimes(t *testing.T) {
+	w := compile(t, leaky+"blackhole: 2562047h\n---"+strings.NewReplacer("bf", "slow", "10s", "2562047h").Replace(leaky))
+	for _, d := range []string{"0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "1969-12-31T23:59:59Z", "2262-04-11T23:47:17Z", "2100-01-01T00:00:00Z"} {
+		for _, year := range []int{9999, 1, 2262, 1000} {
+			w.live(time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC), fail("192.0.2.1"))
+			w.replay(d, fail("192.0.2.1"))
+		}
+	}
+	if got := w.take(); !strings.Contains(got, "bf") || !strings.Contains(got, "slow") {
+		t.Errorf("alerts: %q", got)
+	}
+}
+
+func TestNothingIsAllocatedBelowOverflow(t *testing.T) {
+	w := compile(t, leaky+"distinct: evt.Meta.user\n")
+	slot := func(name string) event.Slot { return w.intern(w.event.Schema(), name) }
+	what, ip, user := slot("Meta.what"), slot("Meta.source_ip"), slot("Meta.user")
+	at := t0
+	step := func() {
+		at = at.Add(11 * time.Second)
+		w.event.Reset(event.Line{})
+		w.event.Set(what, "fail")
+		w.event.Set(ip, "192.0.2.1")
+		w.event.Set(user, "someone")
+		w.run.Run(at)
+	}
+	for range 10 {
+		step()
+	}
+	if n := testing.AllocsPerRun(100, step); n != 0 || len(w.alerts) > 0 {
+		t.Errorf("%v allocations, %d alerts", n, len(w.alerts))
+	}
+}
+
+func FuzzLoadScenario(f *testing.F) {
+	f.Add(leaky+"distinct: evt.Meta.user\nblackhole: 1m\nscope: {type: Range}\n", "192.0.2.1")
+	f.Add("type: trigger\nname: t\ndescription: d\nfilter: 'true'\nscope: {type: user, expression: evt.Meta.source_ip}\nlabels: {remediation: true}\n", "x")
+	f.Add("type: bayesian\nname: b\ndescription: d\nfilter: 'true'\nbayesian_conditions: [{condition: 'true', prob_given_evil: 0.5}]\n", "")
+	f.Fuzz(func(t *testing.T, text, ip string) {
+		schema := event.NewSchema()
+		c := scenario.NewCompiler(&expr.Compiler{Schema: schema}, hub.NewFiles("", nil))
+		c.Add(hub.Item{Kind: hub.Scenario, Path: "f.yaml", Data: []byte(text)})
+		set := c.Set(bucket.Config{MaxBuckets: 10})
+		source, err := schema.Intern(event.Meta, "source_ip")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx := &expr.Ctx{Event: event.New(schema)}
+		r := set.NewRunner(ctx, func(decisions.Alert) {}, nil)
+		for i := range 20 {
+			ctx.Event.Reset(event.Line{Mode: event.Mode(i % 2)})
+			ctx.Event.MarshaledTime = "2026-01-02T03:04:05Z"
+			ctx.Event.Set(source, ip)
+			r.Run(t0.Add(time.Duration(i) * time.Hour))
+		}
+		set.Advance(t0.Add(100 * time.Hour))
+	})
+}
