@@ -306,7 +306,11 @@ func (r *Reconciler) upsert(touched []netip.Prefix, list []decisions.Decision) [
 		}
 		if !r.cfg.Wanted(d) {
 			r.set.Delete(d.ID)
-		} else if r.set.Upsert(*d) {
+			continue
+		}
+		kept := *d
+		kept.UUID = "" // 52 bytes for each that nobody asks for
+		if r.set.Upsert(kept) {
 			touched = r.touch(touched, d)
 		}
 	}

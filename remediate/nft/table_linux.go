@@ -110,7 +110,10 @@ func (t *Table) Name() string { return "nftables" }
 func (t *Table) Changed() <-chan struct{} { return t.changed }
 
 // Open opens the netlink sockets. live tells that the table is there already.
-func (t *Table) Open(context.Context) (live bool, err error) {
+func (t *Table) Open(ctx context.Context) (live bool, err error) {
+	if err := t.Close(ctx, false); err != nil { // open already
+		return false, err
+	}
 	c, err := dial()
 	if err != nil {
 		return false, err
