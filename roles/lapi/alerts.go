@@ -93,7 +93,11 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 		limitMeta(a, now)
 		manual := len(a.Decisions) > 0
 		if !manual {
-			a.Decisions = s.conf.Profiles.Decide(a, now)
+			var errs []error
+			a.Decisions, errs = s.profiles.Decide(a, now)
+			for _, err := range errs {
+				s.log.Error("a profile is passed over", "scenario", a.Scenario, "err", err)
+			}
 		}
 		had := len(a.Decisions)
 		a.Decisions = s.usable(a)

@@ -36,7 +36,8 @@ type bouncers struct {
 
 type bouncerRow struct {
 	storage.Bouncer
-	pulled  bool // LastPull and Cursor aren't written yet
+	streams bool // LastPull and Cursor are its place in the log
+	pulled  bool // they aren't written yet
 	changed bool // nor are address, type and version
 }
 
@@ -63,7 +64,8 @@ func (b *bouncers) lastTold() (id int64) {
 }
 
 func (b *bouncers) insert(row storage.Bouncer) {
-	r := &bouncerRow{Bouncer: row}
+	// A row with LastPull alone may be that of a bouncer that never streamed.
+	r := &bouncerRow{Bouncer: row, streams: row.Cursor > 0}
 	b.rows[row.Name] = r
 	b.byKey[row.KeyHash] = append(b.byKey[row.KeyHash], r)
 }
@@ -83,8 +85,8 @@ func (b *bouncers) place(name string) decisions.Cursor {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r := b.rows[name]
-	if r == nil || r.Cursor == 0 {
-		return decisions.Cursor{} // has never streamed
+	if r == nil || !r.streams {
+		return decisions.Cursor{}
 	}
 	return decisions.Cursor{ID: r.Cursor, At: r.LastPull}
 }
@@ -94,7 +96,7 @@ func (b *bouncers) told(name string, c decisions.Cursor) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if r := b.rows[name]; r != nil {
-		r.LastPull, r.Cursor, r.pulled = c.At, c.ID, true
+		r.LastPull, r.Cursor, r.streams, r.pulled = c.At, c.ID, true, true
 	}
 }
 
@@ -103,7 +105,7 @@ func (b *bouncers) told(name string, c decisions.Cursor) {
 func (b *bouncers) asked(name string, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if r := b.rows[name]; r != nil && r.Cursor == 0 && now.Sub(r.LastPull) >= time.Minute {
+	if r := b.rows[name]; r != nil && !r.streams && now.Sub(r.LastPull) >= time.Minute {
 		r.LastPull, r.pulled = now, true
 	}
 }

@@ -4,36 +4,44 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 
 	"cs/platform"
 	"cs/roles/config"
+	"cs/roles/lapi/profile"
 	"cs/storage"
 	"cs/storage/bolt"
 )
 
-// StoreFile is the name of the store in the data directory.
-const StoreFile = "cs.db"
+// StoreName is the file of the store in the data directory.
+const StoreName = "cs.db"
 
 // Command is "cs lapi".
 type Command struct {
 	Listen string `help:"Address to serve on (default 127.0.0.1:8080)." placeholder:"HOST:PORT" env:"CS_LISTEN"`
-	Token  string `help:"Registration token, 32 characters or more: machines that know it are let in, bouncers fetch their key with it." placeholder:"TOKEN" env:"CS_TOKEN"`
+	Token  string `help:"Registration token, 32 characters or more: machines that know it are let in at once, and bouncers fetch their key with it." placeholder:"TOKEN" env:"CS_TOKEN"`
 }
 
-// Overlay lays the flags over the file.
+// Overlay lays the flags over the file. A token on the command line is good
+// for every address and for bouncers too, unless the file says otherwise.
 func (c *Command) Overlay(file *config.File) {
 	if file.API.Server == nil {
 		file.API.Server = new(config.APIServer)
 	}
 	s := file.API.Server
 	config.Set(&s.ListenURI, c.Listen)
-	if c.Token != "" {
-		s.AutoRegistration = &config.AutoRegistration{Enabled: true, Bouncers: true}
-		config.Set(&s.AutoRegistration.Token, c.Token)
-		config.SetList(&s.AutoRegistration.AllowedRanges, []string{"0.0.0.0/0", "::/0"})
+	if c.Token == "" {
+		return
+	}
+	if s.AutoRegistration == nil {
+		s.AutoRegistration = &config.AutoRegistration{Bouncers: true}
+	}
+	a := s.AutoRegistration
+	a.Enabled = true
+	config.Set(&a.Token, c.Token)
+	if len(a.AllowedRanges) == 0 {
+		config.SetList(&a.AllowedRanges, []string{"0.0.0.0/0", "::/0"})
 	}
 }
 
@@ -48,25 +56,22 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
-	conf, err := FromConfig(r, env.Log)
-	if err != nil {
-		return err
-	}
-	conf.Listening = func() {
-		env.Log.Info("lapi is ready", "data_dir", r.DataDir)
-		_ = platform.Notify("READY=1") // nobody to tell is fine
-	}
-	s, err := Open(ctx, conf)
+	s, err := Open(ctx, NewConfig(env, r))
 	if err != nil {
 		return err
 	}
 	return errors.Join(s.Run(ctx), s.Close())
 }
 
-// FromConfig returns the Config that a configuration stands for.
-func FromConfig(r config.Resolved, log *slog.Logger) (Config, error) {
-	return Config{
-		OpenStore:             OpenBolt(r.DataDir),
+// NewConfig makes the server's configuration from the resolved one.
+func NewConfig(env *platform.Env, r config.Resolved) Config {
+	conf := Config{
+		OpenStore: func(ctx context.Context) (storage.Store, error) {
+			if err := os.MkdirAll(r.DataDir, 0o700); err != nil {
+				return nil, fmt.Errorf("cannot make the data directory: %w", err)
+			}
+			return bolt.Open(ctx, filepath.Join(r.DataDir, StoreName))
+		},
 		Listen:                r.LAPI.Listen,
 		Socket:                r.LAPI.Socket,
 		Token:                 r.LAPI.Token,
@@ -79,17 +84,12 @@ func FromConfig(r config.Resolved, log *slog.Logger) (Config, error) {
 		MaxAlerts:             r.LAPI.MaxAlerts,
 		MaxAlertAge:           r.LAPI.MaxAlertAge,
 		MaxDecisions:          r.LAPI.MaxDecisions,
-		Log:                   log,
-	}, nil
-}
-
-// OpenBolt returns how to open the store of a data directory, which is made if
-// it isn't there.
-func OpenBolt(dir string) func(context.Context) (storage.Store, error) {
-	return func(ctx context.Context) (storage.Store, error) {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("cannot make the data directory: %w", err)
-		}
-		return bolt.Open(ctx, filepath.Join(dir, StoreFile))
+		Log:                   env.Log,
 	}
+	if path := r.LAPI.ProfilesPath; path != "" {
+		conf.LoadProfiles = func(h profile.History) (*profile.Profiles, error) {
+			return profile.Load(path, h, func(err error) { env.Log.Warn("profiles", "warning", err) })
+		}
+	}
+	return conf
 }

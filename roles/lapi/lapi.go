@@ -72,7 +72,9 @@ type Config struct {
 	// one, kept in the store.
 	Secret []byte
 
-	Profiles *profile.Profiles // nil: profile.Default()
+	// LoadProfiles reads the profiles; nil: profile.Default. They ask the
+	// server what it decided earlier.
+	LoadProfiles func(profile.History) (*profile.Profiles, error)
 
 	MaxAlerts    int           // alerts kept; 0: 5000
 	MaxAlertAge  time.Duration // 0: 7 days
@@ -90,6 +92,7 @@ type Server struct {
 	conf      Config
 	store     storage.Store
 	decisions *decisions.Log
+	profiles  *profile.Profiles
 	machines  *machines
 	bouncers  *bouncers
 	commits   commits
@@ -113,13 +116,8 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 	if err := conf.complete(); err != nil {
 		return nil, err
 	}
-	store, err := conf.OpenStore(ctx)
-	if err != nil {
-		return nil, err
-	}
 	s := &Server{
 		conf:      conf,
-		store:     store,
 		decisions: decisions.NewLog(conf.MaxDecisions),
 		passwords: auth.NewPasswords(),
 		throttle:  auth.NewThrottle(),
@@ -130,8 +128,15 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 		soonest: make(chan struct{}, 1),
 	}
 	s.commits.turn = make(chan struct{}, 1)
+	var err error
+	if s.profiles, err = conf.LoadProfiles(history{s}); err != nil {
+		return nil, err
+	}
+	if s.store, err = conf.OpenStore(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.load(ctx); err != nil {
-		return nil, errors.Join(err, store.Close())
+		return nil, errors.Join(err, s.store.Close())
 	}
 	background, stop := context.WithCancel(context.Background())
 	s.stop = stop
@@ -157,8 +162,8 @@ func (c *Config) complete() error {
 	if n := len(c.Secret); n > 0 && n < 64 {
 		return errors.New("CS_LAPI_SECRET not strong enough: want at least 64 bytes")
 	}
-	if c.Profiles == nil {
-		c.Profiles = profile.Default()
+	if c.LoadProfiles == nil {
+		c.LoadProfiles = func(h profile.History) (*profile.Profiles, error) { return profile.Default(h), nil }
 	}
 	if c.MaxAlerts == 0 {
 		c.MaxAlerts = 5000
@@ -277,4 +282,30 @@ func (s *Server) wakeClock() {
 	case s.soonest <- struct{}{}:
 	default:
 	}
+}
+
+// history answers the expressions of profiles from memory: the decisions in
+// force, and those that ended in the last days.
+type history struct{ s *Server }
+
+func (h history) Now() time.Time { return h.s.now() }
+
+func (h history) Earlier(value string, f func(*decisions.Decision) bool) {
+	p, err := decisions.ParsePrefix(value)
+	if err != nil {
+		return
+	}
+	more := true
+	h.s.decisions.View(func(set *decisions.Set) {
+		set.Covering(p, func(d *decisions.Decision) bool {
+			more = f(d)
+			return more
+		})
+	})
+	h.s.decisions.EachEnded(func(d *decisions.Decision) bool {
+		if held, ok := d.Prefix(); more && ok && inside(p, held, true) {
+			more = f(d)
+		}
+		return more
+	})
 }

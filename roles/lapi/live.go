@@ -153,7 +153,7 @@ func (s *Server) find(f *decisionFilter, now time.Time, yield func(*decisions.De
 // eachPage calls f with the decisions to announce in (after, upTo], a page at a
 // time, until it returns false. The page is valid during the call only.
 func (s *Server) eachPage(q decisions.Query, after, upTo int64, now time.Time, f func([]decisions.Decision) bool) {
-	page := make([]decisions.Decision, 0, 512)
+	page := make([]decisions.Decision, 0, 128)
 	for more := true; more; {
 		page, after, more = s.decisions.New(q, after, upTo, now, page[:0])
 		if len(page) > 0 && !f(page) {

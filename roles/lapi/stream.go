@@ -15,6 +15,9 @@ import (
 // longestWait is for how long a request of the stream may wait for news.
 const longestWait = 30 * time.Second
 
+// flushOver is how many bytes of an answer go out at a time.
+const flushOver = 32 << 10
+
 // streamScopes is what a bouncer hears of that names no scopes.
 var streamScopes = []string{decisions.ScopeIP, decisions.ScopeRange}
 
@@ -71,7 +74,7 @@ func (s *Server) streamDecisions(w http.ResponseWriter, r *http.Request, bouncer
 		for i := range page {
 			out.add(&page[i])
 		}
-		return out.flush() && r.Context().Err() == nil
+		return (len(out.buf) < flushOver || out.flush()) && r.Context().Err() == nil
 	})
 	out.begin(`], "deleted": [`)
 	for _, d := range s.decisions.Deleted(query, from, to) {

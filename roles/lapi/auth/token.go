@@ -65,7 +65,7 @@ func (s *Signer) VerifyForRefresh(token string, now time.Time) (machineID string
 	if err != nil {
 		return "", err
 	}
-	if now.Sub(time.Unix(c.Issued, 0)) > TokenLife {
+	if now.Unix()-c.Issued > int64(TokenLife/time.Second) {
 		return "", ErrExpired
 	}
 	return c.ID, nil
