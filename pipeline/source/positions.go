@@ -167,6 +167,19 @@ type Moves struct {
 	Positions []Position `json:"positions"`
 }
 
+// DecodeMoves reads moves that were kept as JSON.
+func DecodeMoves(data []byte) (m Moves, err error) {
+	if err := json.Unmarshal(data, &m); err != nil {
+		return Moves{}, fmt.Errorf("cannot decode positions: %w", err)
+	}
+	for i := range m.Positions {
+		if err := m.Positions[i].check(); err != nil {
+			return Moves{}, fmt.Errorf("cannot decode positions: %w", err)
+		}
+	}
+	return m, nil
+}
+
 // Moves returns the positions that moved since the last Save.
 func (p *Positions) Moves() Moves {
 	if p == nil {
@@ -193,9 +206,6 @@ func (p *Positions) Restore(m Moves) {
 		return
 	}
 	for _, pos := range m.Positions {
-		if pos.check() != nil {
-			continue
-		}
 		if pos.Time == 0 {
 			pos.Time = p.now().Unix()
 		}

@@ -66,6 +66,7 @@ type Config struct {
 	FromStart bool
 	Poll      bool // don't use notifications; network filesystems never do
 	MaxLine   int  // bytes from which a line is cut; 0: source.MaxLine
+	Replay    bool // take the clock from the lines
 	Positions *source.Positions
 	// Report is told about files that can't be read, once per trouble, while the others go
 	// on, and about lines that are lost. nil: nobody is.
@@ -111,6 +112,9 @@ func New(cfg Config) (*Source, error) {
 		s.cfg.Report = func(error) {}
 	}
 	line := event.Line{Module: "file", Labels: cfg.Labels, Mode: event.Live}
+	if cfg.Replay {
+		line.Mode = event.Replay
+	}
 	s.split = source.NewSplitter(line, cfg.MaxLine, func() time.Time { return s.now() })
 	return s, nil
 }

@@ -1,0 +1,337 @@
+// Package journal is the source that reads systemd's journal through the
+// program journalctl, and hands each entry over as the line that a syslog
+// daemon would have written. The agent role makes the sources.
+package journal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"cs/pipeline/event"
+	"cs/pipeline/source"
+)
+
+const (
+	program = "journalctl"
+
+	firstPause = time.Second
+	maxPause   = 30 * time.Second
+	// steady is how long journalctl must have run to be started again at once.
+	steady = time.Minute
+	// cursorTries is how often a cursor may be refused until the time of the
+	// last entry is used instead.
+	cursorTries = 3
+	// stopTime is what journalctl gets to end by itself.
+	stopTime = 300 * time.Millisecond
+)
+
+// Config says what to read. Only Filter is required.
+type Config struct {
+	Filter    []string          // arguments of journalctl: "_COMM=sshd", "-u", "ssh.service"
+	Labels    map[string]string // of every line; must not change
+	Mode      event.Mode
+	Once      bool // read all there is and end, instead of following from now
+	MaxLine   int  // bytes from which a line is cut; 0: source.MaxLine
+	Positions *source.Positions
+	// Report is told about trouble while Run tries again. nil: nobody is.
+	Report func(error)
+	// Started is called when journalctl runs. May be nil.
+	Started func()
+}
+
+// Source reads the journal. Make it with New.
+type Source struct {
+	cfg   Config
+	name  string
+	now   func() time.Time
+	local *time.Location
+	pause time.Duration // the first one; tests make it short
+
+	mark *source.Mark
+	pos  source.Position // Cursor, and in Offset the entry's time in µs
+	tell string          // the last trouble reported
+}
+
+// New returns a source that has not started anything.
+func New(cfg Config) *Source {
+	if cfg.Report == nil {
+		cfg.Report = func(error) {}
+	}
+	if cfg.MaxLine <= 0 {
+		cfg.MaxLine = source.MaxLine
+	}
+	return &Source{
+		cfg: cfg, name: program + "-" + strings.Join(cfg.Filter, "."),
+		now: time.Now, local: time.Local, pause: firstPause,
+	}
+}
+
+// Name returns "journalctl-" and the filter.
+func (s *Source) Name() string { return s.name }
+
+// Available tells whether there is a journal to read: an error that wraps
+// errors.ErrUnsupported says why not.
+func Available() error {
+	if _, err := exec.LookPath(program); err != nil {
+		return fmt.Errorf("cannot read the journal on %s: %s is not installed: %w", runtime.GOOS, program, errors.ErrUnsupported)
+	}
+	return nil
+}
+
+// Run follows the journal until ctx ends. When journalctl ends it is started
+// again behind the last entry.
+func (s *Source) Run(ctx context.Context, out source.Sink) error {
+	if err := Available(); err != nil {
+		return err
+	}
+	s.resume()
+	refused := 0
+	for pause := s.pause; ; {
+		began, cursor := s.now(), s.pos.Cursor
+		err := s.follow(ctx, refused < cursorTries, out)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.As(err, new(*sinkError)):
+			return errors.Unwrap(err)
+		case s.cfg.Once:
+			return err
+		}
+		if err == nil {
+			err = fmt.Errorf("%s ended", program)
+		}
+		if text := err.Error(); text != s.tell {
+			s.cfg.Report(fmt.Errorf("cannot follow the journal, trying again: %w", err))
+			s.tell = text
+		}
+		if s.pos.Cursor != cursor {
+			refused = 0
+		} else if cursor != "" {
+			refused++
+		}
+		if s.now().Sub(began) >= steady {
+			pause = s.pause
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
+
+// resume takes over the position of an earlier process.
+func (s *Source) resume() {
+	if s.cfg.Once || s.mark != nil {
+		return
+	}
+	key := "journal:" + s.cfg.Labels["type"] + ":" + s.name
+	if saved := s.cfg.Positions.Saved(key); len(saved) > 0 {
+		s.pos = saved[len(saved)-1]
+	}
+	s.pos.Key = key
+	s.mark = s.cfg.Positions.Track(s.pos)
+	s.cfg.Positions.Forget(key)
+}
+
+// arguments returns those of journalctl for going on behind the last entry.
+func (s *Source) arguments(useCursor bool) []string {
+	args := []string{"--output=export", "--no-pager"}
+	switch {
+	case s.cfg.Once:
+	case s.pos.Cursor == "":
+		args = append(args, "--follow", "--lines=0")
+	case useCursor:
+		args = append(args, "--follow", "--no-tail", "--after-cursor="+s.pos.Cursor)
+	default: // what is known already is left out below
+		args = append(args, "--follow", "--no-tail", fmt.Sprintf("--since=@%d", s.pos.Offset/1e6))
+	}
+	return append(args, s.cfg.Filter...)
+}
+
+// follow runs journalctl once.
+func (s *Source) follow(ctx context.Context, useCursor bool, out source.Sink) error {
+	cmd := exec.CommandContext(ctx, program, s.arguments(useCursor)...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = stopTime
+	var complaint tailBuffer
+	cmd.Stderr = &complaint
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	if s.cfg.Started != nil {
+		s.cfg.Started()
+	}
+	readErr := s.read(ctx, stdout, !useCursor, out)
+	if readErr != nil {
+		_ = cmd.Process.Kill() // it may have ended
+	}
+	// Wait closes the pipe, so it comes after the last read.
+	err = cmd.Wait()
+	if readErr != nil {
+		return readErr
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", program, err, bytes.TrimSpace(complaint.text))
+	}
+	return nil
+}
+
+// read delivers the entries of a stream in the export format.
+func (s *Source) read(ctx context.Context, stream io.Reader, skipKnown bool, out source.Sink) error {
+	r := newExportReader(stream, s.cfg.MaxLine)
+	b := batch{line: event.Line{Src: s.name, Module: program, Labels: s.cfg.Labels, Mode: s.cfg.Mode}, max: s.cfg.MaxLine}
+	next := s.pos
+	done := func() {
+		s.pos = next
+		s.mark.Set(next)
+	}
+	for {
+		e, err := r.next()
+		if err == nil && !(skipKnown && e.micros <= s.pos.Offset) {
+			b.add(e, s.local)
+			next.Cursor, next.Offset = string(e.cursor), e.micros
+		}
+		if b.full() || len(b.ends) > 0 && (err != nil || r.in.Buffered() == 0) {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err := out(ctx, b.lines(s.now()), done); err != nil {
+				return &sinkError{err}
+			}
+			b.reset()
+			s.tell = ""
+		}
+		if err == io.EOF {
+			if b.cut > 0 {
+				s.cfg.Report(fmt.Errorf("%d lines of the journal were longer than %d bytes and are cut", b.cut, s.cfg.MaxLine))
+			}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// batch collects lines in one buffer.
+type batch struct {
+	line event.Line
+	max  int
+	cut  int
+	text []byte
+	ends []int
+	out  []event.Line
+}
+
+const (
+	batchLines = 256
+	batchBytes = 1 << 20
+)
+
+func (b *batch) full() bool { return len(b.ends) >= batchLines || len(b.text) >= batchBytes }
+
+// add writes an entry as syslog daemons do, "Jan  2 15:04:05 host name[pid]: message". Each
+// line of a message gets a head of its own, so that nobody's message can look
+// like somebody else's line.
+func (b *batch) add(e *entry, local *time.Location) {
+	for text := range bytes.SplitSeq(e.message, []byte{'\n'}) {
+		text = bytes.TrimSuffix(text, []byte{'\r'})
+		if len(text) == 0 {
+			continue
+		}
+		begin := len(b.text)
+		b.text = time.UnixMicro(e.micros).In(local).AppendFormat(b.text, time.Stamp)
+		b.text = append(b.text, ' ')
+		b.text = appendWord(b.text, e.host, "localhost")
+		b.text = append(b.text, ' ')
+		name := e.ident
+		if len(name) == 0 {
+			name = e.comm
+		}
+		b.text = appendWord(b.text, name, "unknown")
+		pid := e.pid
+		if len(pid) == 0 {
+			pid = e.syslogPID
+		}
+		if len(pid) > 0 {
+			b.text = append(b.text, '[')
+			b.text = appendWord(b.text, pid, "")
+			b.text = append(b.text, ']')
+		}
+		b.text = append(b.text, ": "...)
+		b.text = append(b.text, text...)
+		if len(b.text)-begin > b.max {
+			b.text = b.text[:begin+b.max]
+			b.cut++
+		}
+		b.ends = append(b.ends, len(b.text))
+	}
+	b.cut += e.cut
+}
+
+// appendWord appends what must not break the head of a line.
+func appendWord(dst, word []byte, absent string) []byte {
+	if len(word) == 0 {
+		return append(dst, absent...)
+	}
+	for _, c := range word {
+		if c <= ' ' || c == '[' || c == ']' || c == 0x7f {
+			c = '_'
+		}
+		dst = append(dst, c)
+	}
+	return dst
+}
+
+func (b *batch) lines(now time.Time) []event.Line {
+	b.out = slices.Grow(b.out[:0], len(b.ends))
+	begin := 0
+	for _, end := range b.ends {
+		l := b.line
+		l.Time = now
+		l.Raw = view(b.text[begin:end])
+		b.out = append(b.out, l)
+		begin = end
+	}
+	return b.out
+}
+
+func (b *batch) reset() {
+	if cap(b.text) > 2*batchBytes {
+		b.text = nil // one huge entry must not pin its size for ever
+	}
+	b.text, b.ends = b.text[:0], b.ends[:0]
+}
+
+// sinkError tells trouble with the sink from trouble with journalctl.
+type sinkError struct{ err error }
+
+func (e *sinkError) Error() string { return e.err.Error() }
+func (e *sinkError) Unwrap() error { return e.err }
+
+// tailBuffer keeps the last bytes written to it.
+type tailBuffer struct{ text []byte }
+
+func (t *tailBuffer) Write(p []byte) (int, error) {
+	const most = 1 << 10
+	t.text = append(t.text, p...)
+	if n := len(t.text) - most; n > 0 {
+		t.text = append(t.text[:0], t.text[n:]...)
+	}
+	return len(p), nil
+}

@@ -1,0 +1,443 @@
+// Package agent is the role that reads logs: sources feed lines to the engine
+// (cs/pipeline), and the alerts that come out go through an outbox, with a
+// spool on disk, to the LAPI. It finds the host's usual logs when nobody names
+// any.
+//
+// It knows nothing of decisions or firewalls. roles/run and the command in
+// this package start it.
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cs/decisions"
+	"cs/pipeline"
+	"cs/pipeline/event"
+	"cs/pipeline/hub"
+	"cs/pipeline/source"
+	"cs/roles/config"
+)
+
+const (
+	heartbeatEvery = time.Minute // LAPIs call a machine inactive after two
+	advanceEvery   = 100 * time.Millisecond
+	saveEvery      = time.Second
+	statsEvery     = time.Minute
+	// startTime is how long Run waits for its sources until it says that it is
+	// ready without them.
+	startTime = time.Second
+	// drainTime bounds the delivery at the end of a replay; what is left stays
+	// in the spool.
+	drainTime = 30 * time.Second
+	// sourcePause is between two attempts with a source that failed.
+	sourcePause = 10 * time.Second
+)
+
+// Files in the data directory.
+const (
+	PositionsName = "positions.json"
+	SpoolName     = "spool"
+	RejectedName  = "rejected-alerts.jsonl"
+)
+
+// LAPI takes alerts. *api.Client is one over the wire, *lapi.Local in process.
+type LAPI interface {
+	// SendAlerts returns when all alerts are stored. An alert that it has
+	// already taken, by UUID, is no error.
+	SendAlerts(ctx context.Context, alerts []decisions.Alert) error
+	// Heartbeat says that we live. It also proves that the LAPI lets us in.
+	Heartbeat(ctx context.Context) error
+}
+
+// Engine turns lines into alerts; *pipeline.Engine does.
+type Engine interface {
+	Process(batch []event.Line, now time.Time)
+	Advance(now time.Time)
+	Scenarios() []string
+	Stats() pipeline.Stats
+}
+
+// Config is what an Agent needs.
+type Config struct {
+	// DataDir keeps positions and the spool. Empty keeps nothing: alerts wait
+	// in memory.
+	DataDir string
+	LAPI    LAPI
+	// Inputs are the logs to read.
+	Inputs []config.Acquisition
+	// Content is what to load into the engine.
+	Content    hub.Content
+	MaxBuckets int
+	SpoolBytes int64
+	// FromStart reads logs that were never seen from their start.
+	FromStart bool
+	Log       *slog.Logger
+	// Stdin is what the input "-" reads.
+	Stdin io.Reader
+	// Ready, if set, is called once the sources read.
+	Ready func()
+
+	// load makes the engine; nil is pipeline.Load. Tests set it.
+	load func(alert func(decisions.Alert)) (Engine, []error)
+}
+
+// Agent reads logs and reports attacks.
+type Agent struct {
+	cfg       Config
+	log       *slog.Logger
+	engine    Engine
+	outbox    *outbox
+	positions *source.Positions // nil without a data directory
+	inputs    []*input
+
+	// processing is held for reading while lines are processed, and for writing while the
+	// alerts of the moment are put into the outbox: no line is half done then,
+	// so the positions say exactly which lines the alerts came from.
+	processing sync.RWMutex
+	raised     alerts
+
+	lines atomic.Int64
+}
+
+// alerts are those that the engine raised and that are not yet in the outbox.
+type alerts struct {
+	mu   sync.Mutex
+	list []decisions.Alert
+	any  atomic.Bool
+}
+
+// New loads the engine and opens what is kept in the data directory. Content
+// that is faulty is logged and left out. Nothing is read yet.
+func New(cfg Config) (*Agent, error) {
+	a := &Agent{cfg: cfg, log: cfg.Log}
+	load := cfg.load
+	if load == nil {
+		load = a.loadPipeline
+	}
+	engine, errs := load(a.raise)
+	for _, err := range errs {
+		a.log.Error("content is left out", "err", err)
+	}
+	a.engine = engine
+
+	var sp *spool
+	rejected := ""
+	if cfg.DataDir != "" {
+		if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+			return nil, fmt.Errorf("cannot make the data directory: %w", err)
+		}
+		var err error
+		if sp, err = openSpool(filepath.Join(cfg.DataDir, SpoolName), cfg.SpoolBytes); err != nil {
+			return nil, err
+		}
+		if sp.damaged > 0 {
+			a.log.Error("the spool was damaged, alerts may be lost", "bytes", sp.damaged)
+		}
+		rejected = filepath.Join(cfg.DataDir, RejectedName)
+	}
+	a.outbox = newOutbox(cfg.LAPI, sp, rejected, a.log)
+	if sp != nil {
+		if err := a.openPositions(sp); err != nil {
+			return nil, errors.Join(err, sp.close())
+		}
+	}
+	for _, acq := range cfg.Inputs {
+		in, err := a.newInput(acq)
+		if err != nil {
+			a.log.Error("a source is left out", "err", err)
+			continue
+		}
+		a.inputs = append(a.inputs, in)
+	}
+	if len(a.inputs) == 0 {
+		err := errors.New("no datasource enabled: there is no log to read")
+		if sp != nil {
+			err = errors.Join(err, sp.close())
+		}
+		return nil, err
+	}
+	return a, nil
+}
+
+// Scenarios returns the names that a login reports.
+func (a *Agent) Scenarios() []string { return a.engine.Scenarios() }
+
+func (a *Agent) loadPipeline(alert func(decisions.Alert)) (Engine, []error) {
+	return pipeline.Load(pipeline.Options{
+		Content:    a.cfg.Content,
+		DataDir:    a.cfg.DataDir,
+		MaxBuckets: a.cfg.MaxBuckets,
+		Alert:      alert,
+		Warn:       func(message string) { a.log.Warn("content is doubtful", "warning", message) },
+	})
+}
+
+// openPositions reads how far each log was read: what was saved, and what was
+// put into the spool with an alert since.
+func (a *Agent) openPositions(sp *spool) error {
+	path := filepath.Join(a.cfg.DataDir, PositionsName)
+	var err error
+	a.positions, err = source.OpenPositions(path, a.barrier, time.Now)
+	if err != nil {
+		a.log.Error("logs are read as on the first start", "err", err)
+		if err := os.Rename(path, path+".bad"); err != nil {
+			a.log.Error("cannot put the damaged file aside", "err", err)
+		}
+	}
+	return sp.each(kindMoves, func(payload []byte) {
+		moves, err := source.DecodeMoves(payload)
+		if err != nil {
+			a.log.Error("BUG: positions in the spool can't be decoded", "err", err)
+			return
+		}
+		a.positions.Restore(moves)
+	})
+}
+
+// barrier returns when what came out of all lines processed so far is on disk.
+func (a *Agent) barrier() error {
+	if err := a.commit(); err != nil {
+		return err
+	}
+	return a.outbox.sync()
+}
+
+// raise takes an alert from the engine.
+func (a *Agent) raise(alert decisions.Alert) {
+	if alert.UUID == "" {
+		alert.UUID = newUUID()
+	}
+	a.raised.mu.Lock()
+	defer a.raised.mu.Unlock()
+	a.raised.list = append(a.raised.list, alert)
+	a.raised.any.Store(true)
+}
+
+// process is the sink of all sources.
+func (a *Agent) process(_ context.Context, batch []event.Line, done func()) error {
+	a.processing.RLock()
+	a.engine.Process(batch, time.Now())
+	done()
+	a.processing.RUnlock()
+	a.lines.Add(int64(len(batch)))
+	if !a.raised.any.Load() {
+		return nil
+	}
+	if err := a.commit(); err != nil {
+		// The alerts are in memory and will be sent; positions stay where they
+		// are until then.
+		a.log.Error("alerts can't be kept on disk", "err", err)
+	}
+	return nil
+}
+
+// commit puts the raised alerts into the outbox, together with the positions
+// behind the lines they came from.
+func (a *Agent) commit() error {
+	a.processing.Lock()
+	defer a.processing.Unlock()
+	a.raised.mu.Lock()
+	list := a.raised.list
+	a.raised.list = nil
+	a.raised.any.Store(false)
+	a.raised.mu.Unlock()
+	if len(list) == 0 {
+		return nil
+	}
+	err := a.outbox.put(list, a.positions.Moves())
+	for i := range list {
+		a.log.Info("alert", "scenario", list[i].Scenario, "source", list[i].Source.Value, "message", list[i].Message)
+	}
+	return err
+}
+
+// Run reads and reports until ctx ends, or until all inputs have come to their
+// end and their alerts are delivered. Trouble with a source or with the LAPI
+// is logged and tried again.
+func (a *Agent) Run(ctx context.Context) error {
+	back, stopBack := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBack()
+	var background, sender sync.WaitGroup
+	sending, stopSending := context.WithCancel(back)
+	sender.Go(func() { a.outbox.Run(sending) })
+	background.Go(func() { a.heartbeat(sending) })
+	background.Go(func() { a.tick(back) })
+
+	a.read(ctx)
+
+	stopSending()
+	sender.Wait()
+	var err error
+	if ctx.Err() == nil {
+		last, cancel := context.WithTimeout(ctx, drainTime)
+		if err = a.outbox.drain(last); err != nil {
+			err = fmt.Errorf("cannot deliver %d alerts: %w", a.outbox.pending(), err)
+		}
+		cancel()
+	}
+	stopBack()
+	background.Wait()
+	a.logStats()
+	return errors.Join(err, a.close())
+}
+
+// read runs the sources until they end or ctx does.
+func (a *Agent) read(ctx context.Context) {
+	var work sync.WaitGroup
+	for _, in := range a.inputs {
+		work.Go(func() { a.keepReading(ctx, in) })
+	}
+	timeout := time.NewTimer(startTime)
+	defer timeout.Stop()
+	for _, in := range a.inputs {
+		select {
+		case <-in.started:
+		case <-timeout.C:
+			timeout.Reset(0)
+		case <-ctx.Done():
+		}
+	}
+	if a.cfg.Ready != nil && ctx.Err() == nil {
+		a.cfg.Ready()
+	}
+	work.Wait()
+}
+
+// keepReading runs one source, again and again if it fails.
+func (a *Agent) keepReading(ctx context.Context, in *input) {
+	defer in.start()
+	for {
+		err := in.source.Run(ctx, a.process)
+		in.start()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			a.log.Info("a log has come to its end", "source", in.source.Name())
+			return
+		case errors.Is(err, errors.ErrUnsupported):
+			a.log.Error("a source is left out", "source", in.source.Name(), "err", err)
+			return
+		case in.once:
+			a.log.Error("a log can't be read to its end", "source", in.source.Name(), "err", err)
+			return
+		}
+		a.log.Error("a source failed and is started again", "source", in.source.Name(), "err", err, "in", sourcePause)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(sourcePause):
+		}
+	}
+}
+
+// heartbeat logs in and then shows that we live.
+func (a *Agent) heartbeat(ctx context.Context) {
+	var s sender
+	connected := false
+	for {
+		err := a.cfg.LAPI.Heartbeat(ctx)
+		wait := heartbeatEvery
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			if !connected {
+				a.log.Info("the LAPI lets us in")
+				poke(a.outbox.retry)
+			}
+			connected, s = true, sender{}
+		default:
+			connected = false
+			s.failures++
+			wait = s.pause()
+			if text := err.Error(); text != s.told || s.failures%20 == 0 {
+				a.log.Error("cannot connect to the LAPI; reading goes on", "err", err)
+				s.told = text
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// tick does what is due now and then.
+func (a *Agent) tick(ctx context.Context) {
+	advance := time.NewTicker(advanceEvery)
+	defer advance.Stop()
+	save := time.NewTicker(saveEvery)
+	defer save.Stop()
+	stats := time.NewTicker(statsEvery)
+	defer stats.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-advance.C:
+			a.processing.RLock()
+			a.engine.Advance(now)
+			a.processing.RUnlock()
+		case <-save.C:
+			a.save()
+		case <-stats.C:
+			a.logStats()
+		}
+	}
+}
+
+// save writes the positions, and forgets what they make superfluous.
+func (a *Agent) save() {
+	if a.positions == nil {
+		return
+	}
+	if err := a.positions.Save(); err != nil {
+		a.log.Error("after a restart some lines will be read again", "err", err)
+		return
+	}
+	if err := a.outbox.spool.trim(); err != nil {
+		a.log.Error("the spool doesn't shrink", "err", err)
+	}
+}
+
+func (a *Agent) logStats() {
+	s := a.engine.Stats()
+	a.outbox.mu.Lock()
+	sent, rejected := a.outbox.sent, a.outbox.rejected
+	a.outbox.mu.Unlock()
+	a.log.Info("since the start", "lines", a.lines.Load(), "parsed", s.Parsed, "poured", s.Poured,
+		"alerts", s.Alerts, "sent", sent, "waiting", a.outbox.pending(), "rejected", rejected)
+	if s.Failures > 0 {
+		a.log.Warn("expressions of the content failed", "times", s.Failures, "last", s.LastFailure)
+	}
+}
+
+// close keeps what must survive.
+func (a *Agent) close() error {
+	err := a.commit()
+	a.save()
+	if a.outbox.spool == nil {
+		return err
+	}
+	return errors.Join(err, a.outbox.spool.close())
+}
+
+// newUUID returns a random UUID (version 4).
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

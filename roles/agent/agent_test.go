@@ -1,0 +1,268 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cs/decisions"
+	"cs/pipeline"
+	"cs/pipeline/event"
+	"cs/pipeline/hub"
+	"cs/roles/config"
+)
+
+// fakeLAPI stores alerts as the real one does: by UUID, each once.
+type fakeLAPI struct {
+	mu     sync.Mutex
+	order  []string        // messages, in the order they were stored
+	known  map[string]bool // UUIDs
+	calls  int
+	answer func(call int, alerts []decisions.Alert) (store bool, err error) // nil: all is well
+}
+
+func (l *fakeLAPI) SendAlerts(ctx context.Context, alerts []decisions.Alert) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.calls++
+	store, err := true, error(nil)
+	if l.answer != nil {
+		store, err = l.answer(l.calls, alerts)
+	}
+	if !store {
+		return err
+	}
+	if l.known == nil {
+		l.known = map[string]bool{}
+	}
+	for _, a := range alerts {
+		if a.UUID == "" {
+			panic("an alert without UUID")
+		}
+		if !l.known[a.UUID] {
+			l.known[a.UUID] = true
+			l.order = append(l.order, a.Message)
+		}
+	}
+	return err
+}
+
+func (l *fakeLAPI) Heartbeat(context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.answer != nil {
+		_, err := l.answer(0, nil)
+		return err
+	}
+	return nil
+}
+
+func (l *fakeLAPI) stored() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.order)
+}
+
+// fakeEngine raises an alert for each line with "attack" in it.
+type fakeEngine struct{ alert func(decisions.Alert) }
+
+func (e *fakeEngine) Process(batch []event.Line, _ time.Time) {
+	for _, l := range batch {
+		if strings.Contains(l.Raw, "attack") {
+			e.alert(decisions.Alert{Message: strings.Clone(l.Raw)})
+		}
+	}
+}
+func (e *fakeEngine) Advance(time.Time)     {}
+func (e *fakeEngine) Scenarios() []string   { return nil }
+func (e *fakeEngine) Stats() pipeline.Stats { return pipeline.Stats{} }
+
+func loadFake(alert func(decisions.Alert)) (Engine, []error) { return &fakeEngine{alert}, nil }
+
+// running is an agent in a test.
+type running struct {
+	t    *testing.T
+	stop context.CancelFunc
+	done chan error
+	log  *bytes.Buffer
+	mu   *sync.Mutex
+}
+
+type lockedWriter struct {
+	mu *sync.Mutex
+	b  *bytes.Buffer
+}
+
+func (w lockedWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.Write(p)
+}
+
+func start(t *testing.T, cfg Config) *running {
+	t.Helper()
+	r := &running{t: t, done: make(chan error, 1), log: new(bytes.Buffer), mu: new(sync.Mutex)}
+	cfg.Log = slog.New(slog.NewTextHandler(lockedWriter{r.mu, r.log}, nil))
+	if cfg.SpoolBytes == 0 {
+		cfg.SpoolBytes = 1 << 20
+	}
+	ready := make(chan struct{})
+	cfg.Ready = func() { close(ready) }
+	a, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r.stop = cancel
+	go func() { r.done <- a.Run(ctx) }()
+	t.Cleanup(cancel)
+	select {
+	case <-ready:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the agent is never ready")
+	}
+	return r
+}
+
+func (r *running) text() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.log.String()
+}
+
+// end stops the agent and wants that to take less than a second.
+func (r *running) end() {
+	r.t.Helper()
+	begin := time.Now()
+	r.stop()
+	if err := <-r.done; err != nil {
+		r.t.Fatal(err)
+	}
+	if d := time.Since(begin); d > time.Second {
+		r.t.Fatalf("stopping took %v", d)
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("never: " + what)
+		}
+	}
+}
+
+func appendTo(t *testing.T, path, text string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRealEngine: a brute force in a growing log becomes an alert.
+func TestRealEngine(t *testing.T) {
+	goroutines := runtime.NumGoroutine()
+	dir := t.TempDir()
+	log := filepath.Join(dir, "auth.log")
+	appendTo(t, log, "")
+	lapi := &fakeLAPI{}
+	r := start(t, Config{
+		DataDir: filepath.Join(dir, "data"), LAPI: lapi, Content: hub.Base(),
+		Inputs: []config.Acquisition{fileInput("syslog", []string{log})},
+	})
+	for i := range 12 {
+		appendTo(t, log, fmt.Sprintf("%s host sshd[%d]: Failed password for root from 192.0.2.7 port 4711 ssh2\n", time.Now().Format(time.Stamp), i))
+	}
+	eventually(t, "an alert arrives", func() bool { return len(lapi.stored()) > 0 })
+	if got := lapi.stored()[0]; !strings.Contains(got, "192.0.2.7") {
+		t.Fatalf("got %q", got)
+	}
+	if !strings.Contains(r.text(), "192.0.2.7") {
+		t.Fatalf("the alert is not in the log:\n%s", r.text())
+	}
+	r.end()
+	eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
+}
+
+// TestLAPIAway: alerts wait on disk over restarts of the agent, and arrive each once and
+// in order when the LAPI is back.
+func TestLAPIAway(t *testing.T) {
+	dir := t.TempDir()
+	log := filepath.Join(dir, "log")
+	appendTo(t, log, "attack before the first start\n")
+	lapi := &fakeLAPI{}
+	away := func(int, []decisions.Alert) (bool, error) { return false, errUnreachable }
+	cfg := Config{
+		DataDir: filepath.Join(dir, "data"), LAPI: lapi, load: loadFake,
+		Inputs: []config.Acquisition{fileInput("x", []string{log})},
+	}
+	lapi.answer = away
+	r := start(t, cfg)
+	appendTo(t, log, "attack 1\nnothing\nattack 2\n")
+	eventually(t, "both are raised", func() bool { return strings.Contains(r.text(), "attack 2") })
+	r.end()
+	appendTo(t, log, "attack 3\n")
+	r = start(t, cfg)
+	eventually(t, "the third is raised", func() bool { return strings.Contains(r.text(), "attack 3") })
+	eventually(t, "the trouble is told", func() bool { return strings.Contains(r.text(), "cannot connect to the LAPI") })
+	lapi.mu.Lock()
+	lapi.answer = nil
+	lapi.mu.Unlock()
+	want := []string{"attack 1", "attack 2", "attack 3"}
+	eventually(t, "all arrive", func() bool { return slices.Equal(lapi.stored(), want) })
+	r.end()
+	r = start(t, cfg)
+	appendTo(t, log, "attack 4\n")
+	eventually(t, "the fourth arrives", func() bool { return len(lapi.stored()) >= 4 })
+	r.end()
+	if got := lapi.stored(); !slices.Equal(got, append(want, "attack 4")) {
+		t.Fatalf("got %q", got)
+	}
+}
+
+// TestEnd: when all inputs have an end, so has the agent, with everything delivered.
+func TestEnd(t *testing.T) {
+	dir := t.TempDir()
+	log := filepath.Join(dir, "log")
+	appendTo(t, log, "attack 1\nattack 2")
+	lapi := &fakeLAPI{}
+	in := fileInput("x", []string{log})
+	in.Cat = true
+	stdin := fileInput("x", []string{"-"})
+	r := start(t, Config{LAPI: lapi, load: loadFake, Inputs: []config.Acquisition{in, stdin}, Stdin: strings.NewReader("attack 3\n")})
+	if err := <-r.done; err != nil {
+		t.Fatal(err)
+	}
+	got := lapi.stored()
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"attack 1", "attack 2", "attack 3"}) {
+		t.Fatalf("got %q", got)
+	}
+}
+
+func TestNothingToRead(t *testing.T) {
+	_, err := New(Config{LAPI: &fakeLAPI{}, load: loadFake, Log: slog.New(slog.DiscardHandler)})
+	if err == nil || !strings.Contains(err.Error(), "no datasource enabled") {
+		t.Fatalf("got %v", err)
+	}
+}
+
+var errUnreachable = fmt.Errorf("test: %w", errors.Join(context.DeadlineExceeded))

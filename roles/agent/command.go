@@ -1,0 +1,240 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"cs/decisions"
+	"cs/pipeline/hub"
+	"cs/platform"
+	"cs/roles/api"
+	"cs/roles/config"
+)
+
+// Reading is what can be said about reading logs, with the flags of "cs agent".
+type Reading struct {
+	Logs       []string `name:"log" help:"Log to read: a path, a pattern, or - for standard input; may be given again (default: the host's usual logs)." placeholder:"FILE" sep:"none"`
+	Types      []string `name:"type" help:"Kind of the log before it: syslog, nginx, apache2 …" placeholder:"TYPE" sep:"none"`
+	Acquis     string   `help:"File that lists the logs, in the form of acquis.yaml." placeholder:"FILE" type:"path"`
+	Content    string   `help:"Directory with parsers/ and scenarios/ (default: the built-in starter set)." placeholder:"DIR" type:"path"`
+	MaxBuckets int      `help:"Most attackers to watch at once (default 262144)." placeholder:"N"`
+	FromStart  bool     `help:"Read logs that were never read before from their start, not from their end."`
+}
+
+// Overlay lays the flags over the file.
+func (f *Reading) Overlay(file *config.File) {
+	if file.Crowdsec == nil {
+		file.Crowdsec = new(config.CrowdsecService)
+	}
+	if f.Acquis != "" {
+		file.Crowdsec.AcquisitionPath, file.Crowdsec.AcquisitionDir = f.Acquis, ""
+	}
+	if f.MaxBuckets > 0 {
+		config.Set(&file.Limits.MaxBuckets, fmt.Sprint(f.MaxBuckets))
+	}
+}
+
+// Config returns the Config that a configuration and the flags stand for; the
+// LAPI is missing.
+func (f *Reading) Config(env *platform.Env, r config.Resolved) (Config, error) {
+	cfg := Config{
+		DataDir:    r.DataDir,
+		MaxBuckets: r.Agent.MaxBuckets,
+		SpoolBytes: r.Agent.SpoolBytes,
+		FromStart:  f.FromStart,
+		Log:        env.Log,
+		Stdin:      env.Stdin,
+	}
+	var err error
+	if cfg.Inputs, err = f.inputs(env, r.Agent); err != nil {
+		return Config{}, err
+	}
+	cfg.Content = f.content(env, r)
+	return cfg, nil
+}
+
+// inputs returns the logs to read: those of the flags, else of the acquisition
+// files, else the usual ones.
+func (f *Reading) inputs(env *platform.Env, r config.Agent) ([]config.Acquisition, error) {
+	if len(f.Logs) > 0 {
+		return f.named()
+	}
+	if len(f.Types) > 0 {
+		return nil, errors.New("--type needs a --log before it")
+	}
+	if r.AcquisitionPath == "" && r.AcquisitionDir == "" {
+		found := DiscoverHost(os.DirFS("/"))
+		if len(found) == 0 {
+			return nil, errors.New("no datasource enabled: this system has no usual logs, name some with --log FILE --type TYPE")
+		}
+		for _, acq := range found {
+			env.Log.Info("reading", "source", acq.Source, "what", strings.Join(append(acq.Globs, acq.JournalFilter...), " "), "type", acq.Labels["type"])
+		}
+		return found, nil
+	}
+	if _, err := os.Stat(f.Acquis); f.Acquis != "" && err != nil {
+		return nil, fmt.Errorf("cannot read the acquisition file: %w", err)
+	}
+	files, err := config.AcquisitionFiles(r.AcquisitionPath, r.AcquisitionDir)
+	if err != nil {
+		return nil, err
+	}
+	var all []config.Acquisition
+	var errs []error
+	for _, path := range files {
+		list, wrong := config.ReadAcquisition(path, env.LookupEnv)
+		all = append(all, list...)
+		errs = append(errs, wrong...)
+	}
+	for _, err := range errs {
+		env.Log.Error("a source is left out", "err", err)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("no datasource enabled: %w", errors.Join(append(errs, fmt.Errorf("nothing to read in %s", strings.Join([]string{r.AcquisitionPath, r.AcquisitionDir}, " ")))...))
+	}
+	return all, nil
+}
+
+// named pairs --log and --type. One type is good for all logs.
+func (f *Reading) named() (list []config.Acquisition, err error) {
+	if len(f.Types) != len(f.Logs) && len(f.Types) != 1 {
+		return nil, fmt.Errorf("%d --log and %d --type: each --log FILE needs its --type TYPE", len(f.Logs), len(f.Types))
+	}
+	for i, log := range f.Logs {
+		if log == "" || f.Types[min(i, len(f.Types)-1)] == "" {
+			return nil, errors.New("--log and --type must not be empty")
+		}
+		list = append(list, fileInput(f.Types[min(i, len(f.Types)-1)], []string{log}))
+	}
+	return list, nil
+}
+
+// content returns what to load: the directory of the flag, else that of the
+// configuration if it has any, else the starter set.
+func (f *Reading) content(env *platform.Env, r config.Resolved) hub.Content {
+	for _, dir := range []string{f.Content, r.ConfigDir} {
+		if dir == "" {
+			continue
+		}
+		c, errs := hub.Load(dir)
+		for _, err := range errs {
+			env.Log.Error("content is left out", "err", err)
+		}
+		if len(c.Items) > 0 || dir == f.Content {
+			return c
+		}
+	}
+	return hub.Base()
+}
+
+// Command is "cs agent".
+type Command struct {
+	LAPIURL string `name:"lapi-url" help:"URL of the LAPI, or path of its unix socket (default http://127.0.0.1:8080/)." placeholder:"URL" env:"CS_LAPI_URL"`
+	Token   string `help:"Registration token of the LAPI, to join it by itself." placeholder:"TOKEN" env:"CS_TOKEN"`
+	Machine string `help:"Name to register under (default: made of the host's name)." placeholder:"NAME"`
+
+	Replay bool `help:"Read the logs once, from start to end and by the times in them, and end."`
+	DryRun bool `help:"Print alerts instead of sending them; keep nothing on disk."`
+
+	Reading `embed:""`
+}
+
+// defaultURL is a LAPI on this host.
+const defaultURL = "http://127.0.0.1:8080/"
+
+// ErrNoCredentials says that nothing tells the LAPI who we are.
+var ErrNoCredentials = errors.New("no credentials for the LAPI: give --token to join it, or run 'cs register'")
+
+// Run reads logs until ctx ends.
+func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flags) error {
+	file, err := flags.Load(env)
+	if err != nil {
+		return err
+	}
+	c.Overlay(file)
+	r, errs := file.Resolve(env.LookupEnv)
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	cfg, err := c.Config(env, r)
+	if err != nil {
+		return err
+	}
+	for i := range cfg.Inputs {
+		cfg.Inputs[i].Cat = cfg.Inputs[i].Cat || c.Replay
+	}
+	var scenarios func() []string
+	if c.DryRun {
+		cfg.DataDir = ""
+		cfg.LAPI = &printer{w: env.Stdout}
+	} else if cfg.LAPI, err = c.remote(env, r, func() []string { return scenarios() }); err != nil {
+		return err
+	}
+	cfg.Ready = func() {
+		env.Log.Info("agent is ready", "data_dir", r.DataDir)
+		_ = platform.Notify("READY=1") // nobody to tell is fine
+	}
+	a, err := New(cfg)
+	if err != nil {
+		return err
+	}
+	scenarios = a.Scenarios
+	return a.Run(ctx)
+}
+
+// remote returns the link to the LAPI, with credentials that are made now if
+// there are none.
+func (c *Command) remote(env *platform.Env, r config.Resolved, scenarios func() []string) (*Remote, error) {
+	url := c.LAPIURL
+	path := r.Agent.CredentialsPath
+	if path == "" {
+		path = filepath.Join(r.DataDir, config.CredentialsName)
+	}
+	_, err := config.ReadCredentials(path, env.LookupEnv)
+	if errors.Is(err, os.ErrNotExist) {
+		switch {
+		case strings.HasPrefix(url, "/") && c.Token == "":
+			// Who may open the administration socket needs no account.
+			return c.connect(env, r, config.Credentials{URL: url}, scenarios)
+		case c.Token == "":
+			return nil, ErrNoCredentials
+		case url == "":
+			url = defaultURL
+		}
+	}
+	credentials, made, err := config.EnsureCredentials(path, url, c.Machine, env.LookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	if made {
+		env.Log.Info("made credentials for the LAPI", "machine", credentials.Login, "url", credentials.URL, "file", path)
+	}
+	return c.connect(env, r, credentials, scenarios)
+}
+
+func (c *Command) connect(env *platform.Env, r config.Resolved, credentials config.Credentials, scenarios func() []string) (*Remote, error) {
+	conf := credentials.Client()
+	conf.InsecureSkipVerify = r.Agent.InsecureSkipVerify
+	conf.UserAgent = api.UserAgent(env.Version)
+	conf.Scenarios = scenarios
+	return NewRemote(credentials, conf, c.Token)
+}
+
+// printer is a LAPI that shows alerts to a person.
+type printer struct{ w io.Writer }
+
+func (p *printer) SendAlerts(_ context.Context, alerts []decisions.Alert) error {
+	for i := range alerts {
+		if _, err := fmt.Fprintln(p.w, alerts[i].Message); err != nil {
+			return fmt.Errorf("cannot print an alert: %w", err)
+		}
+	}
+	return nil
+}
+
+func (p *printer) Heartbeat(context.Context) error { return nil }

@@ -1,0 +1,81 @@
+// Package register is the command that joins this machine to a LAPI: it makes
+// credentials, announces them and writes them to the file that the agent and
+// the operators' commands read. The agent does the same by itself when it has
+// a token (roles/config has what they share).
+package register
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/goccy/go-yaml"
+
+	"cs/platform"
+	"cs/roles/api"
+	"cs/roles/config"
+)
+
+// Command is "cs register", and "cs lapi register" for those who know cscli.
+type Command struct {
+	LAPIURL string `name:"lapi-url" aliases:"url" short:"u" help:"URL of the LAPI." placeholder:"URL" env:"CS_LAPI_URL" required:""`
+	Machine string `help:"Name to register under (default: made of the host's name)." placeholder:"NAME"`
+	Token   string `help:"Registration token of the LAPI, which lets us in at once." placeholder:"TOKEN" env:"CS_TOKEN"`
+	File    string `short:"f" help:"Where the credentials go, - for standard output (default: the agent's)." placeholder:"FILE"`
+}
+
+// Run registers.
+func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flags) error {
+	file, err := flags.Load(env)
+	if err != nil {
+		return err
+	}
+	r, errs := file.Resolve(env.LookupEnv)
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	path := c.File
+	if path == "" {
+		path = r.Agent.CredentialsPath
+	}
+	if path == "" {
+		path = filepath.Join(r.DataDir, config.CredentialsName)
+	}
+	credentials, err := config.NewCredentials(c.LAPIURL, c.Machine)
+	if err != nil {
+		return err
+	}
+	conf := credentials.Client()
+	conf.InsecureSkipVerify = r.Agent.InsecureSkipVerify
+	conf.UserAgent = api.UserAgent(env.Version)
+	client, err := api.NewClient(conf)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	validated, err := credentials.Announce(ctx, client, c.Token)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(env.Stderr, "Successfully registered to Local API (LAPI)")
+	if path == "-" {
+		text, err := yaml.Marshal(credentials)
+		if err != nil {
+			return fmt.Errorf("cannot encode credentials: %w", err)
+		}
+		if _, err := env.Stdout.Write(text); err != nil {
+			return fmt.Errorf("cannot print credentials: %w", err)
+		}
+	} else {
+		if err := credentials.Keep(path); err != nil {
+			return err
+		}
+		fmt.Fprintf(env.Stderr, "Local API credentials written to '%s'\n", path)
+	}
+	if !validated {
+		fmt.Fprintf(env.Stderr, "The machine must be let in: run 'cs machines validate %s' on the LAPI's host.\n", credentials.Login)
+	}
+	fmt.Fprintln(env.Stderr, "Restart the agent for the new credentials to be effective.")
+	return nil
+}
