@@ -109,23 +109,33 @@ func (k *chunks) write(q *queue, b []byte) {
 
 // take appends the oldest record to buf and removes it.
 func (k *chunks) take(q *queue, buf []byte) []byte {
-	for n := k.length(q); n > 0; {
-		part := k.front(q, n)
-		buf = append(buf, part...)
-		n -= len(part)
-	}
-	k.popped(q)
+	head := q.head
+	buf = k.copyFront(q, buf)
+	k.popped(q, head)
 	return buf
 }
 
 // pop removes the oldest record.
 func (k *chunks) pop(q *queue) {
+	head := q.head
 	for n := k.length(q); n > 0; {
 		n -= len(k.front(q, n))
 	}
-	k.popped(q)
+	k.popped(q, head)
 }
 
+// copyFront appends the oldest record to buf and moves q, which may be a copy
+// of a bucket's, behind it. No chunk is released.
+func (k *chunks) copyFront(q *queue, buf []byte) []byte {
+	for n := k.length(q); n > 0; {
+		part := k.front(q, n)
+		buf = append(buf, part...)
+		n -= len(part)
+	}
+	return buf
+}
+
+// length reads the length of the oldest record.
 func (k *chunks) length(q *queue) int {
 	n, shift := 0, 0
 	for {
@@ -138,15 +148,11 @@ func (k *chunks) length(q *queue) int {
 	}
 }
 
-// front removes up to n bytes, those that lie in one chunk, and returns them;
-// they are valid until the next write.
+// front moves q over up to n bytes, those that lie in one chunk, and returns
+// them; they are valid until the next write.
 func (k *chunks) front(q *queue, n int) []byte {
 	if q.from == chunkData {
-		c := k.at(q.head)
-		next := c.next
-		c.next = none
-		k.release(q.head)
-		q.head, q.from = next, 0
+		q.head, q.from = k.at(q.head).next, 0
 	}
 	part := k.at(q.head).data[q.from:]
 	part = part[:min(n, len(part))]
@@ -154,11 +160,20 @@ func (k *chunks) front(q *queue, n int) []byte {
 	return part
 }
 
-func (k *chunks) popped(q *queue) {
+// popped releases the chunks from head on that q has moved out of.
+func (k *chunks) popped(q *queue, head int32) {
 	q.n--
 	if q.n == 0 {
-		k.release(q.head)
+		k.release(head)
 		q.head, q.tail, q.from, q.to = none, none, 0, 0
+		return
+	}
+	for head != q.head {
+		c := k.at(head)
+		next := c.next
+		c.next = none
+		k.release(head)
+		head = next
 	}
 }
 

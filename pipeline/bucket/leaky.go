@@ -8,6 +8,9 @@ package bucket
 // Time may run backwards in a log. The event then gains nothing, but sets the
 // clock back, so that the next one gains the same interval again.
 func (s *spec) take(c *cell, at int64) bool {
+	if s.Capacity < 0 || s.Kind == Conditional {
+		return true
+	}
 	tokens := c.tokens
 	if c.total > 1 && at > c.last {
 		tokens = min(tokens+seconds(at-c.last)*s.rate, float64(s.Capacity))

@@ -8,6 +8,7 @@ type Kind uint8
 const (
 	Leaky Kind = iota
 	Trigger
+	Conditional
 )
 
 // Spec is what a scenario says about its buckets. Share is the same number
@@ -16,11 +17,15 @@ const (
 type Spec struct {
 	Kind      Kind
 	Share     int
-	Capacity  int
+	Capacity  int // -1: it never overflows by itself
 	Leakspeed time.Duration
 	Duration  time.Duration // lifetime instead of (Capacity+1) * Leakspeed
 	Blackhole time.Duration // silence after an overflow
 	CacheSize int           // kept events, if that is fewer than Capacity
+
+	// Condition says that the caller wants to look at the bucket after each
+	// event, and may end it with Table.Overflow.
+	Condition bool
 }
 
 // spec is a Spec with what follows from it.
@@ -36,6 +41,9 @@ func compile(s Spec) spec {
 	if s.Leakspeed > 0 {
 		c.rate = 1 / s.Leakspeed.Seconds()
 	}
+	if s.Kind == Conditional {
+		c.life = int64(s.Leakspeed)
+	}
 	if c.life <= 0 && s.Leakspeed > 0 {
 		c.life = maxLife
 		if int64(s.Capacity) < maxLife/int64(s.Leakspeed) { // content may be absurd
@@ -43,10 +51,16 @@ func compile(s Spec) spec {
 		}
 	}
 	c.life = min(c.life, maxLife)
-	if s.CacheSize > 0 && s.CacheSize <= s.Capacity {
+	if s.Capacity < 0 {
+		c.queue = maxQueue
+	}
+	if s.CacheSize > 0 && (s.CacheSize <= s.Capacity || s.Capacity < 0) {
 		c.queue = s.CacheSize
 	}
 	c.queue = min(c.queue, maxQueue)
+	if s.Condition {
+		c.queue = min(c.queue, maxLookedAt)
+	}
 	return c
 }
 

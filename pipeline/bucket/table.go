@@ -29,6 +29,10 @@ const (
 	// has no limit of its own.
 	maxQueue = 1000
 
+	// maxLookedAt bounds the events of a bucket with a condition: all of them
+	// are looked at with each new one.
+	maxLookedAt = 100
+
 	// maxDistinct bounds the values that one bucket remembers as seen. At the
 	// bound the next ones are counted without being remembered.
 	maxDistinct = 4096
@@ -162,7 +166,8 @@ func (t *Table) Key(group string) Key {
 func (t *Table) Value(text string) uint64 { return maphash.String(t.seeds[0], text) }
 
 // Pour gives an event to its bucket, making it when there is none. On
-// Overflowed, out tells of the bucket that ended; otherwise it is untouched.
+// Overflowed, out tells of the bucket that ended; on Poured, if the spec has a
+// Condition, of the bucket as it is now. Otherwise it is untouched.
 func (t *Table) Pour(p *Pour, out *Overflow) Outcome {
 	s := t.shard(p.Key)
 	s.mu.Lock()
@@ -309,6 +314,9 @@ func (s *shard) pour(p *Pour, out *Overflow) Outcome {
 	c.last = p.Time
 	if allowed {
 		s.keep(c, sp.queue, p.Record)
+		if sp.Condition {
+			s.show(c, out)
+		}
 		return Poured
 	}
 

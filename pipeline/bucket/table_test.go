@@ -69,6 +69,9 @@ func (s *slowTable) pour(p *Pour, out *Overflow) Outcome {
 	b.total++
 	b.last = p.Time
 	queue := sp.Capacity
+	if queue < 0 {
+		queue = maxLookedAt
+	}
 	if sp.CacheSize > 0 && sp.CacheSize < queue {
 		queue = sp.CacheSize
 	}
@@ -76,14 +79,22 @@ func (s *slowTable) pour(p *Pour, out *Overflow) Outcome {
 		b.kept = b.kept[1:]
 	}
 	b.kept = append(b.kept, string(p.Record))
-	if new := b.tokens - 1; new >= 0 || time.Duration(-new/rate*1e9) == 0 {
-		b.tokens = new
-		return Poured
-	}
 	*out = Overflow{Spec: b.spec, First: b.first, Last: b.last, At: p.Time, Total: b.total}
 	for _, r := range b.kept {
 		out.buf = append(out.buf, r...)
 		out.ends = append(out.ends, len(out.buf))
+	}
+	new := b.tokens - 1
+	allowed := new >= 0 || time.Duration(-new/rate*1e9) == 0
+	if allowed {
+		b.tokens = new
+	}
+	if allowed || sp.Kind == Conditional {
+		if sp.Condition && conditionOf(out) {
+			delete(s.buckets, k)
+			return Overflowed
+		}
+		return Poured
 	}
 	delete(s.buckets, k)
 	return Overflowed
@@ -91,6 +102,9 @@ func (s *slowTable) pour(p *Pour, out *Overflow) Outcome {
 
 func (s *slowTable) life(spec int) int64 {
 	sp := s.specs[spec]
+	if sp.Kind == Conditional {
+		return int64(sp.Leakspeed)
+	}
 	if sp.Duration > 0 {
 		return int64(sp.Duration)
 	}
@@ -124,6 +138,14 @@ var testSpecs = []Spec{
 	{Kind: Trigger, Share: 3, Blackhole: 5 * time.Second},
 	{Kind: Leaky, Share: 4, Capacity: 1, Leakspeed: time.Hour, CacheSize: 10},
 	{Kind: Leaky, Share: 5, Capacity: 200, Leakspeed: 100 * time.Millisecond},
+	{Kind: Conditional, Share: 6, Capacity: -1, Leakspeed: 20 * time.Second, Condition: true},
+	{Kind: Conditional, Share: 7, Capacity: 2, Leakspeed: time.Minute, Condition: true},
+	{Kind: Leaky, Share: 8, Capacity: 30, Leakspeed: 5 * time.Second, CacheSize: 7, Condition: true},
+}
+
+// conditionOf is the condition of the specs that have one.
+func conditionOf(o *Overflow) bool {
+	return o.Len() >= 3 && o.Total%3 == 0 && len(o.Record(0)) < len(o.Record(o.Len()-1))
 }
 
 // Random operations must have the same results as the slow twin's, in both
@@ -134,7 +156,7 @@ func TestAgainstSlow(t *testing.T) {
 		fast := New(Config{Specs: testSpecs})
 		slow := &slowTable{testSpecs, map[slowKey]*slowBucket{}, map[slowKey]int64{}}
 		var fo, so Overflow
-		seen := map[Outcome]int{}
+		seen, byCondition := map[Outcome]int{}, 0
 		now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixNano()
 		past := now - int64(1000*time.Hour)
 		for step := range 60_000 {
@@ -166,6 +188,13 @@ func TestAgainstSlow(t *testing.T) {
 			}
 			owner := fast.Owner(&p)
 			got, want := fast.Pour(&p, &fo), slow.pour(&p, &so)
+			if got == Poured && testSpecs[owner].Condition && conditionOf(&fo) {
+				if late := fo; !fast.Overflow(&p, &fo) || fast.Overflow(&p, &late) {
+					t.Fatalf("seed %d, step %d: a bucket must be ended once", seed, step)
+				}
+				got = Overflowed
+				byCondition++
+			}
 			seen[got]++
 			if got != want {
 				t.Fatalf("seed %d, step %d: outcome %v, want %v", seed, step, got, want)
@@ -188,6 +217,9 @@ func TestAgainstSlow(t *testing.T) {
 			if seen[o] == 0 {
 				t.Fatalf("outcome %d never came up", o)
 			}
+		}
+		if byCondition == 0 {
+			t.Fatal("no condition was ever fulfilled")
 		}
 		check(t, fast)
 		fast.Advance(time.Unix(0, now).Add(1000 * time.Hour))

@@ -42,20 +42,18 @@ func (d Date) AppendText(b []byte) []byte {
 	t := d.Time.Add(time.Duration(d.Offset) * time.Second)
 	year, month, day := t.Date()
 	hour, minute, second := t.Clock()
-	b = digits(b, year, 4)
-	b = append(b, '-')
-	b = digits(b, int(month), 2)
-	b = append(b, '-')
-	b = digits(b, day, 2)
-	b = append(b, 'T')
-	b = digits(b, hour, 2)
-	b = append(b, ':')
-	b = digits(b, minute, 2)
-	b = append(b, ':')
-	b = digits(b, second, 2)
+	b = digits(b, year/100)
+	b = digits(b, year%100)
+	b = digits(append(b, '-'), int(month))
+	b = digits(append(b, '-'), day)
+	b = digits(append(b, 'T'), hour)
+	b = digits(append(b, ':'), minute)
+	b = digits(append(b, ':'), second)
 	if ns := t.Nanosecond(); ns != 0 {
-		b = append(b, '.')
-		b = digits(b, ns, 9)
+		b = append(b, '.', '0'+byte(ns/1e8))
+		for _, pair := range [...]int{ns / 1e6, ns / 1e4, ns / 1e2, ns} {
+			b = digits(b, pair%100)
+		}
 		for b[len(b)-1] == '0' {
 			b = b[:len(b)-1]
 		}
@@ -67,24 +65,12 @@ func (d Date) AppendText(b []byte) []byte {
 	if min < 0 {
 		sign, min = '-', -min
 	}
-	b = append(b, sign)
-	b = digits(b, min/60, 2)
-	b = append(b, ':')
-	return digits(b, min%60, 2)
+	b = digits(append(b, sign), min/60)
+	return digits(append(b, ':'), min%60)
 }
 
-// digits appends n in decimal with leading zeros.
-func digits(b []byte, n, width int) []byte {
-	start := len(b)
-	for range width {
-		b = append(b, '0')
-	}
-	for i := len(b) - 1; i >= start; i-- {
-		b[i] = byte('0' + n%10)
-		n /= 10
-	}
-	return b
-}
+// digits appends two digits.
+func digits(b []byte, n int) []byte { return append(b, '0'+byte(n/10), '0'+byte(n%10)) }
 
 // Dates parses dates for one worker. The zero value is ready. Common forms
 // cost no allocation; the others go through time.Parse, once for all

@@ -64,6 +64,7 @@ type Compiler struct {
 	Warn func(message string)
 
 	expr      *expr.Compiler
+	condition *expr.Compiler // knows the queue, too
 	files     *hub.Files
 	codec     codec
 	scenarios []*Scenario
@@ -77,7 +78,8 @@ func NewCompiler(e *expr.Compiler, files *hub.Files) *Compiler {
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
-	return &Compiler{expr: e, files: files, codec: codec, shares: map[[2]string]int{}}
+	condition := &expr.Compiler{Schema: e.Schema, Files: e.Files, Env: conditionEnv()}
+	return &Compiler{expr: e, condition: condition, files: files, codec: codec, shares: map[[2]string]int{}}
 }
 
 // Add compiles the documents of a file. A faulty one is left out and named by
@@ -152,10 +154,14 @@ func (c *Compiler) compile(doc *document, at strict.Place) (*Scenario, error) {
 		}
 	}
 	var err error
-	if sc.filter, err = c.condition(doc.Filter); err != nil {
+	if sc.filter, err = truth(c.expr, doc.Filter); err != nil {
 		return nil, err
 	}
-	if sc.cancelOn, err = c.condition(doc.CancelOn); err != nil {
+	if sc.cancelOn, err = truth(c.expr, doc.CancelOn); err != nil {
+		return nil, err
+	}
+	c.condition.Warn = c.expr.Warn
+	if sc.condition, err = truth(c.condition, doc.Condition); err != nil {
 		return nil, err
 	}
 	if sc.groupBy, err = c.program(doc.GroupBy); err != nil {
@@ -170,10 +176,8 @@ func (c *Compiler) compile(doc *document, at strict.Place) (*Scenario, error) {
 // spec checks what the bucket needs to know.
 func (c *Compiler) spec(sc *Scenario, doc *document) error {
 	at := doc.Name.Place
-	for _, t := range []strict.Text{doc.OverflowFilter, doc.Condition} {
-		if t.Value != "" {
-			return t.Place.Errorf("not supported yet")
-		}
+	if t := doc.OverflowFilter; t.Value != "" {
+		return t.Place.Errorf("not supported yet")
 	}
 	sc.spec = bucket.Spec{
 		Capacity:  doc.Capacity,
@@ -181,6 +185,7 @@ func (c *Compiler) spec(sc *Scenario, doc *document) error {
 		Duration:  doc.Duration,
 		Blackhole: doc.Blackhole,
 		CacheSize: doc.CacheSize,
+		Condition: doc.Condition.Value != "",
 	}
 	switch doc.Type.Value {
 	case "leaky":
@@ -196,7 +201,18 @@ func (c *Compiler) spec(sc *Scenario, doc *document) error {
 		if doc.Capacity != 0 {
 			return at.Errorf("a trigger has no capacity, this is %d", doc.Capacity)
 		}
-	case "counter", "conditional", "bayesian":
+	case "conditional":
+		sc.spec.Kind = bucket.Conditional
+		if !sc.spec.Condition {
+			return at.Errorf("a conditional scenario needs a condition")
+		}
+		if doc.Leakspeed <= 0 {
+			return at.Errorf("a conditional scenario needs a leakspeed above 0, this is %s", doc.Leakspeed)
+		}
+		if doc.Capacity < -1 || doc.Capacity > math.MaxInt32 {
+			return at.Errorf("a conditional scenario has the capacity -1, this is %d", doc.Capacity)
+		}
+	case "counter", "bayesian":
 		return doc.Type.Place.Errorf("scenarios of type %s are not supported yet", doc.Type.Value)
 	case "":
 		return at.Errorf("scenario %s has no type", sc.name)
@@ -229,12 +245,12 @@ func (c *Compiler) scope(sc *Scenario, doc *scopeDoc) (err error) {
 	return err
 }
 
-// condition compiles a filter, nil if there is none.
-func (c *Compiler) condition(t strict.Text) (*expr.Program, error) {
+// truth compiles a filter or condition, nil if there is none.
+func truth(c *expr.Compiler, t strict.Text) (*expr.Program, error) {
 	if t.Value == "" {
 		return nil, nil
 	}
-	p, err := c.expr.CompileBool(t.Value)
+	p, err := c.CompileBool(t.Value)
 	if err != nil {
 		return nil, t.Place.Errorf("%w", err)
 	}

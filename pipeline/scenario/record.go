@@ -22,6 +22,7 @@ type codec struct {
 	schema *event.Schema
 	metas  []event.Slot // in the order of their names, as alerts list them
 	fields []field      // of the source, outside the metas
+	others []event.Slot // all other texts, kept for conditions
 
 	sourceIP, sourceRange event.Slot
 }
@@ -29,6 +30,7 @@ type codec struct {
 const (
 	isTimestamp = iota
 	isScopeValue
+	isTime
 	firstSlot
 )
 
@@ -64,8 +66,11 @@ func newCodec(s *event.Schema) (codec, error) {
 	return c, nil
 }
 
-// seal takes note of the metas once the schema is complete.
-func (c *codec) seal() { c.metas = c.schema.Sorted(event.Meta) }
+// seal takes note of all fields once the schema is complete.
+func (c *codec) seal() {
+	c.metas = c.schema.Sorted(event.Meta)
+	c.others = append(c.schema.Sorted(event.Parsed), c.schema.Sorted(event.Enriched)...)
+}
 
 func (c *codec) appendEvent(b []byte, e *event.Event) []byte {
 	if e.MarshaledTime != "" {
@@ -117,27 +122,21 @@ type kept struct {
 	hasValue   bool // the scope expression gave a value
 }
 
+// read reads a record for an alert.
 func (c *codec) read(b []byte) (k kept) {
-	all := string(b) // one copy for all texts of the record
-	rest := all
-	for len(rest) > 0 {
-		var number uint64
-		number, rest = uvarint(rest)
-		var n uint64
-		n, rest = uvarint(rest)
-		text := rest[:n]
-		rest = rest[n:]
+	c.each(b, func(number uint64, text string) {
 		switch number {
 		case isTimestamp:
 			k.event.Timestamp = text
-			continue
+			return
 		case isScopeValue:
 			k.scopeValue, k.hasValue = text, true
-			continue
+			return
+		case isTime:
+			return
 		}
 		slot := event.Slot(number - firstSlot)
-		space, name := c.schema.Name(slot)
-		if space == event.Meta {
+		if space, name := c.schema.Name(slot); space == event.Meta {
 			k.event.Meta = append(k.event.Meta, decisions.KeyValue{Key: name, Value: text})
 			switch slot {
 			case c.sourceIP:
@@ -145,15 +144,27 @@ func (c *codec) read(b []byte) (k kept) {
 			case c.sourceRange:
 				k.source.Range = text
 			}
-			continue
+			return
 		}
 		for i := range c.fields {
 			if c.fields[i].slot == slot {
 				c.fields[i].set(&k.source, text)
 			}
 		}
-	}
+	})
 	return k
+}
+
+// each takes a record apart.
+func (c *codec) each(b []byte, f func(number uint64, text string)) {
+	rest := string(b) // one copy for all texts of the record
+	for len(rest) > 0 {
+		var number, n uint64
+		number, rest = uvarint(rest)
+		n, rest = uvarint(rest)
+		f(number, rest[:n])
+		rest = rest[n:]
+	}
 }
 
 // uvarint reads a number from the front of s, which appendNumber wrote.

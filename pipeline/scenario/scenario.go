@@ -28,6 +28,7 @@ type Scenario struct {
 	groupBy     *expr.Program // nil: all events share one bucket
 	distinct    *expr.Program // nil: all count
 	cancelOn    *expr.Program // nil: nothing cancels
+	condition   *expr.Program // nil: it overflows only by itself
 	scope       string
 	scopeValue  *expr.Program // nil: the address
 	remediation bool
@@ -87,6 +88,10 @@ type Runner struct {
 	hits     []int
 	record   []byte
 	overflow bucket.Overflow
+
+	// condition has the Vars of conditions. They are compiled apart, so they
+	// need scratch memory of their own.
+	condition expr.Ctx
 }
 
 // NewRunner returns a runner over the scenarios of s.
@@ -165,8 +170,17 @@ func (r *Runner) pour(p bucket.Pour) {
 			r.record = r.set.codec.appendScopeValue(r.record, value)
 		}
 	}
+	if sc.condition != nil {
+		r.record = r.set.codec.appendQueued(r.record, r.Expr.Event)
+	}
 	p.Record = r.record
-	if table.Pour(&p, &r.overflow) != bucket.Overflowed {
+	switch table.Pour(&p, &r.overflow) {
+	case bucket.Overflowed:
+	case bucket.Poured:
+		if sc.condition == nil || !r.fulfilled(sc, &r.overflow) || !table.Overflow(&p, &r.overflow) {
+			return
+		}
+	default:
 		return
 	}
 	if table.Silenced(r.overflow.Spec, p.Key, r.overflow.At, p.Replay) {

@@ -45,7 +45,7 @@ func compile(t testing.TB, text string) *world {
 	for _, err := range c.Add(hub.Item{Kind: hub.Scenario, Path: "s.yaml", Data: []byte(text)}) {
 		t.Fatal(err)
 	}
-	for _, f := range append(used.FindAllString(text, -1), "evt.Meta.source_ip", "evt.Meta.b", "evt.Meta.a") {
+	for _, f := range append(used.FindAllString(text, -1), "evt.Meta.source_ip", "evt.Meta.b", "evt.Meta.a", "evt.Parsed.p") {
 		w.intern(schema, strings.TrimPrefix(f, "evt."))
 	}
 	w.set = c.Set(bucket.Config{})
@@ -301,6 +301,51 @@ blackhole: 10s
 	w.expect("t Ip=192.0.2.1 1/1") // it takes the clock then
 }
 
+func TestCondition(t *testing.T) {
+	w := compile(t, `
+type: conditional
+name: c
+description: d
+filter: evt.Meta.what != ''
+groupby: evt.Meta.source_ip
+condition: |
+  let bad = filter(queue.Queue, {.Meta.what == 'fail'});
+  len(bad) >= 2 && queue.GetQueue()[-1].Parsed.p == 'go' &&
+  MedianInterval(map(bad[-2:], {#.Time})) >= duration("10s") && queue.Queue[0].Enriched.IsoCode == 'FR'
+leakspeed: 1m
+capacity: -1
+`)
+	pour := func(s int, what, p string) {
+		f := fail("192.0.2.1")
+		f["Meta.what"], f["Parsed.p"], f["Enriched.IsoCode"] = what, p, "FR"
+		w.live(t0.Add(time.Duration(s)*time.Second), f)
+	}
+	pour(0, "fail", "go")
+	pour(5, "fail", "go")
+	w.expect("") // too quick
+	pour(15, "fail", "")
+	w.expect("") // the last one does not say go
+	pour(16, "other", "go")
+	w.expect("c Ip=192.0.2.1 4/4")
+	pour(30, "fail", "go")
+	pour(91, "fail", "go")
+	w.expect("") // the first was forgotten
+	pour(101, "fail", "go")
+	w.expect("c Ip=192.0.2.1 2/2")
+
+	// beside the own way of a leaky bucket
+	w = compile(t, leaky+"condition: len(queue.Queue) == 2 && queue.Queue[1].Meta.b == 'now' || queue.Queue[0].Meta.b == 'error' && int(evt.Meta.b) == 1\n")
+	for _, b := range []string{"", "now", "", "", "", "", "error", "x", "x", "x"} {
+		f := fail("192.0.2.1")
+		f["Meta.b"] = b
+		w.live(t0, f)
+	}
+	w.expect("bf Ip=192.0.2.1 2/2, bf Ip=192.0.2.1 4/4, bf Ip=192.0.2.1 4/4")
+	if len(w.failed) == 0 {
+		t.Error("a failed condition is not told")
+	}
+}
+
 func TestScopes(t *testing.T) {
 	f := func(scope, want string, events ...fields) {
 		t.Helper()
@@ -400,6 +445,7 @@ func TestNothingIsAllocatedBelowOverflow(t *testing.T) {
 func FuzzLoadScenario(f *testing.F) {
 	f.Add(leaky+"distinct: evt.Meta.user\nblackhole: 1m\nscope: {type: Range}\n", "192.0.2.1")
 	f.Add("type: trigger\nname: t\ndescription: d\nfilter: 'true'\nscope: {type: user, expression: evt.Meta.source_ip}\nlabels: {remediation: true}\n", "x")
+	f.Add("type: conditional\nname: c\ndescription: d\nfilter: 'true'\nleakspeed: 3h\ncondition: len(queue.Queue) > 3\n", "")
 	f.Add("type: bayesian\nname: b\ndescription: d\nfilter: 'true'\nbayesian_conditions: [{condition: 'true', prob_given_evil: 0.5}]\n", "")
 	f.Fuzz(func(t *testing.T, text, ip string) {
 		schema := event.NewSchema()
