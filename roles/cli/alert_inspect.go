@@ -8,9 +8,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-
 	"cs/platform"
+	"cs/platform/strict"
 	"cs/roles/api"
 )
 
@@ -184,9 +183,5 @@ func (p *printer) yaml(a *api.Alert) error {
 	for _, d := range a.Decisions {
 		y.Decisions = append(y.Decisions, yamlDecision(d))
 	}
-	text, err := yaml.Marshal(y)
-	if err != nil {
-		return fmt.Errorf("cannot encode the output: %w", err)
-	}
-	return p.text(plainLines(string(text)))
+	return p.text(plainLines(string(strict.Append(nil, y))))
 }

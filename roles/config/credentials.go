@@ -2,7 +2,6 @@ package config
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"cs/platform"
+	"cs/platform/strict"
 )
 
 // Credentials is local_api_credentials.yaml: where the LAPI of a machine is
@@ -70,40 +70,10 @@ func (c Credentials) Text() []byte {
 		{"ca_cert_path", c.CACertPath}, {"cert_path", c.CertPath}, {"key_path", c.KeyPath},
 	} {
 		if line.value != "" {
-			fmt.Fprintf(&b, "%s: %s\n", line.key, scalar(line.value))
+			fmt.Fprintf(&b, "%s: %s\n", line.key, strict.Scalar(line.value))
 		}
 	}
 	return b.Bytes()
-}
-
-// surelyText tells whether every reader of YAML takes the value for the text
-// it is: a word or a path of plain characters, or a URL.
-func surelyText(s string) bool {
-	url := strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://")
-	if s == "" || !url && !isLetter(s[0]) && s[0] != '/' || s[len(s)-1] == ':' {
-		return false
-	}
-	for _, c := range []byte(s) {
-		plain := isLetter(c) || c-'0' < 10 || strings.IndexByte("._/@-", c) >= 0
-		if !plain && !(url && c > ' ' && c < 0x7f && strings.IndexByte("\"'#", c) < 0) {
-			return false
-		}
-	}
-	return s[0] != '_'
-}
-
-// scalar quotes a value as JSON does, unless it is surely a text without. The
-// YAML library's writer leaves passwords like "? x" as they are and drops tabs.
-func scalar(s string) string {
-	switch strings.ToLower(s) {
-	case "true", "false", "yes", "no", "on", "off", "y", "n", "null":
-	default:
-		if surelyText(s) {
-			return s
-		}
-	}
-	text, _ := json.Marshal(s) // a string: it can't fail
-	return string(text)
 }
 
 // Write writes the file for its owner only. What path links to is replaced,
