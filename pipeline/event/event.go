@@ -41,6 +41,7 @@ type Event struct {
 	vals   []string
 	gen    []uint32 // gen[i] == cur: slot i holds a value of this line
 	docs   []any    // Unmarshaled documents, by slot; nil until the first SetDoc
+	held   []Slot   // the slots of docs that may hold one
 	cur    uint32
 	arena  []byte
 }
@@ -70,7 +71,10 @@ func (e *Event) Reset(line Line) {
 		e.arena = make([]byte, 0, 4<<10) // one huge line must not pin its size for ever
 	}
 	e.arena = e.arena[:0]
-	clear(e.docs)
+	for _, i := range e.held { // not all of docs: there are thousands of slots
+		e.docs[i] = nil
+	}
+	e.held = e.held[:0]
 	e.Line = line
 	e.Time = time.Time{}
 	e.StrTime, e.StrTimeFormat, e.MarshaledTime = "", "", ""
@@ -121,6 +125,9 @@ func (e *Event) Doc(i Slot) any {
 func (e *Event) SetDoc(i Slot, doc any) {
 	if e.docs == nil {
 		e.docs = make([]any, e.schema.Len())
+	}
+	if e.docs[i] == nil {
+		e.held = append(e.held, i)
 	}
 	e.docs[i] = doc
 }

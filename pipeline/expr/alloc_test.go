@@ -95,3 +95,29 @@ func snapshot(e *event.Event) func(*event.Event) {
 		}
 	}
 }
+
+func BenchmarkExpressions(b *testing.B) {
+	for _, src := range steady {
+		c := testCompiler()
+		p, err := c.Compile(src)
+		if err != nil {
+			b.Fatal(err)
+		}
+		x := testCtx(b, c)
+		x.Event.Line.Raw = `{"a":{"b":["y","x"]}}`
+		line := x.Event.Line
+		vals := snapshot(x.Event)
+		b.Run(src, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				x.Event.Reset(line) // or the arena grows
+				vals(x.Event)
+				if p.IsBool() {
+					_, _ = p.Bool(x)
+				} else {
+					_, _, _ = p.Text(x)
+				}
+			}
+		})
+	}
+}

@@ -68,6 +68,11 @@ func (u *unit) len(n *ast.BuiltinNode) (value, error) {
 	if v.konst {
 		return out.folded(), nil
 	}
+	if v.each != nil && v.str != nil {
+		out = tabulated(out, []value{v}, func(p []value) (value, error) {
+			return constant(runes(p[0].str(nil))), nil
+		})
+	}
 	return out, nil
 }
 
@@ -162,6 +167,9 @@ func (u *unit) begin(n ast.Node, list value) (l *loop, size func(*Ctx) int, load
 	if list.list != nil {
 		f := list.list
 		l.elem = text(func(x *Ctx) string { return x.locals[k].s })
+		if vals, ok := constTexts(list); ok {
+			l.elem.each = &each{l, vals}
+		}
 		size = func(x *Ctx) int {
 			all := f(x)
 			x.locals[k].l = all
@@ -202,13 +210,14 @@ func (u *unit) pointer(n *ast.PointerNode) (value, error) {
 		return value{}, u.errorf(n, "# is the current element of any, all, filter and the like")
 	}
 	l := u.loops[len(u.loops)-1]
+	k := l.k
 	switch {
 	case n.Name == "":
 		return l.elem, nil
 	case n.Name == "index":
-		return integer(func(x *Ctx) int64 { return x.locals[l.k].i }), nil
+		return integer(func(x *Ctx) int64 { return x.locals[k].i }), nil
 	case n.Name == "acc" && l.acc:
-		return dynamic(typ{}, func(x *Ctx) any { return x.locals[l.k].acc }), nil
+		return dynamic(typ{}, func(x *Ctx) any { return x.locals[k].acc }), nil
 	}
 	return value{}, u.errorf(n, "unknown name #%s", n.Name)
 }
@@ -279,6 +288,9 @@ func (u *unit) walk(n *ast.BuiltinNode) (value, error) {
 			}
 			return !found
 		})
+		if n.Name == "any" && body.anyOf != nil && body.anyOf.loop == l {
+			v = anyWalk(v.bool, body.anyOf)
+		}
 	case "one":
 		test := body.bool
 		v = boolean(func(x *Ctx) bool {
@@ -435,15 +447,15 @@ func (u *unit) walk(n *ast.BuiltinNode) (value, error) {
 			}
 			first = start.boxed()
 		}
-		elem := l.elem.boxed()
+		elem, k := l.elem.boxed(), l.k
 		v = dynamic(typ{}, func(x *Ctx) any {
 			n := size(x)
 			i := 0
 			if first != nil {
-				x.locals[l.k].acc = first(x)
+				x.locals[k].acc = first(x)
 			} else if n > 0 {
 				load(x, 0)
-				x.locals[l.k].acc = elem(x)
+				x.locals[k].acc = elem(x)
 				i = 1
 			} else {
 				x.fail("reduce of an empty list needs an initial value")
@@ -452,9 +464,9 @@ func (u *unit) walk(n *ast.BuiltinNode) (value, error) {
 			for ; i < n && !x.failed(); i++ {
 				load(x, i)
 				acc := give(x)
-				x.locals[l.k].acc = acc
+				x.locals[k].acc = acc
 			}
-			return x.locals[l.k].acc
+			return x.locals[k].acc
 		}).asRisky()
 	}
 	v.risky = v.risky || body.risky || list.risky || list.list == nil

@@ -118,6 +118,12 @@ func (u *unit) apply(n ast.Node, name string, f *function, nodes []ast.Node) (va
 		return v.folded(), nil
 	}
 	v.konst = false
+	if f.varying || f.risky {
+		return v, nil
+	}
+	if v = tabulated(v, args, func(a []value) (value, error) { return f.build(u, a), nil }); name == "IpInRange" {
+		v.anyOf = comparesEach("range", nodes[0], args[0], args[1])
+	}
 	return v, nil
 }
 

@@ -208,7 +208,7 @@ func (u *unit) conditional(n *ast.ConditionalNode) (value, error) {
 	if err != nil {
 		return b, err
 	}
-	if cond.konst && a.typ.kind == b.typ.kind {
+	if cond.konst && a.typ.same(b.typ) {
 		if cond.bool(nil) {
 			return a, nil
 		}
@@ -226,7 +226,7 @@ func (u *unit) conditional(n *ast.ConditionalNode) (value, error) {
 			return g(x)
 		})
 		if b.konst && !b.bool(nil) {
-			v.clues = bothClues(cond, a)
+			v.clues, v.anyOf = bothClues(cond, a), bothEach(cond, a)
 		}
 	case ka == stringKind && kb == stringKind:
 		f, g := a.str, b.str
@@ -264,7 +264,7 @@ func (u *unit) conditional(n *ast.ConditionalNode) (value, error) {
 		v.typ = a.typ
 	default:
 		t := typ{}
-		if ka == kb && ka != listKind && a.typ.obj == b.typ.obj && a.typ.elem == b.typ.elem {
+		if a.typ.same(b.typ) {
 			t = a.typ
 		}
 		if ka == fieldsKind || kb == fieldsKind || ka == evtKind || kb == evtKind {

@@ -101,7 +101,7 @@ func indexGen(g *gen) string {
 		case d > 0 && n == 6:
 			return "(" + cond(d-1) + " ? " + cond(d-1) + " : " + g.pick("false", cond(d-1)) + ")"
 		case n == 7:
-			return "any(File('list.txt'), {" + subject() + g.pick(" contains ", " == ", " startsWith ", " endsWith ") + g.pick("#", "Upper(#)", "Lower(#)") + "})"
+			return "any(File('list.txt'), {" + subject() + g.pick(" contains ", " == ", " startsWith ", " endsWith ") + g.pick("#", "Upper(#)", "Lower(#)") + g.pick("", " && len(#) > 1", " && evt.Unmarshaled.d.n > 1", " ? evt.SetMeta('c', 'GET') : false") + "})"
 		case n == 8:
 			return g.pick("int(evt.Parsed.b) > 3", "evt.Unmarshaled.d.n > 1", "evt.SetMeta('c', "+k()+")", "evt.SetParsed('a', evt.Meta.c)", "evt.Unmarshaled.d.s == 'a'")
 		case n == 9:

@@ -83,7 +83,32 @@ func (u *unit) binary(n *ast.BinaryNode) (value, error) {
 	if k := b.typ.kind; k == evtKind || k == fieldsKind && n.Operator != "in" {
 		return a, u.mismatch(n, a, b)
 	}
-	var v value
+	v, err := u.operate(n, a, b)
+	if err != nil {
+		return v, err
+	}
+	if v.risky = v.risky || a.risky || b.risky; v.risky {
+		v.clues = nil // it must be evaluated, because it may fail
+	}
+	if a.konst && b.konst && !v.konst {
+		return v.folded(), nil
+	}
+	switch n.Operator {
+	case "contains", "startsWith", "endsWith", "matches":
+		v.anyOf = comparesEach(n.Operator, n.Left, a, b)
+	case "==":
+		if v.anyOf = comparesEach(n.Operator, n.Left, a, b); v.anyOf == nil {
+			v.anyOf = comparesEach(n.Operator, n.Right, b, a)
+		}
+	}
+	if v.anyOf == nil && !v.risky {
+		v = tabulated(v, []value{a, b}, func(p []value) (value, error) { return u.operate(n, p[0], p[1]) })
+	}
+	return v, nil
+}
+
+// operate compiles an operation on two values.
+func (u *unit) operate(n *ast.BinaryNode, a, b value) (v value, err error) {
 	switch n.Operator {
 	case "==":
 		v, err = u.equals(n, a, b)
@@ -109,16 +134,7 @@ func (u *unit) binary(n *ast.BinaryNode) (value, error) {
 	default:
 		return v, u.errorf(n, "unknown operator %s", n.Operator)
 	}
-	if err != nil {
-		return v, err
-	}
-	if v.risky = v.risky || a.risky || b.risky; v.risky {
-		v.clues = nil // it must be evaluated, because it may fail
-	}
-	if a.konst && b.konst && !v.konst {
-		return v.folded(), nil
-	}
-	return v, nil
+	return v, err
 }
 
 func (u *unit) mismatch(n *ast.BinaryNode, a, b value) error {
@@ -135,23 +151,25 @@ func (u *unit) logic(n *ast.BinaryNode) (value, error) {
 		return b, err
 	}
 	and := n.Operator == "&&" || n.Operator == "and"
+	if lit, ok := n.Right.(*ast.BoolNode); ok {
+		// expr-lang takes the pair away, and with it the check or the run of
+		// the left side
+		if lit.Value == and {
+			return u.node(n.Left)
+		}
+		return b, nil
+	}
 	if a.konst {
 		if a.bool(nil) == and {
 			return b, nil
 		}
 		return a, nil
 	}
-	if _, ok := n.Right.(*ast.BoolNode); ok { // expr-lang does not run the left side either
-		if b.bool(nil) == and {
-			return a, nil
-		}
-		return b, nil
-	}
 	f, g := a.bool, b.bool
 	var v value
 	if and {
 		v = boolean(func(x *Ctx) bool { return f(x) && g(x) })
-		v.clues = bothClues(a, b)
+		v.clues, v.anyOf = bothClues(a, b), bothEach(a, b)
 	} else {
 		v = boolean(func(x *Ctx) bool { return f(x) || g(x) })
 		v.clues = eitherClues(a, b)
@@ -290,7 +308,7 @@ func (u *unit) in(n *ast.BinaryNode, a, b value) (value, error) {
 		v.clues = oneOf(a, set.few...)
 		return v, nil
 	}
-	if a.typ.kind == anyKind && b.konst && b.typ.loose && allLiterals(n.Right) {
+	if (a.typ.kind == anyKind || a.typ.kind == nilKind) && b.konst && b.typ.loose && allLiterals(n.Right) {
 		// expr-lang makes a map of a list of literal texts, which is seen in what
 		// happens to a needle that is no text
 		set := newSet(b)

@@ -91,9 +91,6 @@ func (e *oracleEvent) GetMeta(k string) string {
 	return ""
 }
 
-// queue is what conditions see.
-type oQueue struct{ Queue []*oracleEvent }
-
 // oracleCompile compiles with upstream's options: the environment and the
 // helpers, typed.
 func oracleCompile(src string, files testFiles) (*vm.Program, error) {

@@ -72,6 +72,14 @@ func (t typ) elemType() typ {
 	return *t.elem
 }
 
+// same tells whether two types are one.
+func (t typ) same(o typ) bool {
+	if t.kind != o.kind || t.obj != o.obj || t.space != o.space || t.loose != o.loose || (t.elem == nil) != (o.elem == nil) {
+		return false
+	}
+	return t.elem == nil || t.elem.same(*o.elem)
+}
+
 func (t typ) isNumber() bool { return t.kind == intKind || t.kind == floatKind }
 func (t typ) isAny() bool    { return t.kind == anyKind }
 func (t typ) isStrings() bool {
@@ -95,6 +103,8 @@ type value struct {
 	slot    *event.Slot // of a text: the field that it is
 	folds   *value      // of a text: what Upper or Lower made it of
 	clues   []clue      // of a condition: what must hold for it to be true
+	each    *each       // what it gives for every element of a fixed list
+	anyOf   *anyOf      // of a condition: it compares something with every element
 	refused string      // why a function can't be built from its arguments
 	konst   bool        // the same for every event: the closure works without a Ctx
 	risky   bool        // may fail, or has an effect
@@ -242,7 +252,7 @@ func (v value) run() func(*Ctx) {
 
 // after makes v run something first.
 func (v value) after(first func(*Ctx)) value {
-	v.konst, v.text, v.clues = false, nil, nil
+	v.konst, v.text, v.clues, v.each, v.anyOf = false, nil, nil, nil, nil
 	v.key, v.slot, v.folds = "", nil, nil
 	switch {
 	case v.bool != nil:
