@@ -38,10 +38,14 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	if s.conf.Socket != "" {
 		l, err := listenSocket(s.conf.Socket)
-		if err != nil {
+		switch {
+		case errors.Is(err, errors.ErrUnsupported):
+			s.log.Debug("operators' commands need credentials here", "err", err)
+		case err != nil:
 			return err
+		default:
+			serve(l, s.SocketHandler())
 		}
-		serve(l, s.SocketHandler())
 	}
 	if s.conf.Listen != "" {
 		var lc net.ListenConfig
