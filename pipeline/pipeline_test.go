@@ -2,6 +2,8 @@ package pipeline_test
 
 import (
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"cs/pipeline"
 	"cs/pipeline/event"
 	"cs/pipeline/hub"
+	"cs/platform/sharedtest"
 )
 
 var t0 = time.Date(2026, 3, 14, 10, 0, 0, 0, time.UTC)
@@ -275,14 +278,17 @@ func TestFaultyContent(t *testing.T) {
 
 func BenchmarkLineNginx(b *testing.B) {
 	e, _ := load(b)
+	benchmarkLines(b, e, nginxLines())
+}
+
+func nginxLines() (batch []event.Line) {
 	labels := map[string]string{"type": "nginx"}
-	var batch []event.Line
 	for i := range 256 {
 		raw := fmt.Sprintf(`198.51.%d.%d - - [14/Mar/2026:10:00:%02d +0000] "GET /static/app/page-%d.html?session=abc%d HTTP/1.1" 200 %d "https://example.com/index" "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0 Safari/537.36"`,
 			i%200, i%250, i%60, i, i*7, 1000+i)
 		batch = append(batch, event.Line{Raw: raw, Src: "/var/log/nginx/access.log", Module: "file", Labels: labels})
 	}
-	benchmarkLines(b, e, batch)
+	return batch
 }
 
 func BenchmarkLineSSHD(b *testing.B) {
@@ -293,6 +299,14 @@ func BenchmarkLineSSHD(b *testing.B) {
 			i%60, 1000+i, i%9, i, i, 40000+i)))
 	}
 	benchmarkLines(b, e, batch)
+}
+
+// With all of the public hub loaded, 700 scenarios and 150 parsers.
+func BenchmarkLineNginxHub(b *testing.B) {
+	c, _ := hub.Load(filepath.Join(sharedtest.Dir(b), "hub"))
+	c.Items = slices.DeleteFunc(c.Items, func(it hub.Item) bool { return it.Kind == hub.PostOverflow })
+	e, _ := pipeline.Load(pipeline.Options{Content: c, DataDir: filepath.Join(sharedtest.Dir(b), "hub", "data")})
+	benchmarkLines(b, e, nginxLines())
 }
 
 // benchmarkLines processes one batch after the other, a minute apart, so that

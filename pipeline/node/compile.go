@@ -127,9 +127,34 @@ func (c *Compiler) Stages() *Stages {
 	}
 	slices.Sort(s.names)
 	for _, name := range s.names {
-		s.nodes = append(s.nodes, c.stages[name])
+		nodes := c.stages[name]
+		s.nodes = append(s.nodes, nodes)
+		s.index = append(s.index, c.index(nodes))
 	}
 	return s
+}
+
+// minIndexed is the number of nodes from which on an index over their filters
+// pays. A machine with the parsers of its own services has fewer in a stage,
+// one with all of the public hub 140.
+const minIndexed = 8
+
+func (c *Compiler) index(nodes []*Node) *expr.Index {
+	if len(nodes) < minIndexed {
+		return nil
+	}
+	filters := make([]*expr.Program, len(nodes))
+	for i, n := range nodes {
+		filters[i] = n.filter
+		if n.filter == nil {
+			always, err := c.Expr.CompileBool("true")
+			if err != nil {
+				panic("BUG: " + err.Error())
+			}
+			filters[i] = always
+		}
+	}
+	return expr.NewIndex(filters)
 }
 
 func (c *Compiler) warn(at strict.Place, format string, args ...any) {
@@ -350,7 +375,8 @@ func (c *Compiler) method(s *static, t strict.Text) (err error) {
 		s.slot, err = c.slot(event.Enriched, strict.Text{Value: "MarshaledTime", Place: t.Place})
 		return err
 	case "UnmarshalJSON":
-		return t.Place.Errorf("method UnmarshalJSON is not supported yet: use the function of that name in a filter")
+		s.dest = viaJSON
+		return nil
 	case "GeoIpCity", "GeoIpASN", "IpToRange", "reverse_dns":
 		// Without a database upstream sets nothing either.
 		c.warn(t.Place, "method %s is not supported yet and sets nothing", t.Value)

@@ -49,6 +49,10 @@ type extraction struct {
 type Stages struct {
 	names []string
 	nodes [][]*Node
+
+	// index has the filters of a stage, nil for a stage with few nodes, whose
+	// filters are quicker to ask one by one.
+	index []*expr.Index
 }
 
 // Len returns the number of documents.
@@ -72,13 +76,18 @@ type Runner struct {
 	Trace func(stage string, n *Node, ok bool)
 
 	stages  *Stages
+	visit   func(i int, err error)
+	nodes   []*Node // of the stage that is being entered
+	first   int     // the first of them whose filter holds
 	machine match.Machine
 	values  []string
+	docs    []event.Slot // of the Unmarshaled space
 	dates   enrich.Dates
 	stage   int
 }
 
-// NewRunner returns a runner over stages.
+// NewRunner returns a runner over stages. The schema of the event must be
+// complete.
 func NewRunner(s *Stages, ctx *expr.Ctx, failed func(node string, err error)) *Runner {
 	most := 0
 	for _, nodes := range s.nodes {
@@ -86,7 +95,18 @@ func NewRunner(s *Stages, ctx *expr.Ctx, failed func(node string, err error)) *R
 			most = max(most, n.fields())
 		}
 	}
-	return &Runner{Expr: ctx, Failed: failed, stages: s, values: make([]string, most)}
+	r := &Runner{Expr: ctx, Failed: failed, stages: s, values: make([]string, most)}
+	r.docs = ctx.Event.Schema().Sorted(event.Unmarshaled)
+	r.visit = func(i int, err error) { // made once, because a closure allocates
+		if i < r.first {
+			if err == nil {
+				r.first = i
+			} else {
+				r.failed(r.nodes[i], err)
+			}
+		}
+	}
+	return r
 }
 
 // fields returns the most fields of a grok in the tree.
@@ -116,7 +136,7 @@ func (r *Runner) Run() bool {
 			return false // only nodes that stay in their stage succeeded
 		}
 		any := false
-		for _, n := range nodes {
+		for _, n := range nodes[r.skip(i):] {
 			ok, err := n.run(r)
 			if err != nil {
 				return false
@@ -134,6 +154,20 @@ func (r *Runner) Run() bool {
 		}
 	}
 	return true
+}
+
+// skip returns how many nodes at the front of a stage are not for the event.
+// Nobody changes the event before the first one whose filter holds; the filters
+// behind it are asked when their turn comes.
+func (r *Runner) skip(stage int) int {
+	index := r.stages.index[stage]
+	if index == nil || r.Trace != nil {
+		return 0
+	}
+	r.nodes = r.stages.nodes[stage]
+	r.first = len(r.nodes)
+	index.Run(r.Expr, r.visit)
+	return r.first
 }
 
 // run is spec §2.4. An error ends the parse of the event.

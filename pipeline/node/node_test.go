@@ -341,6 +341,22 @@ func TestPatternsAreShared(t *testing.T) {
 	}
 }
 
+func TestUnmarshalJSON(t *testing.T) {
+	p := one(t, `
+statics:
+  - method: UnmarshalJSON
+    expression: evt.Line.Raw
+  - parsed: ip
+    expression: evt.Unmarshaled.client?.ip
+`)
+	p.expect(`{"client": {"ip": "192.0.2.1"}, "other": 1}`, "p.ip=192.0.2.1")
+	p.expect(`{"other": 1}`, "")
+	p.expect(`{"client`, "")
+	if len(p.failed) != 1 || !strings.Contains(p.failed[0], "cannot decode the line as JSON") {
+		t.Errorf("failed: %v", p.failed)
+	}
+}
+
 func TestUnsupportedMethodsOnlyWarn(t *testing.T) {
 	p := one(t, "statics: [{method: GeoIpCity, expression: evt.Line.Raw}, {method: Nope, value: x}, {parsed: a, value: 1}]\n")
 	p.expect("x", "p.a=1")
@@ -352,6 +368,39 @@ func TestUnsupportedMethodsOnlyWarn(t *testing.T) {
 func TestDocumentsWithoutAName(t *testing.T) {
 	p := compile(t, [2]string{"s00", "filter: 'true'\nstatics: [{parsed: a, value: 1}]\n---\ndescription: x\nstatics: [{parsed: b, value: 1}]\n"})
 	p.expect("x", "p.b=1") // the first is nobody's
+}
+
+// With many nodes in a stage filters are asked through an index. What comes out
+// must not depend on it: asking with and without a trace, which turns the
+// index off, must give the same.
+func TestIndexChangesNothing(t *testing.T) {
+	var files [][2]string
+	add := func(name, rest string) {
+		files = append(files, [2]string{"s00", "name: " + name + "\n" + rest})
+	}
+	for i := range 20 {
+		add(fmt.Sprintf("n%02d", i), fmt.Sprintf("filter: evt.Line.Labels.type == 't%d'\nonsuccess: next_stage\nstatics: [{parsed: n, value: %d}]\n", i, i))
+	}
+	add("p0", "filter: int(evt.Line.Raw) > 5\nstatics: [{parsed: p, value: first}]\n")
+	// sets what the filter of a later node asks for, and fails
+	add("q0", "filter: evt.Line.Labels.type == 'q'\nnodes: [{statics: [{parsed: q, value: set}]}, {filter: 'false', statics: [{parsed: x, value: x}]}]\n")
+	add("q1", "filter: evt.Parsed.q == 'set'\nstatics: [{parsed: seen, value: yes}]\n")
+	add("r0", "statics: [{meta: all, value: yes}]\n")
+	p := compile(t, files...)
+	trace := p.run.Trace
+	for _, typ := range []string{"t0", "t7", "t19", "t20", "q", ""} {
+		for _, raw := range []string{"", "3", "7", "x"} {
+			l := event.Line{Raw: raw, Labels: map[string]string{"type": typ}}
+			p.run.Trace = trace
+			want, ok := p.parse(l)
+			failed := fmt.Sprint(p.failed)
+			p.run.Trace = nil
+			got, ok2 := p.parse(l)
+			if got != want || ok2 != ok || fmt.Sprint(p.failed) != failed {
+				t.Errorf("type %q, line %q:\nindexed %v %s %v\nwant    %v %s %s", typ, raw, ok2, got, p.failed, ok, want, failed)
+			}
+		}
+	}
 }
 
 func FuzzLoadParser(f *testing.F) {

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 
+	"cs/pipeline/enrich"
 	"cs/pipeline/event"
 	"cs/pipeline/expr"
 )
@@ -28,6 +29,7 @@ const (
 	toModule
 	toWhitelistReason
 	viaParseDate // slot is Enriched.MarshaledTime
+	viaJSON
 	toNothing
 )
 
@@ -64,12 +66,12 @@ func (n *Node) assign(r *Runner, statics []static) error {
 		if v == "" && s.dest != viaParseDate {
 			continue // an old value stays
 		}
-		s.set(r, v)
+		s.set(n, r, v)
 	}
 	return nil
 }
 
-func (s *static) set(r *Runner, v string) {
+func (s *static) set(n *Node, r *Runner, v string) {
 	e := r.Expr.Event
 	switch s.dest {
 	case toSlot:
@@ -96,5 +98,9 @@ func (s *static) set(r *Runner, v string) {
 			e.Time = d.Time
 		}
 		e.Set(s.slot, e.Built(d.AppendText(e.Build())))
+	case viaJSON: // of the line, whatever the value
+		if err := enrich.JSON(e, r.docs); err != nil {
+			r.failed(n, err)
+		}
 	}
 }
