@@ -12,8 +12,9 @@ build: ## ./cs, with everything
 small: ## ./cs-edge, all roles without SQL and cloud sources
 	$(GOBUILD) -tags edge -o cs-edge .
 
+# Without inlining and HTTP/2 it is a megabyte smaller, and fast enough.
 bouncer: ## ./cs-bouncer, the firewall bouncer alone
-	$(GOBUILD) -tags edge,bouncer_only -o cs-bouncer .
+	$(GOBUILD) -tags edge,bouncer_only,nethttpomithttp2 -gcflags=all=-l -o cs-bouncer .
 
 cross: ## compile every build for every target
 	.ci/cross

@@ -169,7 +169,8 @@ func (s *stage) startOne(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return ready(ctx, p)
+	_, err = p.Wait(ctx, lab.Ready("run"))
+	return err
 }
 
 func (s *stage) startThree(ctx context.Context) error {
@@ -183,17 +184,11 @@ func (s *stage) startThree(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := ready(ctx, p); err != nil {
+		if _, err := p.Wait(ctx, lab.Ready(c[0])); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// ready waits for the line that every role prints when it does its work.
-func ready(ctx context.Context, p *lab.Proc) error {
-	_, err := p.Wait(ctx, "ready")
-	return err
 }
 
 func (s *stage) echo(name string) func(string) {

@@ -213,6 +213,32 @@ func (p *Proc) Wait(ctx context.Context, text string) (string, error) {
 	}
 }
 
+// Ready returns the text that a role prints when it does its work.
+func Ready(role string) string {
+	switch role {
+	case "run":
+		role = "cs"
+	case "bouncer-firewall":
+		role = "bouncer"
+	}
+	return role + " is ready"
+}
+
+// Memory returns the resident memory of a process in KiB.
+func Memory(pid int) (kib int64, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the memory of process %d: %w", pid, err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			_, err = fmt.Sscanf(rest, "%d kB", &kib)
+			return kib, err
+		}
+	}
+	return 0, fmt.Errorf("cannot read the memory of process %d: it has ended", pid)
+}
+
 // inside runs f on a thread that is in a namespace. Sockets that f opens stay there.
 func inside(ns string, f func() error) error {
 	done := make(chan error, 1)

@@ -22,33 +22,46 @@ const (
 
 // Command is "cs bouncer-firewall".
 type Command struct {
-	LAPIURL         string   `name:"lapi-url" help:"URL of the LAPI, or path of its unix socket (default http://127.0.0.1:8080/)." placeholder:"URL" env:"CS_LAPI_URL"`
-	APIKey          string   `name:"api-key" help:"API key of this bouncer." placeholder:"KEY" env:"CS_API_KEY"`
-	Token           string   `help:"Registration token of the LAPI, to get a key with." placeholder:"TOKEN" env:"CS_TOKEN"`
-	Name            string   `help:"Name to register under (default: firewall- and the host's)." placeholder:"NAME"`
-	DryRun          bool     `help:"Print what would be blocked; change nothing."`
-	Hooks           []string `help:"Where packets are looked at: prerouting, input, forward (default prerouting)." placeholder:"HOOK" sep:","`
-	Ignore          []string `help:"Addresses and ranges that are never blocked." placeholder:"RANGE" sep:","`
-	OnStop          string   `help:"What becomes of the bans when this program ends: keep (default) or clean." placeholder:"WHAT"`
-	UpdateFrequency string   `help:"How often an upstream LAPI is asked (default 10s); ours tells at once." placeholder:"TIME"`
+	LAPIURL         string `name:"lapi-url" help:"URL of the LAPI, or path of its unix socket (default http://127.0.0.1:8080/)." placeholder:"URL" env:"CS_LAPI_URL"`
+	APIKey          string `name:"api-key" help:"API key of this bouncer." placeholder:"KEY" env:"CS_API_KEY"`
+	Token           string `help:"Registration token of the LAPI, to get a key with." placeholder:"TOKEN" env:"CS_TOKEN"`
+	Name            string `help:"Name to register under (default: firewall- and the host's)." placeholder:"NAME"`
+	UpdateFrequency string `help:"How often an upstream LAPI is asked (default 10s); ours tells at once." placeholder:"TIME"`
+
+	Enforcing `embed:""`
+}
+
+// Enforcing is what can be said about blocking, with the flags of "cs
+// bouncer-firewall".
+type Enforcing struct {
+	DryRun bool     `help:"Print what would be blocked; change nothing."`
+	Hooks  []string `help:"Where packets are looked at: prerouting, input, forward (default prerouting)." placeholder:"HOOK" sep:","`
+	Ignore []string `help:"Addresses and ranges that are never blocked." placeholder:"RANGE" sep:","`
+	OnStop string   `help:"What becomes of the bans when this program ends: keep (default) or clean." placeholder:"WHAT"`
+}
+
+// Overlay lays the flags over the file.
+func (e *Enforcing) Overlay(file *config.File) {
+	if file.Bouncer == nil {
+		file.Bouncer = new(config.BouncerSection)
+	}
+	s := file.Bouncer
+	if e.DryRun {
+		config.Set(&s.Backend, "dry-run")
+	}
+	config.SetList(&s.Hooks, e.Hooks)
+	config.SetList(&s.Ignore, e.Ignore)
+	config.Set(&s.OnStop, e.OnStop)
 }
 
 // Overlay lays the flags over the file.
 func (c *Command) Overlay(file *config.File) {
-	if file.Bouncer == nil {
-		file.Bouncer = new(config.BouncerSection)
-	}
+	c.Enforcing.Overlay(file)
 	s := file.Bouncer
 	config.Set(&s.APIURL, c.LAPIURL)
 	if c.APIKey != "" {
 		s.APIKey = c.APIKey
 	}
-	if c.DryRun {
-		config.Set(&s.Backend, "dry-run")
-	}
-	config.SetList(&s.Hooks, c.Hooks)
-	config.SetList(&s.Ignore, c.Ignore)
-	config.Set(&s.OnStop, c.OnStop)
 	config.Set(&s.UpdateFrequency, c.UpdateFrequency)
 }
 

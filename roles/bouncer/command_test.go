@@ -191,7 +191,7 @@ func TestCommand(t *testing.T) {
 			}
 		})
 	}
-	f("flags", Command{LAPIURL: s.URL, APIKey: "given-key-of-the-test", DryRun: true}, config.Flags{})
+	f("flags", Command{LAPIURL: s.URL, APIKey: "given-key-of-the-test", Enforcing: Enforcing{DryRun: true}}, config.Flags{})
 	f("upstream's file", Command{}, config.Flags{Config: upstream})
 }
 
@@ -205,9 +205,9 @@ func TestCommandRefuses(t *testing.T) {
 		}
 	}
 	f(Command{}, "give --api-key, or --token")
-	f(Command{APIKey: "k", Hooks: []string{"nowhere"}}, "hooks")
-	f(Command{APIKey: "k", Ignore: []string{"nonsense"}}, "nonsense")
-	f(Command{APIKey: "k", OnStop: "explode"}, "on_stop")
+	f(Command{APIKey: "k", Enforcing: Enforcing{Hooks: []string{"nowhere"}}}, "hooks")
+	f(Command{APIKey: "k", Enforcing: Enforcing{Ignore: []string{"nonsense"}}}, "nonsense")
+	f(Command{APIKey: "k", Enforcing: Enforcing{OnStop: "explode"}}, "on_stop")
 	f(Command{APIKey: "k", UpdateFrequency: "never"}, "update_frequency")
 	f(Command{APIKey: "k", LAPIURL: "ftp://x"}, `begins with "ftp"`)
 }

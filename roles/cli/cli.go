@@ -21,12 +21,12 @@ type Globals struct {
 	config.Flags
 
 	Output  string `short:"o" placeholder:"FORMAT" help:"Output format: human, json, raw."`
-	Color   string `placeholder:"WHEN" help:"Decorate the output: yes, no, auto."`
-	Trace   bool   `help:"Log everything."`
+	Color   string `hidden:"" placeholder:"WHEN" help:"Decorate the output: yes, no, auto."`
+	Trace   bool   `hidden:"" help:"Log everything."`
 	Debug   bool   `help:"Log what helps to find an error."`
-	Info    bool   `help:"Log confirmations (default)."`
-	Warning bool   `help:"Log warnings and errors only."`
-	Error   bool   `help:"Log errors only."`
+	Info    bool   `hidden:"" help:"Log confirmations (default)."`
+	Warning bool   `hidden:"" help:"Log warnings and errors only."`
+	Error   bool   `hidden:"" help:"Log errors only."`
 
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time `kong:"-"`

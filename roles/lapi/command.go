@@ -56,7 +56,12 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
-	s, err := Open(ctx, NewConfig(env, r))
+	conf := NewConfig(env, r)
+	conf.Listening = func() {
+		env.Log.Info("lapi is ready", "data_dir", r.DataDir)
+		_ = platform.Notify("READY=1") // nobody to tell is fine
+	}
+	s, err := Open(ctx, conf)
 	if err != nil {
 		return err
 	}

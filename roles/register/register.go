@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/goccy/go-yaml"
-
 	"cs/platform"
 	"cs/roles/api"
 	"cs/roles/config"
@@ -60,11 +58,7 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	}
 	fmt.Fprintln(env.Stderr, "Successfully registered to Local API (LAPI)")
 	if path == "-" {
-		text, err := yaml.Marshal(credentials)
-		if err != nil {
-			return fmt.Errorf("cannot encode credentials: %w", err)
-		}
-		if _, err := env.Stdout.Write(text); err != nil {
+		if _, err := env.Stdout.Write(credentials.Text()); err != nil {
 			return fmt.Errorf("cannot print credentials: %w", err)
 		}
 	} else {

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// TestForeignCPUs runs the builds for small routers under an emulator: they
+// start, tell their version, and detect a brute force in a replayed log.
+func TestForeignCPUs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds for two more targets")
+	}
+	log := filepath.Join(t.TempDir(), "auth.log")
+	var text strings.Builder
+	for i := range 6 {
+		fmt.Fprintf(&text, "Nov 22 10:00:%02d host sshd[%d]: Failed password for root from 203.0.113.9 port %d ssh2\n", i, 100+i, 40000+i)
+	}
+	if err := os.WriteFile(log, []byte(text.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []struct{ name, emulator, env string }{
+		{"native", "", "GOARCH=" + runtime.GOARCH},
+		{"arm6", "qemu-arm-static", "GOARCH=arm GOARM=6"},
+		{"mipsle", "qemu-mipsel-static", "GOARCH=mipsle GOMIPS=softfloat"},
+	} {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			if f.emulator != "" {
+				if _, err := exec.LookPath(f.emulator); err != nil {
+					if os.Getenv("CS_REQUIRE_SHARED") == "1" {
+						t.Fatal(err)
+					}
+					t.Skipf("no emulator: %v", err)
+				}
+			}
+			bin, err := build("edge", append(strings.Fields(f.env), "GOOS=linux"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			run := func(args ...string) string {
+				t.Helper()
+				cmd := exec.Command(bin, args...)
+				if f.emulator != "" {
+					cmd = exec.Command(f.emulator, append([]string{bin}, args...)...)
+				}
+				cmd.Stderr = os.Stderr
+				out, err := cmd.Output()
+				if err != nil {
+					t.Fatalf("%v: %v", args, err)
+				}
+				return string(out)
+			}
+			if out := run("version"); !strings.Contains(out, "v0.0.0-test") {
+				t.Fatalf("version printed %q", out)
+			}
+			var alert struct {
+				Scenario string
+				Source   struct{ Value string }
+			}
+			out := run("agent", "--replay", log, "--type", "syslog", "--data-dir", t.TempDir())
+			first, _, _ := strings.Cut(out, "\n")
+			if err := json.Unmarshal([]byte(first), &alert); err != nil {
+				t.Fatalf("%v in %q", err, out)
+			}
+			if alert.Source.Value != "203.0.113.9" || !strings.Contains(alert.Scenario, "ssh") {
+				t.Fatalf("alert %+v", alert)
+			}
+		})
+	}
+}

@@ -1,0 +1,29 @@
+// Command cs protects hosts by reading logs and blocking attackers. It is all
+// roles of the suite in one binary; see README.md.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"cs/platform"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := execute(ctx, os.Args[1:], &platform.Env{
+		Program:   platform.ProgramName(os.Args[0]),
+		Stdin:     os.Stdin,
+		Stdout:    os.Stdout,
+		Stderr:    os.Stderr,
+		LookupEnv: os.LookupEnv,
+		Version:   version,
+	})
+	stop()
+	os.Exit(code)
+}

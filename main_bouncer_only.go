@@ -1,0 +1,46 @@
+//go:build bouncer_only
+
+// Command cs, built as the firewall bouncer alone for the smallest routers; see
+// README.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"cs/platform"
+	"cs/platform/flagset"
+	"cs/roles/bouncer"
+	"cs/roles/config"
+)
+
+// execute runs the bouncer and returns the exit code. The role's name is
+// accepted as the first word, so that one service file fits every build.
+func execute(ctx context.Context, args []string, env *platform.Env) int {
+	if len(args) > 0 && args[0] == "bouncer-firewall" {
+		args = args[1:]
+	}
+	if len(args) == 1 && args[0] == "version" {
+		fmt.Fprintln(env.Stdout, "version:", env.Version)
+		return 0
+	}
+	var flags config.Flags
+	var command bouncer.Command
+	set := flagset.New(&flags, &command)
+	err := set.Parse(args, env.LookupEnv)
+	if errors.Is(err, flagset.ErrHelp) {
+		fmt.Fprintln(env.Stdout, "usage: cs [bouncer-firewall] [flags]\n\nBlocks in the firewall what the LAPI decided.")
+		fmt.Fprintln(env.Stdout)
+		err = set.Usage(env.Stdout)
+	} else if err == nil {
+		env.Log = slog.New(slog.NewTextHandler(env.Stderr, nil))
+		err = command.Run(ctx, env, &flags)
+	}
+	if err == nil || errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return 0
+	}
+	fmt.Fprintln(env.Stderr, "Error:", err)
+	return 1
+}

@@ -1,0 +1,227 @@
+// Package run is all roles in one process, the usual thing on a router: a LAPI
+// with its store, an agent and a firewall bouncer, linked by function calls
+// instead of a network. It is the only package that knows more than one role,
+// and does nothing itself: each role is the one that runs alone elsewhere,
+// made with another link.
+package run
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"cs/decisions"
+	"cs/platform"
+	"cs/platform/supervise"
+	"cs/roles/agent"
+	"cs/roles/bouncer"
+	"cs/roles/config"
+	"cs/roles/lapi"
+)
+
+// Command is "cs run".
+type Command struct {
+	lapi.Command      `embed:""`
+	agent.Reading     `embed:""`
+	bouncer.Enforcing `embed:""`
+
+	NoAgent   bool `name:"no-agent" help:"Read no logs."`
+	NoBouncer bool `name:"no-bouncer" help:"Leave the firewall alone."`
+}
+
+// Names under which the roles of this process are known to its LAPI.
+const (
+	machineName = "localhost"
+	bouncerName = "firewall"
+)
+
+// Overlay lays the flags over the file.
+func (c *Command) Overlay(file *config.File) {
+	c.Command.Overlay(file)
+	c.Reading.Overlay(file)
+	c.Enforcing.Overlay(file)
+}
+
+// Run runs the roles until ctx ends. One that fails is started again while the
+// others go on.
+func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flags) error {
+	file, err := flags.Load(env)
+	if err != nil {
+		return err
+	}
+	c.Overlay(file)
+	r, errs := file.Resolve(env.LookupEnv)
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	if !r.LAPI.Enabled {
+		return errors.New("the configuration has no LAPI for the others: run 'cs agent' and 'cs bouncer-firewall' with --lapi-url instead")
+	}
+	server := &server{conf: lapi.NewConfig(env, r), opened: make(chan struct{})}
+	ready := newCountdown(func() {
+		env.Log.Info("cs is ready", "data_dir", r.DataDir, "listen", r.LAPI.Listen)
+		_ = platform.Notify("READY=1") // nobody to tell is fine
+	})
+	services := []supervise.Service{{Name: "lapi", Run: server.Run}}
+	if r.Bouncer.Enabled && !c.NoBouncer {
+		cfg, err := bouncer.NewConfig(env, r)
+		if err != nil {
+			return err
+		}
+		cfg.Feed = &feed{server: server}
+		cfg.Ready = ready.add()
+		b, err := bouncer.New(cfg)
+		if err != nil {
+			return err
+		}
+		services = append(services, supervise.Service{Name: "bouncer", Run: b.Run})
+	}
+	if r.Agent.Enabled && !c.NoAgent {
+		cfg, err := c.Reading.Config(env, r)
+		if err != nil {
+			return err
+		}
+		cfg.LAPI = &machine{server: server}
+		cfg.Ready = ready.add()
+		services = append(services, supervise.Service{Name: "agent", Run: func(ctx context.Context) error {
+			a, err := agent.New(cfg)
+			if err != nil {
+				return err
+			}
+			return a.Run(ctx)
+		}})
+	}
+	server.ready = ready.add()
+	supervise.Run(ctx, env.Log, services...)
+	return server.Close()
+}
+
+// server is the LAPI that the links below lead to. It stays open while its
+// listeners fail and are tried again, a busy port for example.
+type server struct {
+	conf   lapi.Config
+	ready  func()
+	opened chan struct{} // closed once open is set
+
+	mu   sync.Mutex
+	open *lapi.Server
+}
+
+// Run opens the server if it isn't, and serves until ctx ends.
+func (s *server) Run(ctx context.Context) error {
+	s.mu.Lock()
+	if s.open == nil {
+		open, err := lapi.Open(ctx, s.conf)
+		if err != nil {
+			s.mu.Unlock()
+			return err
+		}
+		s.open = open
+		close(s.opened)
+		s.ready()
+	}
+	open := s.open
+	s.mu.Unlock()
+	return open.Run(ctx)
+}
+
+// Close closes what is open. The services have ended.
+func (s *server) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		return nil
+	}
+	return s.open.Close()
+}
+
+// patience is how long a link waits for the server to open before it reports
+// that there is none.
+const patience = 10 * time.Second
+
+var errNotOpen = errors.New("the LAPI of this process is not open")
+
+// get returns the server, once it is open.
+func (s *server) get(ctx context.Context) (*lapi.Server, error) {
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case <-s.opened:
+		return s.open, nil
+	case <-t.C:
+		return nil, errNotOpen
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// machine is the agent's link.
+type machine struct{ server *server }
+
+func (m *machine) SendAlerts(ctx context.Context, alerts []decisions.Alert) error {
+	s, err := m.server.get(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Local(machineName).SendAlerts(ctx, alerts)
+}
+
+func (m *machine) Heartbeat(ctx context.Context) error {
+	s, err := m.server.get(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Local(machineName).Heartbeat(ctx)
+}
+
+// feed is the bouncer's link. It is for one goroutine, as lapi.Feed is.
+type feed struct {
+	server *server
+	feed   *lapi.Feed
+}
+
+func (f *feed) Next(ctx context.Context) (decisions.Delta, error) {
+	if f.feed == nil {
+		s, err := f.server.get(ctx)
+		if err != nil {
+			return decisions.Delta{}, err
+		}
+		f.feed = s.Feed(bouncerName)
+	}
+	return f.feed.Next(ctx)
+}
+
+// Resync makes the next delta the whole set.
+func (f *feed) Resync() {
+	if f.feed != nil {
+		f.feed.Resync()
+	}
+}
+
+// countdown calls done when every func that add has given out was called.
+type countdown struct {
+	mu   sync.Mutex
+	left int
+	done func()
+}
+
+func newCountdown(done func()) *countdown { return &countdown{done: done} }
+
+func (c *countdown) add() func() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left++
+	return sync.OnceFunc(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.left--; c.left == 0 {
+			c.done()
+		}
+	})
+}
+
+var (
+	_ agent.LAPI   = (*machine)(nil)
+	_ bouncer.Feed = (*feed)(nil)
+)
