@@ -178,7 +178,7 @@ func (e *Engine) put(w *worker) {
 	e.failures.Add(w.failures)
 	e.poured.Add(w.pour.Poured)
 	w.parsed, w.whitelisted, w.failures, w.pour.Poured = 0, 0, 0, 0
-	w.ctx.Event.Reset(event.Line{}) // lets go of the caller's lines
+	w.ctx.Event.Release()
 	e.mu.Lock()
 	e.idle = append(e.idle, w)
 	e.mu.Unlock()

@@ -38,6 +38,27 @@ func load(tb testing.TB) (*pipeline.Engine, *[]decisions.Alert) {
 	return e, &alerts
 }
 
+func ExampleEngine() {
+	engine, errs := pipeline.Load(pipeline.Options{
+		Content: hub.Base(),
+		Alert:   func(a decisions.Alert) { fmt.Println(a.Message) },
+	})
+	for _, err := range errs {
+		fmt.Println(err)
+	}
+	labels := map[string]string{"type": "syslog"}
+	now := time.Date(2026, 3, 14, 10, 0, 0, 0, time.UTC)
+	for i := range 6 {
+		engine.Process([]event.Line{{
+			Raw:    fmt.Sprintf("Mar 14 10:00:0%d box sshd[77]: Failed password for root from 192.0.2.7 port 40000 ssh2", i),
+			Src:    "/var/log/auth.log",
+			Module: "file",
+			Labels: labels,
+		}}, now.Add(time.Duration(i)*time.Second))
+	}
+	// Output: Ip 192.0.2.7 performed 'cs/ssh-bf' (6 events over 5s) at 2026-03-14 10:00:05 +0000 UTC
+}
+
 func syslogLine(text string) event.Line {
 	return event.Line{Raw: text, Src: "/var/log/auth.log", Module: "file", Labels: map[string]string{"type": "syslog"}}
 }

@@ -8,7 +8,7 @@ package bucket
 // is.
 func (s *shard) show(c *cell, out *Overflow) {
 	out.Spec, out.First, out.Last, out.At, out.Total = int(c.spec), c.first, c.last, c.last, int(c.total)
-	out.buf, out.ends = out.buf[:0], out.ends[:0]
+	out.clear()
 	q := c.queue
 	for n := q.n; n > 0; n-- {
 		out.buf = s.chunks.copyFront(&q, out.buf)

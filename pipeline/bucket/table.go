@@ -118,6 +118,16 @@ func (o *Overflow) Record(i int) []byte {
 	return o.buf[from:o.ends[i]]
 }
 
+func (o *Overflow) clear() {
+	if cap(o.buf) > maxSpare {
+		o.buf = nil
+	}
+	o.buf, o.ends = o.buf[:0], o.ends[:0]
+}
+
+// maxSpare is what an Overflow may keep from one use to the next, in bytes.
+const maxSpare = 1 << 20
+
 // Counts tells what happened to the buckets of one scenario since the start.
 type Counts struct {
 	Poured, Created, Overflowed, Cancelled, Underflowed uint64
@@ -442,7 +452,7 @@ func (s *shard) keep(c *cell, limit int, rec []byte) {
 
 // read copies the kept records to out, leaving room for one more.
 func (s *shard) read(c *cell, limit int, out *Overflow) {
-	out.buf, out.ends = out.buf[:0], out.ends[:0]
+	out.clear()
 	for int(c.queue.n) > limit {
 		s.chunks.pop(&c.queue)
 	}

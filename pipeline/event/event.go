@@ -81,6 +81,13 @@ func (e *Event) Reset(line Line) {
 	e.Whitelisted, e.WhitelistReason = false, ""
 }
 
+// Release resets the event and lets go of the buffers that its old values are
+// views of, so that an idle event keeps none of them alive.
+func (e *Event) Release() {
+	e.Reset(Line{})
+	clear(e.vals)
+}
+
 // maxArena is what an arena may keep from one line to the next.
 const maxArena = 1 << 20
 
