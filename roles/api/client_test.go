@@ -167,7 +167,9 @@ func TestErrorsTellWhatTheServerSaid(t *testing.T) {
 func TestRedirectIsNotFollowed(t *testing.T) {
 	thief := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { t.Errorf("got %v", r.Header) }))
 	defer thief.Close()
-	_, c, _ := newFake(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, thief.URL, http.StatusTemporaryRedirect) })
+	_, c, _ := newFake(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, thief.URL, http.StatusTemporaryRedirect)
+	})
 	if err := c.Heartbeat(t.Context()); err == nil || !strings.Contains(err.Error(), "redirected to "+thief.URL) {
 		t.Fatal(err)
 	}

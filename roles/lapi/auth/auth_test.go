@@ -1,0 +1,199 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+var t0 = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+
+func TestTokens(t *testing.T) {
+	s := NewSigner([]byte(strings.Repeat("k", 64)))
+	token, expire, err := s.Sign("web1", t0)
+	if err != nil || !expire.Equal(t0.Add(time.Hour)) {
+		t.Fatal(expire, err)
+	}
+	// The claims of lapi §A.1.
+	parsed, _, err := jwt.NewParser().ParseUnverified(token, jwt.MapClaims{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := parsed.Claims.(jwt.MapClaims); c["id"] != "web1" || c["exp"] != 1772362800. || c["orig_iat"] != 1772359200. || len(c) != 3 {
+		t.Fatal(c)
+	}
+	f := func(token string, now time.Time, want error) {
+		t.Helper()
+		id, err := s.Verify(token, now)
+		if !errors.Is(err, want) || (want == nil) != (id == "web1") {
+			t.Fatalf("%q, %v; want %v", id, err, want)
+		}
+	}
+	f(token, t0, nil)
+	f(token, t0.Add(time.Hour-time.Second), nil)
+	f(token, t0.Add(time.Hour), ErrExpired)
+	f("", t0, ErrNoToken)
+	f("a.b", t0, ErrMalformed)
+	f("a.b.c", t0, ErrMalformed)
+	f(token+"x", t0, ErrSignature)
+	other, _, _ := NewSigner([]byte(strings.Repeat("o", 64))).Sign("web1", t0)
+	f(other, t0, ErrSignature)
+
+	none, _ := jwt.NewWithClaims(jwt.SigningMethodNone, jwt.MapClaims{"id": "web1", "exp": t0.Add(time.Hour).Unix()}).SignedString(jwt.UnsafeAllowNoneSignatureType)
+	f(none, t0, ErrSignature)
+	hs512, _ := jwt.NewWithClaims(jwt.SigningMethodHS512, jwt.MapClaims{"id": "web1", "exp": t0.Add(time.Hour).Unix()}).SignedString(s.secret)
+	f(hs512, t0, ErrSignature)
+	forever, _ := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"id": "web1"}).SignedString(s.secret)
+	f(forever, t0, ErrNoExpiry)
+}
+
+func FuzzVerify(f *testing.F) {
+	s := NewSigner([]byte(strings.Repeat("k", 64)))
+	good, _, _ := s.Sign("web1", t0)
+	f.Add(good)
+	f.Add("eyJhbGciOiJub25lIn0.e30.")
+	f.Fuzz(func(t *testing.T, token string) {
+		// Nobody else has ever been given one.
+		if id, err := s.Verify(token, t0); err == nil && id != "web1" {
+			t.Fatalf("%q is taken for a token of %q", token, id)
+		}
+	})
+}
+
+func TestPasswords(t *testing.T) {
+	p, ctx := NewPasswords(), t.Context()
+	hash, err := p.Hash(ctx, "secret")
+	if err != nil || !strings.HasPrefix(hash, "$2a$10$") {
+		t.Fatal(hash, err)
+	}
+	if err := p.Check(ctx, hash, "wrong", t0); !errors.Is(err, ErrBadPassword) {
+		t.Fatal(err)
+	}
+	if p.Remembered(hash, "secret", t0) {
+		t.Fatal("remembered before it was checked")
+	}
+	if err := p.Check(ctx, hash, "secret", t0); err != nil {
+		t.Fatal(err)
+	}
+	if !p.Remembered(hash, "secret", t0) || p.Remembered(hash, "wrong", t0) || p.Remembered(hash, "secret", t0.Add(rememberFor)) {
+		t.Fatal("what is remembered is not what was checked")
+	}
+	if err := p.Check(ctx, "", "", t0); !errors.Is(err, ErrBadPassword) {
+		t.Fatal("nobody's password: ", err)
+	}
+	if _, err := p.Hash(ctx, strings.Repeat("x", 73)); !errors.Is(err, ErrUnhashable) {
+		t.Fatal(err)
+	}
+	if err := p.Check(ctx, hash, strings.Repeat("x", 73), t0); !errors.Is(err, ErrBadPassword) {
+		t.Fatal(err)
+	}
+}
+
+func TestPasswordQueueIsBounded(t *testing.T) {
+	p := NewPasswords()
+	for range cap(p.slots) {
+		p.slots <- struct{}{} // the processors are busy
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	errs := make(chan error, maxWaiting+10)
+	var started sync.WaitGroup
+	for range maxWaiting + 10 {
+		started.Add(1)
+		go func() { started.Done(); errs <- p.Check(ctx, "$2a$10$x", "y", t0) }()
+	}
+	started.Wait()
+	for range 10 {
+		if err := <-errs; !errors.Is(err, ErrBusy) {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	for range maxWaiting {
+		if err := <-errs; !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestRememberedIsBounded(t *testing.T) {
+	p := NewPasswords()
+	for i := range maxRemembered + 10 {
+		if len(p.good) >= maxRemembered {
+			break
+		}
+		p.good[p.key("h", fmt.Sprint(i))] = t0
+	}
+	hash, err := p.Hash(t.Context(), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Check(t.Context(), hash, "x", t0); err != nil || len(p.good) != 1 {
+		t.Fatal(len(p.good), err)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	key := NewKey()
+	if len(key) != 43 || key == NewKey() {
+		t.Fatal(key)
+	}
+	if h := HashKey("abc"); len(h) != 128 || !strings.HasPrefix(h, "ddaf35a193617aba") {
+		t.Fatal(h) // FIPS 180-2, appendix C.1
+	}
+	if SameToken("", "") || SameToken("a", "b") || !SameToken("a", "a") {
+		t.Fatal("tokens")
+	}
+}
+
+func TestThrottle(t *testing.T) {
+	th := NewThrottle()
+	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	for i := range burst {
+		if w := th.Wait(a, t0); w != 0 {
+			t.Fatalf("try %d has to wait for %v", i, w)
+		}
+		th.Fail(a, t0)
+	}
+	if w := th.Wait(a, t0); w != refill {
+		t.Fatal(w)
+	}
+	if w := th.Wait(b, t0); w != 0 {
+		t.Fatal("somebody else has to wait for ", w)
+	}
+	if w := th.Wait(a, t0.Add(refill)); w != 0 {
+		t.Fatal(w)
+	}
+	for range 1000 {
+		th.Fail(a, t0)
+	}
+	if w := th.Wait(a, t0); w > 2*burst*refill {
+		t.Fatal("locked out for ", w)
+	}
+	if w := th.Wait(a, t0.Add(time.Hour)); w != 0 {
+		t.Fatal(w)
+	}
+	// A host has a whole /64 of addresses.
+	for i := range burst {
+		th.Fail(netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i+1)), t0)
+	}
+	if th.Wait(netip.MustParseAddr("2001:db8::ffff"), t0) == 0 || th.Wait(netip.MustParseAddr("2001:db8:0:1::1"), t0) != 0 {
+		t.Fatal("IPv6")
+	}
+}
+
+func TestThrottleIsBounded(t *testing.T) {
+	th := NewThrottle()
+	for i := range 3 * maxWatched {
+		th.Fail(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), t0)
+	}
+	if n := len(th.full); n > maxWatched {
+		t.Fatal(n)
+	}
+}

@@ -1,0 +1,88 @@
+package lapi
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"cs/platform"
+	"cs/roles/api"
+	"cs/roles/config"
+)
+
+// TestCommand runs "cs lapi" on a fresh directory, twice: what was registered
+// is still there the second time.
+func TestCommand(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	dir := filepath.Join(t.TempDir(), "state")
+	env := &platform.Env{Program: "cs", Stdout: io.Discard, Stderr: io.Discard, Log: slog.New(slog.DiscardHandler)}
+	run := func(f func(ctx context.Context, c *api.Client)) {
+		t.Helper()
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			c := Command{Listen: address, Token: goodToken}
+			done <- c.Run(ctx, env, &config.Flags{DataDir: dir})
+		}()
+		c, err := api.NewClient(api.ClientConfig{URL: "http://" + address, MachineID: "m", Password: "pw"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 500 {
+			if c.Health(ctx) == nil {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		f(ctx, c)
+		c.Close()
+		stop()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	var key string
+	run(func(ctx context.Context, c *api.Client) {
+		if ok, err := c.Register(ctx, "m", "pw", goodToken); err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+		if key, err = c.RegisterBouncer(ctx, "fw", goodToken); err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now().UTC().Format(time.RFC3339)
+		_, err := c.PostAlerts(ctx, []api.Alert{{Scenario: "s", Remediation: true, StartAt: now, StopAt: now, Source: api.Source{Scope: "ip", Value: "192.0.2.7"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	run(func(ctx context.Context, c *api.Client) {
+		if err := c.Login(ctx); err != nil {
+			t.Fatal(err)
+		}
+		b, err := api.NewClient(api.ClientConfig{URL: "http://" + address, APIKey: key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		d, err := b.Stream(api.StreamConfig{}).Next(ctx)
+		if err != nil || len(d.New) != 1 || d.New[0].Value != "192.0.2.7" {
+			t.Fatalf("%+v, %v", d, err)
+		}
+	})
+	for name, want := range map[string]os.FileMode{".": 0o700, StoreName: 0o600} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != want {
+			t.Fatal(name, info.Mode(), err)
+		}
+	}
+}
