@@ -273,15 +273,14 @@ func (a *Agent) Run(ctx context.Context) error {
 	background.Go(func() { a.heartbeat(sending) })
 	background.Go(func() { a.tick(back) })
 
-	a.read(ctx)
+	err := a.read(ctx)
 
 	stopSending()
 	sender.Wait()
-	var err error
 	if ctx.Err() == nil {
 		last, cancel := context.WithTimeout(ctx, drainTime)
-		if err = a.outbox.drain(last); err != nil {
-			err = fmt.Errorf("cannot deliver %d alerts: %w", a.outbox.pending(), err)
+		if derr := a.outbox.drain(last); derr != nil {
+			err = errors.Join(err, fmt.Errorf("cannot deliver %d alerts: %w", a.outbox.pending(), derr))
 		}
 		cancel()
 	}
@@ -291,11 +290,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	return errors.Join(err, a.close())
 }
 
-// read runs the sources until they end or ctx does.
-func (a *Agent) read(ctx context.Context) {
+// read runs the sources until they end or ctx does. Its error is about those that
+// should have been read once and could not.
+func (a *Agent) read(ctx context.Context) error {
 	var work sync.WaitGroup
-	for _, in := range a.inputs {
-		work.Go(func() { a.keepReading(ctx, in) })
+	errs := make([]error, len(a.inputs))
+	for i, in := range a.inputs {
+		work.Go(func() { errs[i] = a.keepReading(ctx, in) })
 	}
 	timeout := time.NewTimer(startTime)
 	defer timeout.Stop()
@@ -311,31 +312,32 @@ func (a *Agent) read(ctx context.Context) {
 		a.cfg.Ready()
 	}
 	work.Wait()
+	return errors.Join(errs...)
 }
 
-// keepReading runs one source, again and again if it fails.
-func (a *Agent) keepReading(ctx context.Context, in *input) {
+// keepReading runs one source, again and again if it fails, unless it is one
+// that is read once.
+func (a *Agent) keepReading(ctx context.Context, in *input) error {
 	defer in.start()
 	for {
 		err := in.source.Run(ctx, a.process)
 		in.start()
 		switch {
 		case ctx.Err() != nil:
-			return
+			return nil
 		case err == nil:
 			a.log.Info("a log has come to its end", "source", in.source.Name())
-			return
+			return nil
+		case in.once:
+			return err
 		case errors.Is(err, errors.ErrUnsupported):
 			a.log.Error("a source is left out", "source", in.source.Name(), "err", err)
-			return
-		case in.once:
-			a.log.Error("a log can't be read to its end", "source", in.source.Name(), "err", err)
-			return
+			return nil
 		}
 		a.log.Error("a source failed and is started again", "source", in.source.Name(), "err", err, "in", sourcePause)
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-time.After(sourcePause):
 		}
 	}

@@ -19,8 +19,7 @@ type Remote struct {
 	credentials config.Credentials
 	token       string
 
-	mu         sync.Mutex
-	registered bool // tried, and nothing else has been heard since
+	registering sync.Mutex
 }
 
 // NewRemote returns the link for credentials, which need not be known to the LAPI yet.
@@ -49,8 +48,8 @@ func (r *Remote) call(ctx context.Context, f func() error) error {
 	if !errors.Is(err, api.ErrDenied) || r.token == "" || r.credentials.Login == "" {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.registering.Lock()
+	defer r.registering.Unlock()
 	validated, rerr := r.credentials.Announce(ctx, r.client, r.token)
 	switch {
 	case errors.Is(rerr, api.ErrExists):
