@@ -26,7 +26,7 @@ func TestCommand(t *testing.T) {
 	address := l.Addr().String()
 	l.Close()
 	dir := filepath.Join(t.TempDir(), "state")
-	env := &platform.Env{Program: "cs", Stdout: io.Discard, Stderr: io.Discard, Log: slog.New(slog.DiscardHandler)}
+	env := &platform.Env{Program: "cs", LookupEnv: func(string) (string, bool) { return "", false }, Stdout: io.Discard, Stderr: io.Discard, Log: slog.New(slog.DiscardHandler)}
 	run := func(f func(ctx context.Context, c *api.Client)) {
 		t.Helper()
 		ctx, stop := context.WithCancel(t.Context())
