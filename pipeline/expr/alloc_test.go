@@ -49,7 +49,7 @@ func TestSteadyExpressionsDoNotAllocate(t *testing.T) {
 		}
 		x.Event.Line.Raw = `{"a":{"b":["y","x"]}}`
 		run := func() {
-			if p.IsBool() {
+			if p.val.bool != nil {
 				_, err = p.Bool(x)
 			} else {
 				_, _, err = p.Text(x)
@@ -112,7 +112,7 @@ func BenchmarkExpressions(b *testing.B) {
 			for b.Loop() {
 				x.Event.Reset(line) // or the arena grows
 				vals(x.Event)
-				if p.IsBool() {
+				if p.val.bool != nil {
 					_, _ = p.Bool(x)
 				} else {
 					_, _, _ = p.Text(x)

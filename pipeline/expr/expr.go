@@ -226,7 +226,7 @@ func (p *Program) Bool(x *Ctx) (bool, error) {
 
 // Text evaluates to the text of a static (spec: engine §2.5): ok is false when
 // there is nothing to set, because the result is nil or of a kind that is
-// skipped. A result that must end the parsing of the event gives ErrStatic.
+// skipped. A result that must end the parsing of the event gives a StaticError.
 // The text is valid until the event's next Reset.
 func (p *Program) Text(x *Ctx) (text string, ok bool, err error) {
 	x.begin(p)
@@ -240,7 +240,8 @@ func (p *Program) Text(x *Ctx) (text string, ok bool, err error) {
 	return text, ok, nil
 }
 
-// Any evaluates to whatever the expression gives.
+// Any evaluates to whatever the expression gives. Texts in it are valid until
+// the event's next Reset.
 func (p *Program) Any(x *Ctx) (any, error) {
 	x.begin(p)
 	a := p.val.boxed()(x)
@@ -248,20 +249,6 @@ func (p *Program) Any(x *Ctx) (any, error) {
 		return nil, p.failed(x)
 	}
 	return keep(a, x.Event == nil), nil
-}
-
-// IsBool tells whether the result is a boolean whatever the event.
-func (p *Program) IsBool() bool { return p.val.typ.kind == boolKind }
-
-// IsText tells whether the result is a text whatever the event.
-func (p *Program) IsText() bool { return p.val.typ.kind == stringKind }
-
-// Const returns the result of an expression that is the same for every event.
-func (p *Program) Const() (any, bool) {
-	if !p.val.konst {
-		return nil, false
-	}
-	return p.val.boxed()(nil), true
 }
 
 // failed words the error of a run.

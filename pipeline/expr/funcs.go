@@ -87,8 +87,8 @@ func caseFrom(name string, do func(x *Ctx, s string) string) *function {
 // failing marks a function as one that may fail.
 func failing(f *function) *function { f.risky = true; return f }
 
-// twice gives a function of expr-lang a form with an argument less, which
-// stands for a constant.
+// withDefault lets the last argument of a function be left out, which then
+// stands for a constant text.
 func withDefault(f *function, last string) *function {
 	build := f.build
 	f.optional = 1

@@ -112,7 +112,7 @@ func parseKVLax(s string, pair func(key, val string)) {
 	inside := false     // an odd number of quotes so far
 	for i := 0; i < len(s); {
 		switch c := s[i]; {
-		case c == '\\':
+		case c == '\\' && i+1 < len(s) && (s[i+1] == '"' || s[i+1] == '\\'):
 			i += 2
 		case c == '"':
 			inside = !inside

@@ -1,0 +1,158 @@
+package expr
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"testing"
+	"time"
+
+	"cs/pipeline/event"
+)
+
+type rowFiles struct{ testFiles }
+
+func (rowFiles) Rows(name string) ([]map[string]string, bool) {
+	row := func(kind, pattern, tag string) map[string]string {
+		return map[string]string{"type": kind, "pattern": pattern, "tag": tag}
+	}
+	return []map[string]string{
+		row("equals", "same", "first"), row("equals", "same", "last"),
+		row("contains", "bc", "bc"), row("contains", "abc", "abc"), row("contains", "b", "b"), row("contains", "abcd", "late"),
+		row("regex", "^x+$", "xs"), row("regex", "^x", "x"),
+	}, name == "tags.json"
+}
+
+// TestFunctions checks the helpers that the hub does not use and what the
+// machine of expr-lang can't tell about the others.
+func TestFunctions(t *testing.T) {
+	f := func(src string, want any) {
+		t.Helper()
+		c := &Compiler{Schema: event.NewSchema(), Files: rowFiles{}}
+		p, err := c.Compile(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := event.New(c.Schema)
+		e.Reset(event.Line{Raw: `{"a":{"b":[1,"x\ty",{"c":null}]},"l":[1,"2"],"s":"\u00e9\ud83d\ude00\"","o":{"k":1}}`})
+		if slot, ok := c.Schema.Lookup(event.Unmarshaled, "times"); ok {
+			at := func(s int) any { return time.Unix(int64(s), 0) }
+			e.SetDoc(slot, []any{at(100), at(10), at(40), at(40)})
+		}
+		said := ""
+		x := &Ctx{Event: e, Now: time.Date(2024, 3, 1, 12, 0, 0, 0, time.FixedZone("", 3600)), Log: func(m string) { said = m }}
+		got, err := p.Any(x)
+		if err != nil {
+			got = "error"
+		}
+		if said != "" {
+			got = fmt.Sprint(got, " ", said)
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s: got %v, want %v (%v)", src, got, want, err)
+		}
+	}
+	f(`MedianInterval(evt.Unmarshaled.times)`, 30*time.Second)
+	f(`AverageInterval(evt.Unmarshaled.times)`, 30*time.Second)
+	f(`MedianInterval(evt.Unmarshaled.times[:3]) == duration("45s")`, true)
+	f(`MedianInterval(evt.Unmarshaled.times[:1])`, "error")
+	f(`MedianInterval([1, 2])`, "error")
+	f(`Distance("48.8566", "2.3522", "51.5074", "-0.1278") > 343 && Distance("48.8566", "2.3522", "51.5074", "-0.1278") < 344.5`, true)
+	f(`Distance("0", "0", "51.5", "-0.1")`, 0)
+	f(`Distance("x", "0", "51.5", "-0.1")`, "error")
+	f(`TimeNow()`, "2024-03-01T11:00:00Z")
+	f(`now().Hour() == 12 && now().Weekday().String() == "Friday" && now().Format("2006") == "2024"`, true)
+	f(`date("2024-01-02") < now()`, true)
+	f(`ParseUnix("abc") + ParseUnix("-3") + ParseUnix("0")`, "")
+	f(`Atof("x")`, 0)
+
+	f(`LookupFile("same", "tags.json")`, "last")
+	f(`LookupFile("zabcd", "tags.json")`, "abc")
+	f(`LookupFile("zb abc", "tags.json")`, "b")
+	f(`LookupFile("xxx", "tags.json")`, "xs")
+	f(`LookupFile("xy", "tags.json")`, "x")
+	f(`LookupFile("none", "tags.json")`, "")
+	f(`LookupFile("same", "missing.json")`, "")
+	f(`FileMap("tags.json")[0].tag + FileMap("tags.json")[1]["tag"]`, "firstlast")
+
+	f(`JsonExtract(evt.Line.Raw, "a.b[1]")`, `x\ty`)
+	f(`JsonExtract(evt.Line.Raw, "a.b[2].c")`, "null")
+	f(`JsonExtract(evt.Line.Raw, "a.b[3]")`, "")
+	f(`JsonExtract('[[7,{"a":[8]}]]', "[0].[1].a.[0]")`, "8")
+	f(`JsonExtract(evt.Line.Raw, "o")`, `{"k":1}`)
+	f(`JsonExtractUnescape(evt.Line.Raw, "s")`, "\u00e9\U0001f600\"")
+	f(`JsonExtractUnescape(evt.Line.Raw, "o")`, "")
+	f(`JsonExtractSlice(evt.Line.Raw, "l")`, "[1 2]")
+	f(`JsonExtractSlice(evt.Line.Raw, "o") == nil`, true)
+	f(`JsonExtractObject(evt.Line.Raw, "o").k`, 1)
+	f(`JsonExtractObject(evt.Line.Raw, "l") == nil`, true)
+	f(`ToJsonString({"a": [1, nil, "x"]})`, `{"a":[1,null,"x"]}`)
+	f(`UnmarshalJSON(evt.Line.Raw, evt.Unmarshaled, "doc") in ["", nil] && evt.Unmarshaled.doc.a.b[0] == 1`, true)
+	f(`UnmarshalJSON("{", evt.Unmarshaled, "doc") == nil`, "error")
+	f(`UnmarshalJSON("3", evt.Unmarshaled, evt.Line.Module + "doc") == nil && evt.Unmarshaled.doc == 3`, true)
+
+	f(`ParseUri("http://x/?a=1&b=2&a=3")["a"]`, "[1 3]")
+	f(`ParseUri("http://[x")`, "map[]")
+	f(`ParseQuery("a=1;b&c=%zz+%41&&=x")`, "map[:[x] a:[1;b] c:[%zz A]]")
+	f(`ExtractQueryParam("/p?foo=a%20b&x=1&foo=c", "foo")`, "[a b c]")
+	f(`ExtractQueryParam("/p", "foo")`, "[]")
+
+	f(`Flatten([1, [2, [3]]], 4, [])`, "[1 2 3 4]")
+	f(`Distinct([1, "a", 1, "a", nil])`, "[1 a <nil>]")
+	f(`Distinct(3) == nil`, true)
+	f(`FlattenDistinct([1, [1, 2]], 2)`, "[1 2]")
+	f(`KeyExists("k", JsonExtractObject(evt.Line.Raw, "o"))`, true)
+	f(`sort([3, 1, 2], "desc")`, "[3 2 1]")
+	f(`keys({"b": 1, "a": 2})`, "[a b]")
+	f(`uniq([1, 1.0, "a", "a"])`, "[1 a]")
+	f(`max(1, [5, 2.5]) + min(3, 2)`, 7)
+	f(`mean([1, 2]) + median(1, 5, 2)`, 3.5)
+	f(`reduce(1..4, #acc + #, 10)`, 20)
+	f(`sum(1..4)`, 10)
+	f(`B64Decode("aGk=")`, "hi")
+	f(`B64Decode("?")`, "error")
+	f(`LogInfo("%d %s", 1, "x")`, "true 1 x")
+	f(`Hostname() != ""`, true)
+	f(`IsIP("::ffff:1.2.3.4") && IsIPV4("::ffff:1.2.3.4") && IpInRange("::ffff:1.2.3.4", "1.2.3.0/24")`, true)
+	f(`IsIP("fe80::1%eth0") || IsIP("1.2.3") || IpInRange("1.2.3.4", "1.2.3.4")`, false)
+	f(`IpToRange("2001:db8:85a3::1", "/64")`, "2001:db8:85a3::/64")
+	f(`IpToRange("1.2.3.4", "33")`, "")
+	f(`Get(["a"], 5) + Get(["a"], 0)`, "a")
+	f(`Get(["a"], -1)`, "error")
+	f(`Match("", "") && Match("*", "") && !Match("**", "") && Match("a*b?d", "axxbcd") && !Match("a", "ab")`, true)
+}
+
+func FuzzParseKV(f *testing.F) {
+	for _, s := range []string{`a=1 b="x \"y\" z" c= d==e`, `="a"`, "a=\"b\\\nc\"", `x="a"y=b`, `k="unterminated`, "\xff=\xfe", `a="b\`, `a.b-c=1 _d="x=y" 9e=2`} {
+		f.Add(s)
+	}
+	strict := slowKV(regexp.MustCompile(`([^=\s]+)=(?:"([^"\\]*(?:\\.[^"\\]*)*)"|([^=\s]+)|)`))
+	f.Fuzz(func(t *testing.T, s string) {
+		check := func(name string, parse func(string, func(key, val string)), slow func(...any) (any, error)) {
+			got, want := map[string]string{}, map[string]any{}
+			parse(s, func(key, val string) { got[key] = val })
+			_, err := slow(s, want, "m")
+			expect, _ := want["m"].(map[string]string)
+			if (err != nil) != (len(got) == 0) || !maps.Equal(got, expect) {
+				t.Fatalf("%s(%q) = %q, want %q (%v)", name, s, got, expect, err)
+			}
+		}
+		check("ParseKV", parseKV, strict)
+		check("ParseKVLax", parseKVLax, slowKVLax)
+	})
+}
+
+func FuzzFindJSON(f *testing.F) {
+	f.Add(`{"a":{"b":[1,"x",{"c":null}]}}`, "a.b[2].c")
+	f.Add(`[[1],{"\u0061":2}]`, "[1].a")
+	f.Add(`{"a" : [ ] , "b":{"x":"}"}}`, "b.x")
+	f.Add(`{"a":"`, "a")
+	f.Fuzz(func(t *testing.T, s, path string) {
+		got, _ := findJSON(s, jsonPath(nil, path))
+		// what is no JSON may give anything
+		if want := slowJSON(s, path); json.Valid([]byte(s)) && got != string(want) {
+			t.Fatalf("%q at %q: %q, want %q", s, path, got, want)
+		}
+	})
+}
