@@ -12,6 +12,10 @@ import (
 // name ten million empty ones, each of which would take 200 bytes of memory.
 const maxElements = 1 << 20
 
+// maxAlerts bounds the alerts in one body, which are the largest elements. No
+// 50 MiB of real ones are so many.
+const maxAlerts = 100_000
+
 // ValidationError lists what a body lacks, in upstream's words.
 type ValidationError struct{ Lines []string }
 
@@ -239,14 +243,15 @@ func (in *componentIn) component(at string, bad *ValidationError) ComponentMetri
 
 // decode reads the first JSON value of a body.
 func decode(body []byte, v any) error {
-	if n := elements(body); n > maxElements {
-		return fmt.Errorf("the body holds %d elements, at most %d are taken", n, maxElements)
+	if top, all := elements(body); all > maxElements || top > maxAlerts {
+		return fmt.Errorf("the body holds %d elements, %d at the top; at most %d and %d are taken", all, top, maxElements, maxAlerts)
 	}
 	return json.NewDecoder(bytes.NewReader(body)).Decode(v)
 }
 
-// elements counts the array elements in a body, or about, if it is no JSON.
-func elements(body []byte) (n int) {
+// elements counts the objects and array elements in a body, and about how many
+// elements the outermost array has.
+func elements(body []byte) (top, all int) {
 	var inArray []bool
 	for i := 0; i < len(body); i++ {
 		switch body[i] {
@@ -258,16 +263,19 @@ func elements(body []byte) (n int) {
 			}
 		case '[', '{':
 			inArray = append(inArray, body[i] == '[')
-			n++
+			all++
 		case ']', '}':
 			if len(inArray) > 0 {
 				inArray = inArray[:len(inArray)-1]
 			}
 		case ',':
 			if len(inArray) > 0 && inArray[len(inArray)-1] {
-				n++
+				all++
+			}
+			if len(inArray) == 1 {
+				top++
 			}
 		}
 	}
-	return n
+	return top, all
 }

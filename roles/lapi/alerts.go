@@ -149,22 +149,25 @@ func (s *Server) listAlerts(w http.ResponseWriter, r *http.Request, _ string) {
 		refuse(w, http.StatusInternalServerError, err.Error())
 		return
 	}
-	var out []api.Alert
+	var body []byte
 	err = s.store.EachAlert(r.Context(), f.AlertFilter, func(a *decisions.Alert) bool {
-		out = append(out, shown(a, now))
+		out := shown(a, now)
 		if f.withoutDecisions {
-			out[len(out)-1].Decisions = nil
+			out.Decisions = nil
 		}
+		body = append(append(body, ','), marshal(out)...)
 		return r.Context().Err() == nil
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		s.fail(w, r, err)
-		return
+	case r.Method == "HEAD":
+	case len(body) == 0:
+		send(w, http.StatusOK, []byte("null"))
+	default:
+		body[0] = '['
+		send(w, http.StatusOK, append(body, ']'))
 	}
-	if r.Method == "HEAD" {
-		return
-	}
-	answer(w, http.StatusOK, out)
 }
 
 // showAlert answers with one alert.

@@ -37,7 +37,8 @@ type bouncers struct {
 type bouncerRow struct {
 	storage.Bouncer
 	streams bool // LastPull and Cursor are its place in the log
-	pulled  bool // they aren't written yet
+	told    bool // Cursor isn't written yet
+	pulled  bool // nor is LastPull, which can wait
 	changed bool // nor are address, type and version
 }
 
@@ -96,6 +97,7 @@ func (b *bouncers) told(name string, c decisions.Cursor) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if r := b.rows[name]; r != nil {
+		r.told = r.told || r.Cursor != c.ID
 		r.LastPull, r.Cursor, r.streams, r.pulled = c.At, c.ID, true, true
 	}
 }
@@ -126,15 +128,16 @@ func (b *bouncers) reported(name string, report api.ComponentMetrics, now time.T
 	r.FeatureFlags, r.Updated, r.changed = report.FeatureFlags, now, true
 }
 
-// flush writes what polls have changed.
-func (b *bouncers) flush(ctx context.Context, store storage.Store) error {
+// flush writes what polls have changed. A poll that told nothing new is only
+// written with all: a bouncer that idles shall not wear out a router's flash.
+func (b *bouncers) flush(ctx context.Context, store storage.Store, all bool) error {
 	b.mu.Lock()
 	var stamps []storage.BouncerStamp
 	var changed []storage.Bouncer
 	for _, r := range b.rows {
-		if r.pulled {
+		if r.told || all && r.pulled {
 			stamps = append(stamps, storage.BouncerStamp{Name: r.Name, LastPull: r.LastPull, Cursor: r.Cursor})
-			r.pulled = false
+			r.told, r.pulled = false, false
 		}
 		if r.changed {
 			changed = append(changed, r.Bouncer)
@@ -170,7 +173,7 @@ func (b *bouncers) again(stamps []storage.BouncerStamp, changed []storage.Bounce
 	defer b.mu.Unlock()
 	for _, s := range stamps {
 		if r := b.rows[s.Name]; r != nil {
-			r.pulled = true
+			r.told = true
 		}
 	}
 	for _, c := range changed {
@@ -307,6 +310,12 @@ func (s *Server) addBouncer(ctx context.Context, name, key string) (string, erro
 // ensureBouncer makes a bouncer whose key nobody knows, unless there is one of
 // that name.
 func (s *Server) ensureBouncer(ctx context.Context, name string) error {
+	s.bouncers.mu.Lock()
+	known := s.bouncers.rows[name] != nil
+	s.bouncers.mu.Unlock()
+	if known {
+		return nil
+	}
 	_, err := s.addBouncer(ctx, name, "")
 	if errors.Is(err, storage.ErrExists) {
 		return nil

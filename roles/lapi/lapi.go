@@ -28,10 +28,12 @@ import (
 )
 
 const (
-	// stampEvery is how often pulls and heartbeats are written, all at once: a
-	// crash loses the last second of them, which makes bouncers hear twice of
-	// what happened in it, never not at all.
+	// stampEvery is how often it is written what bouncers have been told, of
+	// all at once. A crash loses the last second of it, and they hear twice of
+	// what happened then, never not at all.
 	stampEvery = time.Second
+	// idleStampEvery is how often mere signs of life are written.
+	idleStampEvery = time.Minute
 	// retainEvery is how often old alerts are looked for.
 	retainEvery = time.Minute
 	// idleAdvance is how long the clock of the decisions sleeps at most. The
@@ -83,8 +85,9 @@ type Config struct {
 	// Listening, if set, is called each time Run has all its listeners.
 	Listening func()
 
-	Log *slog.Logger     // must be set
-	Now func() time.Time // nil: time.Now
+	Ready func()           // told when Run listens; may be nil
+	Log   *slog.Logger     // must be set
+	Now   func() time.Time // nil: time.Now
 }
 
 // Server is an open Local API. Open it, Run it if it shall listen, Close it.
@@ -121,7 +124,7 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 		decisions: decisions.NewLog(conf.MaxDecisions),
 		passwords: auth.NewPasswords(),
 		throttle:  auth.NewThrottle(),
-		uploads:   make(chan struct{}, 4),
+		uploads:   make(chan struct{}, 2),
 		log:       conf.Log,
 		// The store keeps no monotonic time; so nothing here reckons with it.
 		now:     func() time.Time { return conf.Now().Round(0) },
@@ -152,7 +155,7 @@ func (s *Server) Close() error {
 	s.done.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	return errors.Join(s.writeStamps(ctx), s.store.Close())
+	return errors.Join(s.writeStamps(ctx, true), s.store.Close())
 }
 
 func (c *Config) complete() error {
@@ -253,27 +256,37 @@ func (s *Server) clock(ctx context.Context) {
 
 // keepBooks writes stamps and deletes old alerts.
 func (s *Server) keepBooks(ctx context.Context) {
-	stamps, retain := time.NewTicker(stampEvery), time.NewTicker(retainEvery)
+	stamps, idle, retain := time.NewTicker(stampEvery), time.NewTicker(idleStampEvery), time.NewTicker(retainEvery)
 	defer stamps.Stop()
+	defer idle.Stop()
 	defer retain.Stop()
 	for {
+		all := false
 		select {
 		case <-ctx.Done():
 			return
+		case <-idle.C:
+			all = true
 		case <-stamps.C:
-			if err := s.writeStamps(ctx); err != nil && ctx.Err() == nil {
-				s.log.Error("cannot write pulls and heartbeats", "err", err)
-			}
 		case <-retain.C:
 			if err := s.retain(ctx); err != nil && ctx.Err() == nil {
 				s.log.Error("cannot delete old alerts", "err", err)
 			}
 		}
+		if err := s.writeStamps(ctx, all); err != nil && ctx.Err() == nil {
+			s.log.Error("cannot write pulls and heartbeats", "err", err)
+		}
 	}
 }
 
-func (s *Server) writeStamps(ctx context.Context) error {
-	return errors.Join(s.machines.flush(ctx, s.store), s.bouncers.flush(ctx, s.store))
+// writeStamps writes what bouncers have been told, and with all also who gave
+// a sign of life.
+func (s *Server) writeStamps(ctx context.Context, all bool) error {
+	var err error
+	if all {
+		err = s.machines.flush(ctx, s.store)
+	}
+	return errors.Join(err, s.bouncers.flush(ctx, s.store, all))
 }
 
 // wakeClock makes clock look again.

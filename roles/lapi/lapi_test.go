@@ -342,7 +342,7 @@ func TestUsageMetrics(t *testing.T) {
 	if err != nil || row.OSName != "debian" || row.OSVersion != "12" || row.Datasources["file"] != 1 {
 		t.Fatalf("%+v, %v", row, err)
 	}
-	if err := s.writeStamps(t.Context()); err != nil {
+	if err := s.writeStamps(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
 	brow, err := s.store.Bouncer(t.Context(), "b")

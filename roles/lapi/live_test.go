@@ -188,7 +188,7 @@ func TestBouncerTellsWhatItIs(t *testing.T) {
 		t.Helper()
 		b.agent = agent
 		b.want("GET", "/v1/decisions", "", 200, "null")
-		if err := s.writeStamps(t.Context()); err != nil {
+		if err := s.writeStamps(t.Context(), true); err != nil {
 			t.Fatal(err)
 		}
 		row, err := s.store.Bouncer(t.Context(), "b")

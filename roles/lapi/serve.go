@@ -57,6 +57,9 @@ func (s *Server) Run(ctx context.Context) error {
 		s.log.Info("CrowdSec Local API listening on " + l.Addr().String())
 	}
 
+	if s.conf.Ready != nil {
+		s.conf.Ready()
+	}
 	failed := make(chan error, len(servers))
 	var done sync.WaitGroup
 	for i, srv := range servers {

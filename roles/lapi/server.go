@@ -27,6 +27,7 @@ const (
 	// client may refuse to take a piece of an answer.
 	bodyTime  = time.Minute
 	writeTime = 30 * time.Second
+	slowest   = 16 << 10
 	// maxConnections bounds the connections of the TCP listener. At the bound
 	// new ones wait in the kernel's queue.
 	maxConnections = 2048
@@ -375,15 +376,22 @@ func health(w http.ResponseWriter, _ *http.Request) {
 }
 
 // answer sends JSON.
-func answer(w http.ResponseWriter, status int, v any) {
+func answer(w http.ResponseWriter, status int, v any) { send(w, status, marshal(v)) }
+
+func marshal(v any) []byte {
 	body, err := json.Marshal(v)
 	if err != nil {
 		panic(fmt.Sprintf("BUG: %T as JSON: %v", v, err))
 	}
-	send(w, status, body)
+	return body
 }
 
+// send sends an answer that is complete. How long that may take depends on its
+// size; a line that can't do slowest bytes a second is none.
 func send(w http.ResponseWriter, status int, body []byte) {
+	conn := http.NewResponseController(w)
+	conn.SetReadDeadline(time.Time{}) // all has been read; see streamDecisions
+	conn.SetWriteDeadline(time.Now().Add(writeTime + time.Duration(len(body))*time.Second/slowest))
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
 	w.Write(body) // who went away can't be told

@@ -48,11 +48,13 @@ func (s *Server) streamDecisions(w http.ResponseWriter, r *http.Request, bouncer
 		from = decisions.Cursor{}
 	}
 	conn := http.NewResponseController(w)
+	// All has been read. When the deadline of the body passed while we wait, or
+	// write to a slow line, net/http would take it for the client's leaving.
+	conn.SetReadDeadline(time.Time{})
 	now := s.now()
 	s.decisions.Advance(now)
 	to := s.decisions.Mark(now)
 	if wait, err := api.ParseDuration(q.Get("wait")); err == nil && wait > 0 && !full {
-		conn.SetReadDeadline(time.Time{}) // nothing is read while we wait
 		if to, err = s.await(r.Context(), query, from, min(wait, longestWait)); err != nil {
 			return // the client has gone
 		}
