@@ -16,22 +16,15 @@ import (
 	"cs/storage/mem"
 )
 
-// clockAt makes a server whose clock the test turns.
-func clockAt(now *time.Time) func(*Config) {
-	return func(c *Config) { c.Now = func() time.Time { return *now } }
-}
-
-func noon() time.Time { return time.Date(2026, 3, 1, 10, 0, 20, 0, time.UTC) }
-
 // TestAlertOfAnAgent is the example of lapi §A.2 and §A.3.
 func TestAlertOfAnAgent(t *testing.T) {
-	now := noon()
-	s := open(t, clockAt(&now))
+	clk, turned := clockAtNoon()
+	s := open(t, turned)
 	m, b := machine(t, s, "web1"), bouncer(t, s, "fw")
-	now = now.Add(time.Second)
+	clk.Add(time.Second)
 	m.want("POST", "/v1/alerts", "["+alertJSON("ip", "203.0.113.7", "null", noon())+"]", 201, `["1"]`)
 
-	now = noon().Add(40 * time.Second)
+	clk.Set(noon().Add(40 * time.Second))
 	const want = `{"capacity":5,"created_at":"2026-03-01T10:00:21Z","decisions":[{"duration":"3h59m20s","id":1,"origin":"crowdsec","scenario":"crowdsecurity/ssh-bf","scope":"Ip","simulated":false,"type":"ban","value":"203.0.113.7"}],` +
 		`"events":[{"meta":[{"key":"service","value":"ssh"}],"timestamp":"2026-03-01 10:00:20 +0000 UTC"}],"events_count":6,"id":1,"kind":"crowdsec","labels":null,"leakspeed":"10s","machine_id":"web1","message":"Ip 203.0.113.7",` +
 		`"remediation":true,"scenario":"crowdsecurity/ssh-bf","scenario_hash":"ab12","scenario_version":"0.3","simulated":false,"source":{"scope":"Ip","value":"203.0.113.7"},"start_at":"2026-03-01T10:00:20Z","stop_at":"2026-03-01T10:00:20Z","uuid":"`
@@ -55,8 +48,8 @@ func TestAlertOfAnAgent(t *testing.T) {
 }
 
 func TestWhatBecomesADecision(t *testing.T) {
-	now := noon()
-	s := open(t, clockAt(&now))
+	clk, turned := clockAtNoon()
+	s := open(t, turned)
 	m := machine(t, s, "m")
 	f := func(alert, answer string, values ...string) {
 		t.Helper()
@@ -76,17 +69,17 @@ func TestWhatBecomesADecision(t *testing.T) {
 			}
 		}
 	}
-	f(alertJSON("ip", "1.1.1.1", "null", now), `["1"]`, "ban Ip 1.1.1.1 crowdsec false")
-	f(alertJSON("RANGE", "2.2.2.0/24", "null", now), `["2"]`, "ban Range 2.2.2.0/24 crowdsec false")
-	f(alertJSON("Country", "FR", "null", now), `["3"]`)
-	f(strings.Replace(alertJSON("ip", "1.1.1.2", "null", now), `"remediation":true`, `"remediation":false`, 1), `["4"]`)
-	f(strings.Replace(alertJSON("ip", "1.1.1.3", "null", now), `"simulated":false`, `"simulated":true`, 1), `["5"]`, "ban Ip 1.1.1.3 crowdsec true")
-	f(alertJSON("ip", "1.1.1.4", "null", now.Add(-5*time.Hour)), `["6"]`) // a replayed log: over already
-	f(alertJSON("ip", "no address", "null", now), `[]`)                   // nobody could enforce it
-	f(alertJSON("", "", "["+decisionJSON("as", "64500", "captcha", "cscli", "1d")+","+decisionJSON("ip", "bad", "ban", "cscli", "1h")+"]", now),
+	f(alertJSON("ip", "1.1.1.1", "null", clk.Now()), `["1"]`, "ban Ip 1.1.1.1 crowdsec false")
+	f(alertJSON("RANGE", "2.2.2.0/24", "null", clk.Now()), `["2"]`, "ban Range 2.2.2.0/24 crowdsec false")
+	f(alertJSON("Country", "FR", "null", clk.Now()), `["3"]`)
+	f(strings.Replace(alertJSON("ip", "1.1.1.2", "null", clk.Now()), `"remediation":true`, `"remediation":false`, 1), `["4"]`)
+	f(strings.Replace(alertJSON("ip", "1.1.1.3", "null", clk.Now()), `"simulated":false`, `"simulated":true`, 1), `["5"]`, "ban Ip 1.1.1.3 crowdsec true")
+	f(alertJSON("ip", "1.1.1.4", "null", clk.Now().Add(-5*time.Hour)), `["6"]`) // a replayed log: over already
+	f(alertJSON("ip", "no address", "null", clk.Now()), `[]`)                   // nobody could enforce it
+	f(alertJSON("", "", "["+decisionJSON("as", "64500", "captcha", "cscli", "1d")+","+decisionJSON("ip", "bad", "ban", "cscli", "1h")+"]", clk.Now()),
 		`["7"]`, "captcha AS 64500 cscli false")
 	// One that can't be understood spoils the request, and nothing of it is kept.
-	bad := "[" + alertJSON("ip", "9.9.9.9", "null", now) + "," + alertJSON("ip", "9.9.9.9", "["+decisionJSON("ip", "9.9.9.9", "ban", "cscli", "soon")+"]", now) + "]"
+	bad := "[" + alertJSON("ip", "9.9.9.9", "null", clk.Now()) + "," + alertJSON("ip", "9.9.9.9", "["+decisionJSON("ip", "9.9.9.9", "ban", "cscli", "soon")+"]", clk.Now()) + "]"
 	w := m.want("POST", "/v1/alerts", bad, 500, "*")
 	if body := w.Body.String(); !strings.Contains(body, "decision duration 'soon'") || !strings.Contains(body, "unable to parse duration") {
 		t.Fatal(body)
@@ -134,18 +127,18 @@ func TestRepeatedDelivery(t *testing.T) {
 }
 
 func TestAlertFilters(t *testing.T) {
-	now := noon()
-	s := open(t, clockAt(&now))
+	clk, turned := clockAtNoon()
+	s := open(t, turned)
 	m := machine(t, s, "m")
 	post := func(alert string) { t.Helper(); m.want("POST", "/v1/alerts", "["+alert+"]", 201, "*") }
-	post(alertJSON("ip", "1.1.1.1", "null", now))                                                                      // 1
-	post(alertJSON("range", "10.0.0.0/8", "["+decisionJSON("range", "10.0.0.0/8", "captcha", "cscli", "1h")+"]", now)) // 2
-	now = now.Add(2 * time.Hour)
+	post(alertJSON("ip", "1.1.1.1", "null", clk.Now()))                                                                      // 1
+	post(alertJSON("range", "10.0.0.0/8", "["+decisionJSON("range", "10.0.0.0/8", "captcha", "cscli", "1h")+"]", clk.Now())) // 2
+	clk.Add(2 * time.Hour)
 	m = machine(t, s, "m") // the token has expired
 	post(strings.NewReplacer(`"remediation":true`, `"remediation":false`, `"kind":"crowdsec"`, `"kind":"waf"`, "ssh-bf", "http").
-		Replace(alertJSON("ip", "10.1.1.1", "null", now))) // 3
-	post(alertJSON("lists:tor", "", "["+decisionJSON("ip", "3.3.3.3", "ban", "lists", "1h")+"]", now))         // 4
-	post(strings.Replace(alertJSON("ip", "4.4.4.4", "null", now), `"simulated":false`, `"simulated":true`, 1)) // 5
+		Replace(alertJSON("ip", "10.1.1.1", "null", clk.Now()))) // 3
+	post(alertJSON("lists:tor", "", "["+decisionJSON("ip", "3.3.3.3", "ban", "lists", "1h")+"]", clk.Now()))         // 4
+	post(strings.Replace(alertJSON("ip", "4.4.4.4", "null", clk.Now()), `"simulated":false`, `"simulated":true`, 1)) // 5
 
 	f := func(query, want string) {
 		t.Helper()
@@ -206,14 +199,14 @@ func TestAlertFilters(t *testing.T) {
 }
 
 func TestDeletingAlerts(t *testing.T) {
-	now := noon()
+	clk, turned := clockAtNoon()
 	s := open(t, func(c *Config) {
-		clockAt(&now)(c)
+		turned(c)
 		c.TrustedIPs = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
 	})
 	m, b := machine(t, s, "m"), bouncer(t, s, "fw")
 	for i := range 3 {
-		m.want("POST", "/v1/alerts", "["+alertJSON("ip", fmt.Sprintf("1.1.1.%d", i+1), "null", now)+"]", 201, "*")
+		m.want("POST", "/v1/alerts", "["+alertJSON("ip", fmt.Sprintf("1.1.1.%d", i+1), "null", clk.Now())+"]", 201, "*")
 	}
 	b.want("GET", "/v1/decisions/stream?startup=true", "", 200, "*")
 	m.want("DELETE", "/v1/alerts/1", "", 403, `{"message":"access forbidden from this IP (192.0.2.1)"}`)
@@ -233,14 +226,14 @@ func TestDeletingAlerts(t *testing.T) {
 }
 
 func TestRetention(t *testing.T) {
-	now := noon()
-	s := open(t, func(c *Config) { clockAt(&now)(c); c.MaxAlerts = 10 })
+	clk, turned := clockAtNoon()
+	s := open(t, func(c *Config) { turned(c); c.MaxAlerts = 10 })
 	l := s.Local("m")
 	send := func(n int, length time.Duration) {
 		t.Helper()
 		for i := range n {
-			a := decisions.Alert{Scenario: "s", StartAt: now, StopAt: now}
-			a.Decisions = []decisions.Decision{{Type: "ban", Scope: "Ip", Value: fmt.Sprintf("10.0.0.%d", i), Until: now.Add(length)}}
+			a := decisions.Alert{Scenario: "s", StartAt: clk.Now(), StopAt: clk.Now()}
+			a.Decisions = []decisions.Decision{{Type: "ban", Scope: "Ip", Value: fmt.Sprintf("10.0.0.%d", i), Until: clk.Now().Add(length)}}
 			if err := l.SendAlerts(t.Context(), []decisions.Alert{a}); err != nil {
 				t.Fatal(err)
 			}
@@ -259,15 +252,15 @@ func TestRetention(t *testing.T) {
 	}
 	send(2, 30*24*time.Hour) // long bans stay, whatever their age
 	send(15, time.Minute)
-	now = now.Add(time.Hour)
+	clk.Add(time.Hour)
 	if n := count(); n != 2+10 {
 		t.Fatalf("%d alerts, want the newest 10 and two with active decisions", n)
 	}
-	now = now.Add(8 * 24 * time.Hour)
+	clk.Add(8 * 24 * time.Hour)
 	if n := count(); n != 2 {
 		t.Fatalf("%d alerts after a week", n)
 	}
-	now = now.Add(30 * 24 * time.Hour)
+	clk.Add(30 * 24 * time.Hour)
 	if n := count(); n != 0 {
 		t.Fatalf("%d alerts in the end", n)
 	}

@@ -88,6 +88,8 @@ type Config struct {
 	Ready func()           // told when Run listens; may be nil
 	Log   *slog.Logger     // must be set
 	Now   func() time.Time // nil: time.Now
+
+	passwordCost int // 0: auth.Cost; tests have no time for it
 }
 
 // Server is an open Local API. Open it, Run it if it shall listen, Close it.
@@ -122,7 +124,7 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 	s := &Server{
 		conf:      conf,
 		decisions: decisions.NewLog(conf.MaxDecisions),
-		passwords: auth.NewPasswords(),
+		passwords: auth.NewPasswords(conf.passwordCost),
 		throttle:  auth.NewThrottle(),
 		uploads:   make(chan struct{}, 2),
 		log:       conf.Log,
@@ -176,6 +178,9 @@ func (c *Config) complete() error {
 	}
 	if c.MaxDecisions == 0 {
 		c.MaxDecisions = 2_000_000
+	}
+	if c.passwordCost == 0 {
+		c.passwordCost = auth.Cost
 	}
 	if c.Now == nil {
 		c.Now = time.Now

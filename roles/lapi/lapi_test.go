@@ -12,8 +12,11 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/bcrypt"
 
 	"cs/decisions"
 	"cs/roles/api"
@@ -22,6 +25,22 @@ import (
 )
 
 const goodToken = "0123456789012345678901234567890123456789"
+
+// clock is a time that the test turns; the server's background reads it too.
+type clock struct{ ns atomic.Int64 }
+
+func (c *clock) Now() time.Time      { return time.Unix(0, c.ns.Load()).UTC() }
+func (c *clock) Set(t time.Time)     { c.ns.Store(t.UnixNano()) }
+func (c *clock) Add(d time.Duration) { c.ns.Add(int64(d)) }
+
+func noon() time.Time { return time.Date(2026, 3, 1, 10, 0, 20, 0, time.UTC) }
+
+// clockAtNoon returns a clock and the change that gives it to a server.
+func clockAtNoon() (*clock, func(*Config)) {
+	c := new(clock)
+	c.Set(noon())
+	return c, func(conf *Config) { conf.Now = c.Now }
+}
 
 // kept is a store that outlives the server that closes it.
 type kept struct{ storage.Store }
@@ -34,6 +53,8 @@ func open(t *testing.T, change func(*Config)) *Server {
 	conf := Config{
 		OpenStore: func(context.Context) (storage.Store, error) { return mem.New(), nil },
 		Log:       slog.New(slog.DiscardHandler),
+
+		passwordCost: bcrypt.MinCost,
 	}
 	if change != nil {
 		change(&conf)
@@ -212,8 +233,8 @@ func TestLogin(t *testing.T) {
 }
 
 func TestTokens(t *testing.T) {
-	now := time.Now()
-	s := open(t, func(c *Config) { c.Now = func() time.Time { return now } })
+	clk, turned := clockAtNoon()
+	s := open(t, turned)
 	v := machine(t, s, "m")
 	good := v.token
 	deny := func(token string, status int, message string) {
@@ -227,13 +248,13 @@ func TestTokens(t *testing.T) {
 	none := "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0." + strings.Split(good, ".")[1] + "."
 	deny(none, 401, "signature is invalid")
 
-	now = now.Add(time.Hour)
+	clk.Add(time.Hour)
 	deny(good, 401, "Token is expired")
 	v.want("GET", "/v1/refresh_token", "", 200, "*") // an hour after its issue is just in time
-	now = now.Add(2 * time.Second)
+	clk.Add(2 * time.Second)
 	v.want("GET", "/v1/refresh_token", "", 401, `{"code":401,"message":"Token is expired"}`)
 	r := httptest.NewRequest("GET", "/v1/heartbeat", nil)
-	fresh, _, _ := s.signer.Sign("m", now)
+	fresh, _, _ := s.signer.Sign("m", clk.Now())
 	r.AddCookie(&http.Cookie{Name: "jwt", Value: fresh})
 	if w := (visitor{t: t, h: s.Handler()}).send(r); w.Code != 200 {
 		t.Fatal(w.Body)

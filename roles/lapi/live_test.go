@@ -30,10 +30,10 @@ func manual(t *testing.T, m visitor, at time.Time, decisions ...string) {
 }
 
 func TestLiveDecisions(t *testing.T) {
-	now := noon()
-	s := open(t, clockAt(&now))
+	clk, turned := clockAtNoon()
+	s := open(t, turned)
 	m, b := machine(t, s, "m"), bouncer(t, s, "b")
-	manual(t, m, now,
+	manual(t, m, clk.Now(),
 		decisionJSON("ip", "1.2.3.4", "ban", "cscli", "1h"),                                                // 1
 		decisionJSON("range", "1.2.0.0/16", "captcha", "crowdsec", "2h"),                                   // 2
 		decisionJSON("country", "FR", "ban", "cscli", "1h"),                                                // 3
@@ -42,7 +42,7 @@ func TestLiveDecisions(t *testing.T) {
 		strings.Replace(decisionJSON("ip", "1.2.3.4", "ban", "lists", "30m"), `"manual"`, `"Tor-exit"`, 1), // 6
 		decisionJSON("ip", "9.9.9.9", "ban", "cscli", "0s"),                                                // over
 	)
-	m.want("POST", "/v1/alerts", "["+strings.Replace(alertJSON("ip", "5.5.5.5", "null", now), `"simulated":false`, `"simulated":true`, 1)+"]", 201, "*") // 8
+	m.want("POST", "/v1/alerts", "["+strings.Replace(alertJSON("ip", "5.5.5.5", "null", clk.Now()), `"simulated":false`, `"simulated":true`, 1)+"]", 201, "*") // 8
 
 	f := func(query, want string) {
 		t.Helper()
@@ -79,18 +79,18 @@ func TestLiveDecisions(t *testing.T) {
 	b.want("GET", "/v1/decisions?limit=x", "", 500, "*")
 	b.want("GET", "/v1/decisions?contains=x", "", 500, "*")
 
-	now = now.Add(30 * time.Minute)
+	clk.Add(30 * time.Minute)
 	f("?ip=1.2.3.4", "1 2")
-	now = now.Add(2 * time.Hour)
+	clk.Add(2 * time.Hour)
 	f("", "")
 }
 
 func TestDeletingDecisions(t *testing.T) {
-	now := noon()
-	s := open(t, clockAt(&now))
+	clk, turned := clockAtNoon()
+	s := open(t, turned)
 	m, b := machine(t, s, "m"), bouncer(t, s, "b")
 	for range 3 {
-		manual(t, m, now,
+		manual(t, m, clk.Now(),
 			decisionJSON("ip", "1.2.3.4", "ban", "cscli", "1h"), // 1, 5, 9
 			decisionJSON("range", "1.2.0.0/16", "captcha", "crowdsec", "1h"),
 			decisionJSON("Country", "FR", "ban", "lists", "1h"),
@@ -124,10 +124,10 @@ func TestDeletingDecisions(t *testing.T) {
 
 // TestSharedKey is lapi §A.7.
 func TestSharedKey(t *testing.T) {
-	now := noon()
-	s := open(t, clockAt(&now))
+	clk, turned := clockAtNoon()
+	s := open(t, turned)
 	m, b := machine(t, s, "m"), bouncer(t, s, "fw")
-	manual(t, m, now, decisionJSON("ip", "1.2.3.4", "ban", "cscli", "1h"))
+	manual(t, m, clk.Now(), decisionJSON("ip", "1.2.3.4", "ban", "cscli", "1h"))
 	news := func(from, query string) (n int) {
 		t.Helper()
 		b.from = from
@@ -148,7 +148,7 @@ func TestSharedKey(t *testing.T) {
 		}
 		return strings.Join(out, " ")
 	}
-	now = now.Add(time.Second)
+	clk.Add(time.Second)
 	if got := names(); got != "fw/10.0.0.1/false fw@10.0.0.2/10.0.0.2/true" {
 		t.Fatal(got)
 	}
@@ -165,11 +165,11 @@ func TestSharedKey(t *testing.T) {
 }
 
 func TestSharingIsBounded(t *testing.T) {
-	now := noon()
-	s := open(t, clockAt(&now))
+	clk, turned := clockAtNoon()
+	s := open(t, turned)
 	b := bouncer(t, s, "fw")
 	for i := range maxSharing + 20 {
-		now = now.Add(time.Second)
+		clk.Add(time.Second)
 		b.from = fmt.Sprintf("10.0.%d.%d", i>>8, i&255)
 		b.want("GET", "/v1/decisions/stream", "", 200, "*")
 	}
@@ -204,15 +204,15 @@ func TestBouncerTellsWhatItIs(t *testing.T) {
 }
 
 func TestOneQuestionDoesNotMoveAStreamer(t *testing.T) {
-	now := noon()
-	s := open(t, clockAt(&now))
+	clk, turned := clockAtNoon()
+	s := open(t, turned)
 	m, b := machine(t, s, "m"), bouncer(t, s, "b")
-	manual(t, m, now, decisionJSON("ip", "1.1.1.1", "ban", "cscli", "1h"))
+	manual(t, m, clk.Now(), decisionJSON("ip", "1.1.1.1", "ban", "cscli", "1h"))
 	b.want("GET", "/v1/decisions/stream?startup=true", "", 200, "*")
-	now = now.Add(10 * time.Minute)
-	manual(t, m, now, decisionJSON("ip", "1.1.1.2", "ban", "cscli", "1h"))
+	clk.Add(10 * time.Minute)
+	manual(t, m, clk.Now(), decisionJSON("ip", "1.1.1.2", "ban", "cscli", "1h"))
 	m.want("DELETE", "/v1/decisions?ip=1.1.1.1", "", 200, "*")
-	now = now.Add(10 * time.Minute)
+	clk.Add(10 * time.Minute)
 	b.want("GET", "/v1/decisions?ip=1.1.1.2", "", 200, "*")
 	b.want("HEAD", "/v1/decisions/stream", "", 200, "")
 	got := b.want("GET", "/v1/decisions/stream", "", 200, "*").Body.String()

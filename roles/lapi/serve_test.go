@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -245,8 +246,8 @@ func TestStopIsQuick(t *testing.T) {
 // TestFloodOfBadLogins: guessing is slowed down, and doesn't lock out who
 // logged in a while ago from the same address.
 func TestFloodOfBadLogins(t *testing.T) {
-	now := noon()
-	s := open(t, clockAt(&now))
+	clk, turned := clockAtNoon()
+	s := open(t, turned)
 	if err := s.addMachine(t.Context(), "m", "secret", "", true); err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +270,7 @@ func TestFloodOfBadLogins(t *testing.T) {
 	v.from = "198.51.100.1"
 	v.want("POST", "/v1/watchers/login", `{"machine_id":"m","password":"guess"}`, 401, "*") // somebody else
 	v.from = ""
-	now = now.Add(time.Hour)
+	clk.Add(time.Hour)
 	v.want("POST", "/v1/watchers/login", `{"machine_id":"m","password":"guess"}`, 401, "*")
 }
 
@@ -292,15 +293,14 @@ func TestFloodOfRegistrations(t *testing.T) {
 func TestRefusedBodyIsNotRead(t *testing.T) {
 	s, url, _ := running(t, nil)
 	m := machine(t, s, "m")
-	sent := 0
+	var sent atomic.Int64
 	body := readerFunc(func(p []byte) (int, error) {
-		if sent > largeBody+64<<20 {
+		if sent.Add(int64(len(p))) > largeBody+64<<20 {
 			return 0, io.EOF
 		}
 		for i := range p {
 			p[i] = ' '
 		}
-		sent += len(p)
 		return len(p), nil
 	})
 	req, _ := http.NewRequestWithContext(t.Context(), "POST", url+"/v1/alerts", body)
@@ -312,8 +312,8 @@ func TestRefusedBodyIsNotRead(t *testing.T) {
 			t.Fatal(resp.Status)
 		}
 	}
-	if sent > largeBody+32<<20 {
-		t.Fatalf("the server let us send %d MB", sent>>20)
+	if n := sent.Load(); n > largeBody+32<<20 {
+		t.Fatalf("the server let us send %d MB", n>>20)
 	}
 }
 

@@ -46,16 +46,16 @@ func filled(tb testing.TB, n int) *Server {
 
 // TestStreamBody compares every byte with what upstream sends.
 func TestStreamBody(t *testing.T) {
-	now := noon()
-	s := open(t, clockAt(&now))
+	clk, turned := clockAtNoon()
+	s := open(t, turned)
 	m, b := machine(t, s, "m"), bouncer(t, s, "b")
 	b.want("GET", "/v1/decisions/stream?startup=true", "", 200, `{"new": [], "deleted": []}`)
-	manual(t, m, now, decisionJSON("ip", "1.1.1.1", "ban", "cscli", "4h"), decisionJSON("Country", "FR", "ban", "cscli", "4h"), decisionJSON("ip", "1.1.1.2", "ban", "<x>&", "4h"))
+	manual(t, m, clk.Now(), decisionJSON("ip", "1.1.1.1", "ban", "cscli", "4h"), decisionJSON("Country", "FR", "ban", "cscli", "4h"), decisionJSON("ip", "1.1.1.2", "ban", "<x>&", "4h"))
 	var uuid [3]string
 	for _, d := range live(s) {
 		uuid[d.ID-1] = d.UUID
 	}
-	now = now.Add(40 * time.Second)
+	clk.Add(40 * time.Second)
 	one := func(id int, scope, value, origin, left string) string {
 		return fmt.Sprintf(`{"duration":%q,"id":%d,"origin":"%s","scenario":"manual","scope":%q,"type":"ban","uuid":%q,"value":%q}`, left, id, origin, scope, uuid[id-1], value)
 	}
@@ -68,7 +68,7 @@ func TestStreamBody(t *testing.T) {
 	b.want("GET", "/v1/decisions/stream?startup=true&scopes=country", "", 200, `{"new": [`+one(2, "Country", "FR", "cscli", "3h59m20s")+`], "deleted": []}`)
 	b.want("GET", "/v1/decisions/stream?startup=true&scope=Country", "", 200, `{"new": [`+one(2, "Country", "FR", "cscli", "3h59m20s")+`], "deleted": []}`)
 	m.want("DELETE", "/v1/decisions/1", "", 200, "*")
-	now = now.Add(2 * time.Second)
+	clk.Add(2 * time.Second)
 	b.want("GET", "/v1/decisions/stream", "", 200, `{"new": [], "deleted": [`+one(1, "Ip", "1.1.1.1", "cscli", "-2s")+`]}`)
 	b.want("GET", "/v1/decisions/stream?startup=True", "", 200, `{"new": [], "deleted": []}`) // only "true" is true
 	b.want("GET", "/v1/decisions/stream?ip=bad", "", 500, "*")

@@ -39,10 +39,10 @@ func TestRecordedConversations(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
 	}
-	var now time.Time
+	clk, turned := clockAtNoon()
 	s := open(t, func(c *Config) {
+		turned(c)
 		c.Token = "a-long-token-of-more-than-32-characters-0001"
-		c.Now = func() time.Time { return now }
 	})
 	played := 0
 	for _, path := range files {
@@ -58,13 +58,15 @@ func TestRecordedConversations(t *testing.T) {
 			if err := json.Unmarshal(lines.Bytes(), &x); err != nil {
 				t.Fatal(path, n, err)
 			}
-			if now, err = http.ParseTime(x.ResponseHeaders["Date"]); err != nil {
+			at, err := http.ParseTime(x.ResponseHeaders["Date"])
+			if err != nil {
 				t.Fatal(path, n, err)
 			}
+			clk.Set(at)
 			if x.Method == "DELETE" {
 				// Only whole seconds were recorded; whether an end is repeated
 				// within two seconds depends on the fraction.
-				now = now.Add(900 * time.Millisecond)
+				clk.Add(900 * time.Millisecond)
 			}
 			if aboutAllowlists(x) {
 				continue

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/crypto/bcrypt"
 )
 
 var t0 = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
@@ -68,7 +69,7 @@ func FuzzVerify(f *testing.F) {
 }
 
 func TestPasswords(t *testing.T) {
-	p, ctx := NewPasswords(), t.Context()
+	p, ctx := NewPasswords(Cost), t.Context()
 	hash, err := p.Hash(ctx, "secret")
 	if err != nil || !strings.HasPrefix(hash, "$2a$10$") {
 		t.Fatal(hash, err)
@@ -97,7 +98,7 @@ func TestPasswords(t *testing.T) {
 }
 
 func TestPasswordQueueIsBounded(t *testing.T) {
-	p := NewPasswords()
+	p := NewPasswords(bcrypt.MinCost)
 	for range cap(p.slots) {
 		p.slots <- struct{}{} // the processors are busy
 	}
@@ -123,7 +124,7 @@ func TestPasswordQueueIsBounded(t *testing.T) {
 }
 
 func TestRememberedIsBounded(t *testing.T) {
-	p := NewPasswords()
+	p := NewPasswords(bcrypt.MinCost)
 	for i := range maxRemembered + 10 {
 		if len(p.good) >= maxRemembered {
 			break

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// passwordCost is upstream's, so that its hashes and ours can be exchanged.
-	passwordCost = 10
+	// Cost of a hash is upstream's.
+	Cost = 10
 	// maxWaiting bounds the queue in front of the hash, which takes 50 ms of a
 	// fast core and seconds of a slow one. At the bound the answer is ErrBusy.
 	maxWaiting = 64
@@ -36,6 +36,7 @@ var (
 // Passwords hashes and checks passwords with bcrypt. Since that is slow by
 // design, few at a time are computed, and a good one is remembered for a while.
 type Passwords struct {
+	cost    int
 	slots   chan struct{}
 	waiting chan struct{}
 	salt    [32]byte // of this process: what is remembered is of no use elsewhere
@@ -43,9 +44,11 @@ type Passwords struct {
 	good    map[[sha256.Size]byte]time.Time // until when
 }
 
-// NewPasswords returns a checker that uses at most half of the processors.
-func NewPasswords() *Passwords {
+// NewPasswords returns a checker that uses at most half of the processors and
+// makes hashes of a cost (see bcrypt). Those of any cost can be checked.
+func NewPasswords(cost int) *Passwords {
 	p := &Passwords{
+		cost:    cost,
 		slots:   make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		waiting: make(chan struct{}, maxWaiting),
 		good:    make(map[[sha256.Size]byte]time.Time),
@@ -64,7 +67,7 @@ func (p *Passwords) Hash(ctx context.Context, password string) (string, error) {
 		return "", err
 	}
 	defer release()
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), passwordCost)
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), p.cost)
 	return string(hash), err
 }
 
