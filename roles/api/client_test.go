@@ -4,12 +4,15 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -241,4 +244,29 @@ func TestSendAlertsKeepsEventTimes(t *testing.T) {
 	if err != nil || got[0].Events[0].Timestamp != "2026-01-02T03:04:05Z" || got[0].Decisions != nil {
 		t.Fatalf("%v %+v", err, got)
 	}
+}
+
+func TestTLS(t *testing.T) {
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer srv.Close()
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := func(conf ClientConfig, good bool) {
+		t.Helper()
+		conf.URL = srv.URL
+		c, err := NewClient(conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := c.Health(t.Context()); (err == nil) != good {
+			t.Fatal(err)
+		}
+	}
+	f(ClientConfig{CACert: ca}, true)
+	f(ClientConfig{InsecureSkipVerify: true}, true)
+	f(ClientConfig{}, false)
 }

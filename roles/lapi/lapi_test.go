@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -433,4 +434,47 @@ func live(s *Server) (out []decisions.Decision) {
 		})
 	})
 	return out
+}
+
+// FuzzQueries: whatever stands in a query, it is understood or refused.
+func FuzzQueries(f *testing.F) {
+	f.Add("ip=1.2.3.4&scopes=ip,range&contains=false&limit=1&offset=2&id_gt=3&simulated=true", "0123456789abcdef.7.1772362800000000000")
+	f.Add("since=1d&until=2h&has_active_decision=true&include_capi=false&origin=cscli&sort=ASC", "..")
+	f.Add("scope=&value=&type=&origins=,,&scenarios_containing=A&scenarios_not_containing=,b", "")
+	f.Fuzz(func(t *testing.T, query, cursor string) {
+		q, err := url.ParseQuery(query)
+		if err != nil {
+			return
+		}
+		a := decisions.Alert{Source: decisions.Source{Scope: "Ip", Value: "1.2.3.4"}, Decisions: []decisions.Decision{{Scope: "Ip", Value: "1.2.3.4"}}}
+		if f, err := parseAlertFilter(q, noon(), true); err == nil && f.Match != nil {
+			f.Match(&a)
+		}
+		if f, err := parseDecisionFilter(q, streamScopes); err == nil {
+			f.wants(&a.Decisions[0])
+		}
+		s := Server{epoch: "0123456789abcdef"}
+		if c := s.parseCursor(cursor); c.ID < 0 || c != (decisions.Cursor{}) && s.parseCursor(s.formatCursor(c)) != c {
+			t.Fatalf("%q gives %+v", cursor, c)
+		}
+	})
+}
+
+func TestWhatStrangersSayIsBounded(t *testing.T) {
+	var many []string
+	for i := range 300 {
+		many = append(many, strings.Repeat("x", 500)+fmt.Sprint(i))
+	}
+	if kept := strings.Join(limitScenarios(many), ","); len(kept) > maxScenarios || len(kept) < maxScenarios-600 {
+		t.Fatalf("%d bytes of scenarios", len(kept))
+	}
+	sources := make(map[string]int64)
+	for _, name := range many {
+		sources[name] = 1
+	}
+	r := api.ComponentMetrics{FeatureFlags: many, Datasources: sources}
+	limitReport(&r)
+	if len(r.FeatureFlags) != maxListed || len(r.FeatureFlags[0]) != 255 || len(r.Datasources) > maxListed || r.OS == nil {
+		t.Fatalf("%d flags, %d sources", len(r.FeatureFlags), len(r.Datasources))
+	}
 }

@@ -16,6 +16,9 @@ import (
 // ones are refused.
 const maxPending = 1000
 
+// maxScenarios bounds the text of a machine's scenarios, as upstream's column.
+const maxScenarios = 100_000
+
 // machines knows which machines may come in, without asking the store, and
 // collects their signs of life.
 type machines struct {
@@ -224,6 +227,7 @@ func (s *Server) loggedIn(ctx context.Context, m storage.Machine, scenarios []st
 	if len(scenarios) == 0 {
 		scenarios = m.Scenarios
 	}
+	scenarios = limitScenarios(scenarios)
 	if m.IP == ip && m.Version == version && slices.Equal(m.Scenarios, scenarios) {
 		return nil
 	}
@@ -231,4 +235,15 @@ func (s *Server) loggedIn(ctx context.Context, m storage.Machine, scenarios []st
 		m.IP, m.Version, m.Scenarios, m.Updated = ip, version, scenarios, s.now()
 		return nil
 	})
+}
+
+// limitScenarios cuts a list where its text gets too long.
+func limitScenarios(list []string) []string {
+	size := 0
+	for i, s := range list {
+		if size += len(s) + 1; size > maxScenarios {
+			return list[:i]
+		}
+	}
+	return list
 }

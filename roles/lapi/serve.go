@@ -108,14 +108,17 @@ func (s *Server) httpServer(requests context.Context, h http.Handler) *http.Serv
 
 // explainBusy adds to "address already in use" whose it is.
 func explainBusy(address string, err error) error {
-	err = fmt.Errorf("cannot listen on %s: %w", address, err)
-	if !platform.IsAddrInUse(err) {
-		return err
+	owner := ""
+	if platform.IsAddrInUse(err) {
+		if who := platform.PortOwner(address); who != "" {
+			owner = " (by " + who + ")"
+		}
 	}
-	if owner := platform.PortOwner(address); owner != "" {
-		return fmt.Errorf("%w (by %s)", err, owner)
+	var named *net.OpError // it repeats the address
+	if errors.As(err, &named) {
+		err = named.Err
 	}
-	return err
+	return fmt.Errorf("cannot listen on %s: %w%s", address, err, owner)
 }
 
 // limited is a listener that accepts a bounded number of connections at a time.

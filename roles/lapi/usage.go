@@ -34,9 +34,7 @@ func (s *Server) usageMetrics(w http.ResponseWriter, r *http.Request, who string
 		return
 	}
 	report := own[0]
-	if report.OS == nil {
-		report.OS = &api.OS{}
-	}
+	limitReport(&report)
 	if isBouncer(r) {
 		s.bouncers.reported(who, report, s.now())
 		w.WriteHeader(http.StatusCreated)
@@ -55,4 +53,26 @@ func (s *Server) usageMetrics(w http.ResponseWriter, r *http.Request, who string
 		return
 	}
 	w.WriteHeader(http.StatusCreated)
+}
+
+// maxListed bounds the lists that a report may leave with its sender's row.
+const maxListed = 100
+
+// limitReport bounds what is kept of a report.
+func limitReport(r *api.ComponentMetrics) {
+	if r.OS == nil {
+		r.OS = &api.OS{}
+	}
+	r.FeatureFlags = r.FeatureFlags[:min(len(r.FeatureFlags), maxListed)]
+	for i := range r.FeatureFlags {
+		r.FeatureFlags[i] = clip(r.FeatureFlags[i])
+	}
+	sources := make(map[string]int64)
+	for name, n := range r.Datasources {
+		if len(sources) == maxListed {
+			break
+		}
+		sources[clip(name)] = n
+	}
+	r.Datasources = sources
 }
