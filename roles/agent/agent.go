@@ -290,8 +290,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	return errors.Join(err, a.close())
 }
 
-// read runs the sources until they end or ctx does. Its error is about those that
-// should have been read once and could not.
+// read runs the sources until they end or ctx does. Its error is about those
+// that were given up before.
 func (a *Agent) read(ctx context.Context) error {
 	var work sync.WaitGroup
 	errs := make([]error, len(a.inputs))
@@ -312,11 +312,14 @@ func (a *Agent) read(ctx context.Context) error {
 		a.cfg.Ready()
 	}
 	work.Wait()
+	if ctx.Err() != nil {
+		return nil // it was logged, and others went on
+	}
 	return errors.Join(errs...)
 }
 
 // keepReading runs one source, again and again if it fails, unless it is one
-// that is read once.
+// that is read once or can't work here.
 func (a *Agent) keepReading(ctx context.Context, in *input) error {
 	defer in.start()
 	for {
@@ -328,11 +331,9 @@ func (a *Agent) keepReading(ctx context.Context, in *input) error {
 		case err == nil:
 			a.log.Info("a log has come to its end", "source", in.source.Name())
 			return nil
-		case in.once:
+		case in.once, errors.Is(err, errors.ErrUnsupported):
+			a.log.Error("a source is given up", "source", in.source.Name(), "err", err)
 			return err
-		case errors.Is(err, errors.ErrUnsupported):
-			a.log.Error("a source is left out", "source", in.source.Name(), "err", err)
-			return nil
 		}
 		a.log.Error("a source failed and is started again", "source", in.source.Name(), "err", err, "in", sourcePause)
 		select {
