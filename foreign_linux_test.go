@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -60,17 +59,9 @@ func TestForeignCPUs(t *testing.T) {
 			if out := run("version"); !strings.Contains(out, "v0.0.0-test") {
 				t.Fatalf("version printed %q", out)
 			}
-			var alert struct {
-				Scenario string
-				Source   struct{ Value string }
-			}
-			out := run("agent", "--replay", log, "--type", "syslog", "--data-dir", t.TempDir())
-			first, _, _ := strings.Cut(out, "\n")
-			if err := json.Unmarshal([]byte(first), &alert); err != nil {
-				t.Fatalf("%v in %q", err, out)
-			}
-			if alert.Source.Value != "203.0.113.9" || !strings.Contains(alert.Scenario, "ssh") {
-				t.Fatalf("alert %+v", alert)
+			out := run("agent", "--replay", "--dry-run", "--log", log, "--type", "syslog", "--data-dir", t.TempDir())
+			if !strings.HasPrefix(out, "Ip 203.0.113.9 performed 'cs/ssh-bf' (6 events over 5s)") {
+				t.Fatalf("the replay printed %q", out)
 			}
 		})
 	}

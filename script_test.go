@@ -65,6 +65,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", filepath.Dir(bin)+string(os.PathListSeparator)+os.Getenv("PATH"))
+			env.Setenv("CS", bin)
 			env.Setenv("ADDR", freeAddr(t))
 			env.Setenv("CS_DATA_DIR", filepath.Join(env.WorkDir, "data"))
 			env.Setenv("TOKEN", "token-of-a-script-with-enough-characters")
