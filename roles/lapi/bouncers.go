@@ -22,7 +22,6 @@ const maxSharing = 256
 
 const (
 	authKey      = "api-key"
-	authTLS      = "tls"
 	authPassword = "password"
 )
 

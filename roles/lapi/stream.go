@@ -48,13 +48,11 @@ func (s *Server) streamDecisions(w http.ResponseWriter, r *http.Request, bouncer
 		from = decisions.Cursor{}
 	}
 	conn := http.NewResponseController(w)
-	// All has been read. When the deadline of the body passed while we wait, or
-	// write to a slow line, net/http would take it for the client's leaving.
-	conn.SetReadDeadline(time.Time{})
 	now := s.now()
 	s.decisions.Advance(now)
 	to := s.decisions.Mark(now)
 	if wait, err := api.ParseDuration(q.Get("wait")); err == nil && wait > 0 && !full {
+		giveTime(conn, longestWait+writeTime)
 		if to, err = s.await(r.Context(), query, from, min(wait, longestWait)); err != nil {
 			return // the client has gone
 		}
@@ -137,7 +135,7 @@ func (o *streamWriter) add(d *decisions.Decision) {
 // flush sends what has been added and tells whether that went well.
 func (o *streamWriter) flush() bool {
 	if o.err == nil {
-		o.conn.SetWriteDeadline(time.Now().Add(writeTime))
+		giveTime(o.conn, writeTime)
 		_, o.err = o.w.Write(o.buf)
 		if err := o.conn.Flush(); o.err == nil {
 			o.err = err

@@ -1,7 +1,6 @@
 package lapi
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -255,19 +254,4 @@ func (s *Server) throttled(w http.ResponseWriter, r *http.Request) bool {
 	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	refuseToken(w, http.StatusTooManyRequests, "too many failed attempts from this address")
 	return true
-}
-
-// busy asks to come again.
-func busy(w http.ResponseWriter, after time.Duration) {
-	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
-	refuse(w, http.StatusServiceUnavailable, "the server is busy")
-}
-
-// fail answers what is our fault, or the disk's.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
-		return // the client has gone
-	}
-	s.log.Error("cannot serve a request", "method", r.Method, "path", r.URL.Path, "err", err)
-	refuse(w, http.StatusInternalServerError, err.Error())
 }

@@ -1,0 +1,95 @@
+package lapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"cs/roles/api"
+)
+
+// answer sends JSON.
+func answer(w http.ResponseWriter, status int, v any) { send(w, status, marshal(v)) }
+
+func marshal(v any) []byte {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("BUG: %T as JSON: %v", v, err))
+	}
+	return body
+}
+
+// send sends an answer that is complete. How long that may take depends on its
+// size; a line that can't do slowest bytes a second is none.
+func send(w http.ResponseWriter, status int, body []byte) {
+	giveTime(http.NewResponseController(w), writeTime+time.Duration(len(body))*time.Second/slowest)
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	w.Write(body) // who went away can't be told
+}
+
+// giveTime sets the deadlines anew. That of reading too: should it pass while we
+// write, net/http would take it for the client's leaving. Where there is no
+// connection, in a test, nothing need be set.
+func giveTime(conn *http.ResponseController, d time.Duration) {
+	at := time.Now().Add(d)
+	conn.SetReadDeadline(at)
+	conn.SetWriteDeadline(at)
+}
+
+func refuse(w http.ResponseWriter, status int, message string) {
+	answer(w, status, api.ErrorResponse{Message: message})
+}
+
+func refuseToken(w http.ResponseWriter, status int, message string) {
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "JWT realm=Crowdsec API local")
+	}
+	answer(w, status, api.ErrorResponse{Code: status, Message: message})
+}
+
+// readBody decodes the first JSON value of a body, as leniently as upstream.
+func readBody(r *http.Request, v any) error {
+	if r.Body == nil {
+		return io.EOF
+	}
+	return json.NewDecoder(r.Body).Decode(v)
+}
+
+// refuseBody answers a body that could not be read. For one that is too large
+// net/http closes the connection.
+func refuseBody(w http.ResponseWriter, err error) {
+	var late net.Error
+	if errors.As(err, &late) && late.Timeout() {
+		refuse(w, http.StatusRequestTimeout, "the body took too long")
+		return
+	}
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		refuse(w, http.StatusBadRequest, "http: request body too large")
+		return
+	}
+	refuse(w, http.StatusBadRequest, err.Error())
+}
+
+// busy asks to come again.
+func busy(w http.ResponseWriter, after time.Duration) {
+	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
+	refuse(w, http.StatusServiceUnavailable, "the server is busy")
+}
+
+// fail answers what is our fault, or the disk's.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+		return // the client has gone
+	}
+	s.log.Error("cannot serve a request", "method", r.Method, "path", r.URL.Path, "err", err)
+	refuse(w, http.StatusInternalServerError, err.Error())
+}

@@ -1,0 +1,164 @@
+package lapi
+
+import (
+	"compress/gzip"
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"cs/decisions"
+	"cs/roles/api"
+)
+
+const (
+	smallBody = 2 << 20  // registration and login, decompressed
+	largeBody = 50 << 20 // everything else
+	// bodyTime is for how long a body may dribble in, writeTime for how long a
+	// client may refuse to take a piece of an answer; slowest is how many bytes
+	// a second of a long one it must take.
+	bodyTime  = time.Minute
+	writeTime = 30 * time.Second
+	slowest   = 16 << 10
+	// maxConnections bounds the connections of the TCP listener. At the bound
+	// new ones wait in the kernel's queue.
+	maxConnections = 2048
+)
+
+type peerKey struct{}
+
+// peer returns the address that a request counts as coming from.
+func peer(r *http.Request) netip.Addr {
+	a, _ := r.Context().Value(peerKey{}).(netip.Addr)
+	return a
+}
+
+// door is in front of all routes: who is it, how much and how long may they
+// send, what is in the body.
+func (s *Server) door(next http.Handler, how via) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		from := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		if how == viaTCP {
+			from = s.clientAddr(r)
+		}
+		r = r.WithContext(context.WithValue(r.Context(), peerKey{}, from))
+		limit := int64(largeBody)
+		if r.URL.Path == api.PathWatchers || r.URL.Path == api.PathLogin || r.URL.Path == api.PathBouncers {
+			limit = smallBody
+		}
+		giveTime(http.NewResponseController(w), bodyTime)
+		if r.Body != nil && r.Body != http.NoBody {
+			r.Body = http.MaxBytesReader(w, r.Body, limit)
+			if status := inflate(r, limit); status != 0 {
+				w.WriteHeader(status)
+				return
+			}
+		}
+		began := time.Now()
+		logged := &answered{ResponseWriter: w, status: http.StatusOK}
+		defer func() {
+			if cause := recover(); cause != nil {
+				if cause == http.ErrAbortHandler {
+					panic(cause)
+				}
+				s.log.Error("BUG: a request broke its handler", "method", r.Method, "path", r.URL.Path, "cause", cause)
+				logged.WriteHeader(http.StatusInternalServerError)
+			}
+			s.log.LogAttrs(r.Context(), slog.LevelDebug, "request", slog.String("from", from.String()),
+				slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", logged.status),
+				slog.Duration("took", time.Since(began)), slog.String("agent", clip(r.UserAgent())))
+		}()
+		next.ServeHTTP(logged, r)
+	})
+}
+
+// answered remembers the status for the log.
+type answered struct {
+	http.ResponseWriter
+	status int
+}
+
+func (a *answered) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController find the connection.
+func (a *answered) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// inflate replaces a compressed body by its plain form, bounded like any
+// other. It returns the status to refuse with, or 0.
+func inflate(r *http.Request, limit int64) int {
+	coding := strings.ToLower(r.Header.Get("Content-Encoding"))
+	if !strings.Contains(coding, "gzip") {
+		return 0
+	}
+	for word := range strings.SplitSeq(coding, ",") {
+		if strings.TrimSpace(word) != "gzip" {
+			return http.StatusUnsupportedMediaType
+		}
+	}
+	z, err := gzip.NewReader(r.Body)
+	if err != nil {
+		return http.StatusBadRequest
+	}
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{&bounded{r: z, left: limit}, r.Body}
+	r.ContentLength = -1
+	return 0
+}
+
+// bounded fails like http.MaxBytesReader.
+type bounded struct {
+	r    io.Reader
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if int64(len(p)) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.r.Read(p)
+	if int64(n) > b.left {
+		return int(b.left), &http.MaxBytesError{}
+	}
+	b.left -= int64(n)
+	return n, err
+}
+
+// clientAddr is the other end of the connection, or whom a trusted proxy
+// names: the last entry of X-Forwarded-For that is no trusted proxy itself.
+func (s *Server) clientAddr(r *http.Request) netip.Addr {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	from := at.Addr().Unmap().WithZone("")
+	if !within(s.conf.TrustedProxies, from) {
+		return from
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		a, err := decisions.ParseAddr(strings.TrimSpace(hop))
+		if err != nil {
+			break
+		}
+		if !within(s.conf.TrustedProxies, a) {
+			return a
+		}
+	}
+	if a, err := decisions.ParseAddr(strings.TrimSpace(r.Header.Get("X-Real-IP"))); err == nil {
+		return a
+	}
+	return from
+}
+
+func within(list []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
+}

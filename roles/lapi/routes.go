@@ -1,0 +1,121 @@
+package lapi
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"cs/roles/api"
+)
+
+// via says how a request came in.
+type via int
+
+const (
+	viaTCP via = iota
+	viaSocket
+)
+
+// Handler returns the routes as they are served over TCP.
+func (s *Server) Handler() http.Handler { return s.routes(viaTCP) }
+
+// SocketHandler returns the routes as they are served on the unix socket,
+// with those for administration. Its users count as this host.
+func (s *Server) SocketHandler() http.Handler { return s.routes(viaSocket) }
+
+// routes builds the table. Each line is a path of lapi §1.2.
+func (s *Server) routes(how via) http.Handler {
+	mux := http.NewServeMux()
+	add := func(path string, m methods) {
+		mux.Handle(path, m)
+		if path != "/" && !strings.HasSuffix(path, "/") {
+			mux.HandleFunc(path+"/{$}", withoutSlash)
+		}
+	}
+	add(api.PathHealth, methods{"GET": health})
+	add(api.PathWatchers, methods{"POST": s.register})
+	add(api.PathLogin, methods{"POST": s.login})
+	add(api.PathRefresh, methods{"GET": s.refresh})
+	add(api.PathSelf, methods{"DELETE": s.machine(s.deleteSelf)})
+	add(api.PathHeartbeat, methods{"GET": s.machine(s.heartbeat)})
+	add(api.PathAlerts, methods{
+		"POST":   s.machine(s.postAlerts),
+		"GET":    s.machine(s.listAlerts),
+		"HEAD":   s.machine(s.listAlerts),
+		"DELETE": s.machine(s.deleteAlerts),
+	})
+	add(api.PathAlerts+"/{id}", methods{
+		"GET":    s.machine(s.showAlert),
+		"HEAD":   s.machine(s.showAlert),
+		"DELETE": s.machine(s.deleteAlert),
+	})
+	add(api.PathDecisions, methods{
+		"GET":    s.bouncerOnly(s.liveDecisions),
+		"HEAD":   s.bouncerOnly(s.liveDecisions),
+		"DELETE": s.machine(s.deleteDecisions),
+	})
+	add(api.PathDecisions+"/{id}", methods{"DELETE": s.machine(s.deleteDecision)})
+	add(api.PathStream, methods{
+		"GET":  s.bouncerOnly(s.streamDecisions),
+		"HEAD": s.bouncerOnly(s.probeStream),
+	})
+	add(api.PathBouncers, methods{"POST": s.registerBouncer})
+	add(api.PathUsageMetrics, methods{"POST": s.either(s.usageMetrics)})
+	add(api.PathAllowlists, methods{"GET": s.machine(s.allowlists)})
+	add(api.PathAllowlists+"/{name}", methods{"GET": s.machine(s.allowlist)})
+	add(api.PathAllowlistCheck, methods{"POST": s.machine(s.checkAllowlists)})
+	add(api.PathAllowlistCheck+"/{target}", methods{
+		"GET":  s.machine(s.checkAllowlist),
+		"HEAD": s.machine(s.checkAllowlist),
+	})
+	if how == viaSocket {
+		s.addAdminRoutes(add)
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
+	return s.door(mux, how)
+}
+
+// methods is what a path offers. Others get 405 without a body.
+type methods map[string]http.HandlerFunc
+
+func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h, ok := m[r.Method]
+	if !ok {
+		var allowed []string
+		for method := range m {
+			allowed = append(allowed, method)
+		}
+		slices.Sort(allowed)
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+	if r.Method == "HEAD" {
+		// A HEAD has no body, and upstream says so with a type.
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	}
+	h(w, r)
+}
+
+// withoutSlash redirects to the path without its slash at the end.
+func withoutSlash(w http.ResponseWriter, r *http.Request) {
+	u := *r.URL
+	u.Path = strings.TrimSuffix(u.Path, "/")
+	u.RawPath = strings.TrimSuffix(u.RawPath, "/")
+	w.Header().Set("Location", u.RequestURI())
+	if r.Method == "GET" {
+		w.WriteHeader(http.StatusMovedPermanently)
+	} else {
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	}
+}
+
+func health(w http.ResponseWriter, _ *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-cache")
+	h.Set("Expires", "Thu, 01 Jan 1970 00:00:00 GMT")
+	h.Set("Pragma", "no-cache")
+	answer(w, http.StatusOK, struct {
+		Status string `json:"status"`
+	}{"up"})
+}

@@ -1,0 +1,103 @@
+package lapi
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"cs/roles/api"
+	"cs/roles/lapi/auth"
+)
+
+// Handlers that know who asks: a machine's ID or a bouncer's name.
+type knownHandler func(w http.ResponseWriter, r *http.Request, who string)
+
+// machine lets machines in that show their token.
+func (s *Server) machine(next knownHandler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		id, err := s.signer.Verify(bearer(r), s.now())
+		if err == nil && !s.machines.allowed(id) {
+			err = errMachineGone
+		}
+		if err != nil {
+			denyToken(w, err)
+			return
+		}
+		next(w, r, id)
+	}
+}
+
+// bouncerOnly lets bouncers in that show their key. A HEAD only looks whether
+// the key is good: it gives no name, and makes no row.
+func (s *Server) bouncerOnly(next knownHandler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		key := r.Header.Get(api.HeaderKey)
+		if key == "" {
+			refuse(w, http.StatusForbidden, "access forbidden")
+			return
+		}
+		if r.Method == "HEAD" {
+			if !s.bouncers.knowsKey(key) {
+				refuse(w, http.StatusForbidden, "access forbidden")
+				return
+			}
+			next(w, r, "")
+			return
+		}
+		name, err := s.bouncer(r.Context(), key, peer(r).String(), r.UserAgent())
+		if err != nil {
+			s.log.Error("cannot let a bouncer in", "from", peer(r), "err", err)
+		}
+		if name == "" {
+			refuse(w, http.StatusForbidden, "access forbidden")
+			return
+		}
+		next(w, r, name)
+	}
+}
+
+// either lets both in; the handler tells them apart by isBouncer.
+func (s *Server) either(next knownHandler) http.HandlerFunc {
+	asMachine, asBouncer := s.machine(next), s.bouncerOnly(next)
+	return func(w http.ResponseWriter, r *http.Request) {
+		if isBouncer(r) {
+			asBouncer(w, r)
+		} else {
+			asMachine(w, r)
+		}
+	}
+}
+
+func isBouncer(r *http.Request) bool {
+	switch {
+	case r.Header.Get(api.HeaderKey) != "":
+		return true
+	case r.Header.Get("Authorization") != "":
+		return false
+	}
+	return !strings.HasPrefix(r.UserAgent(), "crowdsec/")
+}
+
+// bearer returns the token of a request: its header's or its cookie's.
+func bearer(r *http.Request) string {
+	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		return token
+	}
+	if c, err := r.Cookie("jwt"); err == nil {
+		return c.Value
+	}
+	return ""
+}
+
+var errMachineGone = errors.New("ent: machine not found")
+
+func denyToken(w http.ResponseWriter, err error) {
+	switch {
+	case errors.Is(err, auth.ErrNoToken):
+		refuseToken(w, http.StatusUnauthorized, "cookie token is empty")
+	case errors.Is(err, auth.ErrNoExpiry):
+		refuseToken(w, http.StatusBadRequest, err.Error())
+	default:
+		refuseToken(w, http.StatusUnauthorized, err.Error())
+	}
+}
