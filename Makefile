@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 GOBUILD  = CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 
-.PHONY: build small bouncer cross demo test lint bench clean
+.PHONY: build small bouncer sizes cross demo test lint bench clean
 
 build: ## ./cs, with everything
 	$(GOBUILD) -o cs .
@@ -20,6 +20,12 @@ small: ## ./cs-edge, all roles without SQL and cloud sources
 
 bouncer: ## ./cs-bouncer, the firewall bouncer alone
 	$(GOBUILD) -tags edge,bouncer_only,nethttpomithttp2 $(NOINLINE) -o cs-bouncer .
+
+sizes: build small bouncer ## compare the builds with packaging/sizes.txt
+	@grep -v '^#' packaging/sizes.txt | while read -r name budget; do \
+		size=$$(wc -c <$$name); echo "$$name: $$size of $$budget bytes"; \
+		[ $$size -le $$budget ] || { echo "$$name is over its budget"; exit 1; }; \
+	done
 
 cross: ## compile every build for every target
 	.ci/cross
