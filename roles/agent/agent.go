@@ -30,7 +30,7 @@ import (
 
 const (
 	heartbeatEvery = time.Minute // LAPIs call a machine inactive after two
-	advanceEvery   = 100 * time.Millisecond
+	advanceEvery   = 500 * time.Millisecond
 	saveEvery      = time.Second
 	statsEvery     = time.Minute
 	// startTime is how long Run waits for its sources until it says that it is
@@ -69,10 +69,12 @@ type Engine interface {
 
 // Config is what an Agent needs.
 type Config struct {
-	// DataDir keeps positions and the spool. Empty keeps nothing: alerts wait
-	// in memory.
+	// DataDir keeps positions and the spool, and the data files of content.
 	DataDir string
-	LAPI    LAPI
+	// Stateless keeps nothing in DataDir: alerts wait in memory, and where logs
+	// were read to is forgotten.
+	Stateless bool
+	LAPI      LAPI
 	// Inputs are the logs to read.
 	Inputs []config.Acquisition
 	// Content is what to load into the engine.
@@ -132,7 +134,7 @@ func New(cfg Config) (*Agent, error) {
 
 	var sp *spool
 	rejected := ""
-	if cfg.DataDir != "" {
+	if !cfg.Stateless {
 		if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 			return nil, fmt.Errorf("cannot make the data directory: %w", err)
 		}

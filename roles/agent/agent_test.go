@@ -247,7 +247,7 @@ func TestEnd(t *testing.T) {
 	in := fileInput("x", []string{log})
 	in.Cat = true
 	stdin := fileInput("x", []string{"-"})
-	r := start(t, Config{LAPI: lapi, load: loadFake, Inputs: []config.Acquisition{in, stdin}, Stdin: strings.NewReader("attack 3\n")})
+	r := start(t, Config{Stateless: true, LAPI: lapi, load: loadFake, Inputs: []config.Acquisition{in, stdin}, Stdin: strings.NewReader("attack 3\n")})
 	if err := <-r.done; err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +259,7 @@ func TestEnd(t *testing.T) {
 }
 
 func TestNothingToRead(t *testing.T) {
-	_, err := New(Config{LAPI: &fakeLAPI{}, load: loadFake, Log: slog.New(slog.DiscardHandler)})
+	_, err := New(Config{Stateless: true, LAPI: &fakeLAPI{}, load: loadFake, Log: slog.New(slog.DiscardHandler)})
 	if err == nil || !strings.Contains(err.Error(), "no datasource enabled") {
 		t.Fatalf("got %v", err)
 	}

@@ -72,6 +72,9 @@ func (f *Reading) inputs(env *platform.Env, r config.Agent) ([]config.Acquisitio
 		if len(found) == 0 {
 			return nil, errors.New("no datasource enabled: this system has no usual logs, name some with --log FILE --type TYPE")
 		}
+		if !anyThere(found) {
+			env.Log.Warn("none of the usual logs is there yet; name others with --log FILE --type TYPE")
+		}
 		for _, acq := range found {
 			env.Log.Info("reading", "source", acq.Source, "what", strings.Join(append(acq.Globs, acq.JournalFilter...), " "), "type", acq.Labels["type"])
 		}
@@ -98,6 +101,21 @@ func (f *Reading) inputs(env *platform.Env, r config.Agent) ([]config.Acquisitio
 		return nil, fmt.Errorf("no datasource enabled: %w", errors.Join(append(errs, fmt.Errorf("nothing to read in %s", strings.Join([]string{r.AcquisitionPath, r.AcquisitionDir}, " ")))...))
 	}
 	return all, nil
+}
+
+// anyThere tells whether there is something to read now.
+func anyThere(list []config.Acquisition) bool {
+	for _, acq := range list {
+		if acq.Source != "file" {
+			return true
+		}
+		for _, glob := range acq.Globs {
+			if paths, err := filepath.Glob(glob); err == nil && len(paths) > 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // named pairs --log and --type. One type is good for all logs.
@@ -138,7 +156,7 @@ type Command struct {
 	Token   string `help:"Registration token of the LAPI, to join it by itself." placeholder:"TOKEN" env:"CS_TOKEN"`
 	Machine string `help:"Name to register under (default: made of the host's name)." placeholder:"NAME"`
 
-	Replay bool `help:"Read the logs once, from start to end and by the times in them, and end."`
+	Replay bool `help:"Read the logs once, from start to end and by the times in them, and end; keep nothing on disk."`
 	DryRun bool `help:"Print alerts instead of sending them; keep nothing on disk."`
 
 	Reading `embed:""`
@@ -169,8 +187,8 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 		cfg.Inputs[i].Cat = cfg.Inputs[i].Cat || c.Replay
 	}
 	var scenarios func() []string
+	cfg.Stateless = c.Replay || c.DryRun
 	if c.DryRun {
-		cfg.DataDir = ""
 		cfg.LAPI = &printer{w: env.Stdout}
 	} else if cfg.LAPI, err = c.remote(env, r, func() []string { return scenarios() }); err != nil {
 		return err

@@ -14,7 +14,8 @@ import (
 var (
 	// authLogs get what sshd says; the first that is there is enough, the
 	// others would say it again.
-	authLogs = []string{"var/log/auth.log", "var/log/secure"}
+	authLogs    = []string{"var/log/auth.log", "var/log/secure"}
+	authPattern = "var/log/auth*.log"
 	// systemLogs have it where there are no such files.
 	systemLogs = []string{"var/log/messages", "var/log/syslog"}
 
@@ -23,7 +24,7 @@ var (
 		globs []string
 	}{
 		{"nginx", []string{"var/log/nginx/*access*.log"}},
-		{"apache2", []string{"var/log/apache2/*access*.log", "var/log/httpd/*access*log", "var/log/httpd-access.log"}},
+		{"apache2", []string{"var/log/apache2/*access*.log", "var/log/httpd/*access*log", "var/log/httpd-access*.log"}},
 	}
 
 	// sshdInJournal selects what sshd and, since OpenSSH 9.8, its helpers say.
@@ -57,7 +58,7 @@ func Discover(root fs.FS, journalErr error) (found []config.Acquisition) {
 	} else if logs := first(systemLogs); logs != nil {
 		found = append(found, fileInput("syslog", logs))
 	} else {
-		found = append(found, fileInput("syslog", []string{"/" + authLogs[0]})) // it may come
+		found = append(found, fileInput("syslog", []string{"/" + authPattern})) // it may come
 	}
 	for _, web := range webLogs {
 		var globs []string

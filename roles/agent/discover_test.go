@@ -37,8 +37,8 @@ func TestDiscover(t *testing.T) {
 	f("/var/log/secure", nil, "var/log/secure", "var/log/messages", "run/log/journal/1234/system.journal") // RHEL
 	f("/var/log/messages", none, "var/log/messages")                                                       // Alpine, OpenWrt
 	f("/var/log/messages", nil, "var/log/messages", "var/log/journal/1234/nothing")
-	f("/var/log/auth.log", none) // it may come
-	f("/var/log/auth.log", nil)
+	f("/var/log/auth*.log", none) // it may come
+	f("/var/log/auth*.log", nil)
 
 	web := ""
 	for _, acq := range Discover(fstest.MapFS{}, none) {
@@ -47,7 +47,7 @@ func TestDiscover(t *testing.T) {
 		}
 	}
 	if want := "nginx /var/log/nginx/*access*.log\n" +
-		"apache2 /var/log/apache2/*access*.log /var/log/httpd/*access*log /var/log/httpd-access.log\n"; web != want {
+		"apache2 /var/log/apache2/*access*.log /var/log/httpd/*access*log /var/log/httpd-access*.log\n"; web != want {
 		t.Errorf("got %q, want %q", web, want)
 	}
 }

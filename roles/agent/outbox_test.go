@@ -164,11 +164,11 @@ func TestEachAlertOnce(t *testing.T) {
 				mustPut(t, o, numbered(put+1, put+n))
 				put += n
 			case 2: // killed: nothing is closed or said good-bye to
+				o.spool.abandon()
 				sp, err := openSpool(o.spool.dir, o.spool.limit)
 				if err != nil {
 					t.Fatal(err)
 				}
-				o.spool.w.Close()
 				o, s = newOutbox(lapi, sp, o.rejectedPath, o.log), sender{}
 			case 3:
 				if err := o.spool.trim(); err != nil {

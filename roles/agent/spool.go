@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"cs/platform"
 )
 
 // The spool is a directory of segments, 1.seg, 2.seg, …, to which frames are
@@ -26,6 +28,7 @@ import (
 type spool struct {
 	dir   string
 	limit int64 // bytes of all segments
+	lock  io.Closer
 
 	mu       sync.Mutex
 	segments []segment // oldest first; the last one is written to
@@ -74,16 +77,26 @@ const (
 	// it is full.
 	parts    = 16
 	doneName = "done"
+	lockName = "lock"
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// openSpool opens the spool in dir, which is made if it isn't there.
+// openSpool opens the spool in dir, which is made if it isn't there. One
+// process at a time has it open.
 func openSpool(dir string, limit int64) (_ *spool, err error) {
 	s := &spool{dir: dir, limit: limit}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the spool: %w", err)
 	}
+	if s.lock, err = platform.Lock(filepath.Join(dir, lockName)); err != nil {
+		return nil, fmt.Errorf("cannot open the spool: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			s.lock.Close()
+		}
+	}()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the spool: %w", err)
@@ -405,7 +418,7 @@ func (s *spool) close() error {
 	err := s.sync()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return errors.Join(err, s.w.Close())
+	return errors.Join(err, s.w.Close(), s.lock.Close())
 }
 
 // frameReader reads frames one after the other.

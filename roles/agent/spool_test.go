@@ -3,6 +3,7 @@ package agent
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cs/platform"
 )
 
 func mustOpen(t testing.TB, dir string, limit int64) *spool {
@@ -22,6 +25,12 @@ func mustOpen(t testing.TB, dir string, limit int64) *spool {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// abandon does what the end of a process does.
+func (s *spool) abandon() {
+	s.w.Close()
+	s.lock.Close()
 }
 
 func payloads(t testing.TB, s *spool) (list []string) {
@@ -82,6 +91,9 @@ func TestSpoolDropsOldest(t *testing.T) {
 	if size > limit || size < limit/2 {
 		t.Fatalf("the spool has %d bytes, the limit is %d", size, limit)
 	}
+	if _, err := openSpool(dir, limit); !errors.Is(err, platform.ErrLocked) {
+		t.Fatalf("two have it open: %v", err)
+	}
 	if err := s.close(); err != nil {
 		t.Fatal(err)
 	}
@@ -138,6 +150,8 @@ func TestSpoolModel(t *testing.T) {
 					if err := s.close(); err != nil {
 						t.Fatal(err)
 					}
+				} else {
+					s.abandon()
 				}
 				s = mustOpen(t, dir, 1<<20)
 			}

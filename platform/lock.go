@@ -1,0 +1,6 @@
+package platform
+
+import "errors"
+
+// ErrLocked tells that another process has a lock.
+var ErrLocked = errors.New("another process uses it")
