@@ -218,7 +218,7 @@ func (c *Command) remote(env *platform.Env, r config.Resolved, scenarios func() 
 		switch {
 		case strings.HasPrefix(url, "/") && c.Token == "":
 			// Who may open the administration socket needs no account.
-			return c.connect(env, r, config.Credentials{URL: url}, scenarios)
+			return c.connect(env, r, config.Credentials{URL: url}, false, scenarios)
 		case c.Token == "":
 			return nil, ErrNoCredentials
 		case url == "":
@@ -232,15 +232,15 @@ func (c *Command) remote(env *platform.Env, r config.Resolved, scenarios func() 
 	if made {
 		env.Log.Info("made credentials for the LAPI", "machine", credentials.Login, "url", credentials.URL, "file", path)
 	}
-	return c.connect(env, r, credentials, scenarios)
+	return c.connect(env, r, credentials, made, scenarios)
 }
 
-func (c *Command) connect(env *platform.Env, r config.Resolved, credentials config.Credentials, scenarios func() []string) (*Remote, error) {
+func (c *Command) connect(env *platform.Env, r config.Resolved, credentials config.Credentials, made bool, scenarios func() []string) (*Remote, error) {
 	conf := credentials.Client()
 	conf.InsecureSkipVerify = r.Agent.InsecureSkipVerify
 	conf.UserAgent = api.UserAgent(env.Version)
 	conf.Scenarios = scenarios
-	return NewRemote(credentials, conf, c.Token)
+	return NewRemote(credentials, made, conf, c.Token)
 }
 
 // printer is a LAPI that shows alerts to a person.

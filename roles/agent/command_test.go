@@ -168,6 +168,9 @@ func TestJoin(t *testing.T) {
 		return text()
 	}
 	run(Command{LAPIURL: server.URL, Token: "good", Machine: "web1"}, "the LAPI lets us in")
+	if want := []string{"POST /v1/watchers", "POST /v1/watchers/login"}; !slices.Equal(lapi.calls[:2], want) {
+		t.Fatalf("got %q", lapi.calls)
+	}
 	password := lapi.accounts["web1"]
 	if len(password) != 64 || !slices.Contains(lapi.scenarios, "cs/ssh-bf") {
 		t.Fatalf("password of %d characters, scenarios %q", len(password), lapi.scenarios)

@@ -19,17 +19,18 @@ type Remote struct {
 	credentials config.Credentials
 	token       string
 
-	registering sync.Mutex
+	mu  sync.Mutex // held while registering
+	new bool       // the LAPI can't know the credentials yet
 }
 
-// NewRemote returns the link for credentials, which need not be known to the LAPI yet.
-// token may be empty.
-func NewRemote(credentials config.Credentials, conf api.ClientConfig, token string) (*Remote, error) {
+// NewRemote returns the link for credentials. isNew says that they were just
+// made, so that the LAPI can't know them. token may be empty.
+func NewRemote(credentials config.Credentials, isNew bool, conf api.ClientConfig, token string) (*Remote, error) {
 	client, err := api.NewClient(conf)
 	if err != nil {
 		return nil, err
 	}
-	return &Remote{client: client, credentials: credentials, token: token}, nil
+	return &Remote{client: client, credentials: credentials, token: token, new: isNew}, nil
 }
 
 // SendAlerts is api.Client's.
@@ -42,25 +43,54 @@ func (r *Remote) Heartbeat(ctx context.Context) error {
 	return r.call(ctx, func() error { return r.client.Heartbeat(ctx) })
 }
 
-// call makes a call, and if we are not let in, registers and makes it again.
+// call makes a call. If we are not let in, it registers and makes it again.
 func (r *Remote) call(ctx context.Context, f func() error) error {
-	err := f()
-	if !errors.Is(err, api.ErrDenied) || r.token == "" || r.credentials.Login == "" {
+	if r.token == "" || r.credentials.Login == "" {
+		return f()
+	}
+	if err := r.announceNew(ctx); err != nil {
 		return err
 	}
-	r.registering.Lock()
-	defer r.registering.Unlock()
-	validated, rerr := r.credentials.Announce(ctx, r.client, r.token)
-	switch {
-	case errors.Is(rerr, api.ErrExists):
-		// Known, so the password is wrong or an operator has to let us in:
-		// the first answer says which.
+	err := f()
+	if !errors.Is(err, api.ErrDenied) {
 		return err
-	case rerr != nil:
-		return rerr
-	case !validated:
-		return fmt.Errorf("machine %q is registered and waits to be let in: run 'cs machines validate %s' on the LAPI's host: %w",
-			r.credentials.Login, r.credentials.Login, api.ErrDenied)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch aerr := r.announce(ctx); {
+	case errors.Is(aerr, api.ErrExists):
+		// Known by now, or the password is wrong, or an operator has to let us
+		// in: the answer says which.
+		return f()
+	case aerr != nil:
+		return aerr
 	}
 	return f()
+}
+
+// announceNew registers credentials that the LAPI can't know yet.
+func (r *Remote) announceNew(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.new {
+		return nil
+	}
+	err := r.announce(ctx)
+	if errors.Is(err, api.ErrUnreachable) || ctx.Err() != nil {
+		return err
+	}
+	r.new = false
+	if errors.Is(err, api.ErrExists) {
+		return nil
+	}
+	return err
+}
+
+func (r *Remote) announce(ctx context.Context) error {
+	validated, err := r.credentials.Announce(ctx, r.client, r.token)
+	if err == nil && !validated {
+		err = fmt.Errorf("machine %q is registered and waits to be let in: run 'cs machines validate %s' on the LAPI's host: %w",
+			r.credentials.Login, r.credentials.Login, api.ErrDenied)
+	}
+	return err
 }
