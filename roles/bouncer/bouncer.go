@@ -43,10 +43,12 @@ const (
 	// DefaultInterval is how often the LAPI is asked, and the longest pause after errors.
 	DefaultInterval = 10 * time.Second
 	firstPause      = time.Second
-	// saveAfter is how soon after a change the saved set is written: a kill
-	// loses no more than that. A large set is written less often, so that saving takes
-	// at most a twentieth of the time, but every maxSaveGap.
-	saveAfter  = 2 * time.Second
+	// The saved set is written at once after a change, saveBurst times in a row
+	// and every saveGap while changes go on: flash wears out, and a kill must lose
+	// little. A large set is written less often, so that saving takes at most a
+	// twentieth of the time, but every maxSaveGap.
+	saveBurst  = 4
+	saveGap    = 2 * time.Second
 	saveShare  = 20
 	maxSaveGap = time.Minute
 	// firstAnswer is how long the feed may take, when an earlier process's bans
@@ -179,7 +181,8 @@ func (b *Bouncer) Run(ctx context.Context) error {
 
 	var saveTimer <-chan time.Time
 	var saving chan time.Duration // one at a time, and not in the way of the next ban
-	gap := saveAfter
+	gap := saveGap
+	var due time.Time // of the next save if they came evenly
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -195,13 +198,18 @@ func (b *Bouncer) Run(ctx context.Context) error {
 			}
 			b.ready()
 		case <-b.unsaved(saveTimer == nil && saving == nil):
-			saveTimer = time.After(gap)
+			now := b.now()
+			if earliest := now.Add(-saveBurst * gap); due.Before(earliest) {
+				due = earliest
+			}
+			due = due.Add(gap)
+			saveTimer = time.After(due.Sub(now))
 		case <-saveTimer:
 			saveTimer, saving = nil, make(chan time.Duration, 1)
 			work.Go(func() { saving <- b.save() })
 		case took := <-saving:
 			saving = nil
-			gap = min(max(saveAfter, saveShare*took), maxSaveGap)
+			gap = min(max(saveGap, saveShare*took), maxSaveGap)
 		}
 	}
 	stop()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -184,21 +185,31 @@ func TestEnforcesWhileTheFeedIsAway(t *testing.T) {
 	})
 }
 
-// A kill loses what happened in the last two seconds at most.
+// A kill loses nothing that was quiet before, and what happened in the last two
+// seconds at most while changes go on.
 func TestSavesSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		saved := filepath.Join(t.TempDir(), SavedName)
 		r := start(t, remediatetest.NewFake(time.Now), saved, nil)
-		r.tell(decisions.Delta{Full: true, New: []decisions.Decision{ban(1, "203.0.113.1", time.Hour)}})
-		time.Sleep(saveAfter)
-		synctest.Wait()
-		r.tell(decisions.Delta{New: []decisions.Decision{ban(2, "203.0.113.2", time.Hour)}})
-		time.Sleep(saveAfter + time.Millisecond)
-		synctest.Wait()
-		list, err := decisions.Load(saved, time.Now())
-		if err != nil || len(list) != 2 {
-			t.Errorf("saved %d decisions, %v; want 2", len(list), err)
+		r.tell(decisions.Delta{Full: true})
+		has := func(want int) {
+			t.Helper()
+			synctest.Wait()
+			if list, err := decisions.Load(saved, time.Now()); err != nil || len(list) != want {
+				t.Errorf("saved %d decisions, %v; want %d", len(list), err, want)
+			}
 		}
+		tell := func(id int64) {
+			r.tell(decisions.Delta{New: []decisions.Decision{ban(id, fmt.Sprintf("203.0.113.%d", id), time.Hour)}})
+			time.Sleep(time.Millisecond)
+		}
+		const quick = saveBurst - 2 // the start and the full set were saved
+		for id := int64(1); id < 20; id++ {
+			tell(id)
+			has(int(min(id, quick)))
+		}
+		time.Sleep(saveGap)
+		has(19)
 		r.stop()
 	})
 }
@@ -212,7 +223,7 @@ func TestCrashOpensNoGap(t *testing.T) {
 		r := start(t, kernel, saved, nil)
 		old, fresh := ban(1, "203.0.113.1", time.Hour), ban(2, "203.0.113.2", time.Hour)
 		r.tell(decisions.Delta{Full: true, New: []decisions.Decision{old}})
-		time.Sleep(saveAfter + time.Millisecond)
+		time.Sleep(saveGap + time.Millisecond)
 		synctest.Wait()
 		before, err := os.ReadFile(saved)
 		if err != nil {
