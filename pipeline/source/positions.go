@@ -133,8 +133,8 @@ func (p *Positions) Track(pos Position) *Mark {
 	return m
 }
 
-// Save writes the file if a position changed since the last time. Call it
-// about once a second and when all sources have stopped.
+// Save writes the file if a position changed since the last time. Call it every
+// few seconds and when all sources have stopped.
 func (p *Positions) Save() error {
 	p.saving.Lock()
 	defer p.saving.Unlock()

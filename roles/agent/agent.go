@@ -8,6 +8,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -31,8 +32,11 @@ import (
 const (
 	heartbeatEvery = time.Minute // LAPIs call a machine inactive after two
 	advanceEvery   = 500 * time.Millisecond
-	saveEvery      = time.Second
-	statsEvery     = time.Minute
+	// saveEvery is how often positions are written while lines come in. An
+	// alert carries them as well, so after a crash only lines are read again
+	// that nothing came of yet, and a router's flash is spared.
+	saveEvery  = 5 * time.Second
+	statsEvery = time.Minute
 	// startTime is how long Run waits for its sources until it says that it is
 	// ready without them.
 	startTime = time.Second
@@ -91,6 +95,8 @@ type Config struct {
 
 	// load makes the engine; nil is pipeline.Load. Tests set it.
 	load func(alert func(decisions.Alert)) (Engine, []error)
+	// saveEvery is that of above; tests shorten it.
+	saveEvery time.Duration
 }
 
 // Agent reads logs and reports attacks.
@@ -383,7 +389,7 @@ func (a *Agent) heartbeat(ctx context.Context) {
 func (a *Agent) tick(ctx context.Context) {
 	advance := time.NewTicker(advanceEvery)
 	defer advance.Stop()
-	save := time.NewTicker(saveEvery)
+	save := time.NewTicker(cmp.Or(a.cfg.saveEvery, saveEvery))
 	defer save.Stop()
 	stats := time.NewTicker(statsEvery)
 	defer stats.Stop()

@@ -22,7 +22,7 @@ import (
 func TestKilledAgent(t *testing.T) {
 	cfg := func(dir string, lapi LAPI) Config {
 		return Config{
-			DataDir: filepath.Join(dir, "data"), LAPI: lapi, load: loadFake, SpoolBytes: 16 << 20, FromStart: true,
+			DataDir: filepath.Join(dir, "data"), LAPI: lapi, load: loadFake, SpoolBytes: 16 << 20, saveEvery: 150 * time.Millisecond, FromStart: true,
 			Inputs: []config.Acquisition{fileInput("x", []string{filepath.Join(dir, "log")})},
 			Log:    slog.New(slog.DiscardHandler),
 		}
@@ -52,7 +52,7 @@ func TestKilledAgent(t *testing.T) {
 		}
 		life := time.Duration(100+rnd.IntN(200)) * time.Millisecond
 		if round%3 == 2 {
-			life += 1000 * time.Millisecond // so that positions are saved as well
+			life += 300 * time.Millisecond // so that positions are saved as well
 		}
 		for deadline := time.Now().Add(life); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 			text := ""

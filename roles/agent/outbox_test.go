@@ -218,10 +218,10 @@ func TestPauses(t *testing.T) {
 		go func() { o.Run(ctx); close(done) }()
 		mustPut(t, o, numbered(1, 1))
 		time.Sleep(10 * time.Minute)
+		lapi.mu.Lock()
 		if lapi.calls < 15 || lapi.calls > 60 {
 			t.Errorf("%d attempts in ten minutes", lapi.calls)
 		}
-		lapi.mu.Lock()
 		lapi.answer = nil
 		lapi.mu.Unlock()
 		poke(o.retry)
