@@ -1,10 +1,13 @@
 package supervise
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -77,5 +80,34 @@ func TestSlowStopIsBounded(t *testing.T) {
 			t.Fatalf("stop took %v", d)
 		}
 		time.Sleep(5 * time.Second) // the deaf one ends, as synctest wants
+	})
+}
+
+func TestUnsupportedIsToldOnceAndNotTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		var tries int
+		unsupported := Service{"bouncer", func(context.Context) error {
+			tries++
+			return fmt.Errorf("cannot block: %w", errors.ErrUnsupported)
+		}}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		begin := time.Now()
+		err := Run(ctx, slog.New(slog.NewTextHandler(&log, nil)), unsupported,
+			Service{"lapi", func(ctx context.Context) error { <-ctx.Done(); return nil }})
+		if ran := time.Since(begin); err != nil || ran != time.Hour {
+			t.Fatalf("the others went on for %v and ended with %v", ran, err)
+		}
+		if lines := strings.Count(log.String(), "\n"); tries != 1 || lines != 1 || !strings.Contains(log.String(), "cannot block: unsupported operation") {
+			t.Fatalf("%d tries, %d lines:\n%s", tries, lines, &log)
+		}
+
+		// With nothing else to run, that is the end and its reason.
+		err = Run(t.Context(), slog.New(slog.DiscardHandler), unsupported,
+			Service{"done", func(context.Context) error { return nil }})
+		if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "cannot run bouncer: cannot block") {
+			t.Fatalf("got %v", err)
+		}
 	})
 }

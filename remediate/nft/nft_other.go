@@ -19,7 +19,7 @@ type Table struct{}
 func New(Config) (*Table, error) { return nil, unsupported() }
 
 func unsupported() error {
-	return fmt.Errorf("cannot use nftables on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+	return fmt.Errorf("cannot use nftables on %s, for which there is no firewall backend yet: %w", runtime.GOOS, errors.ErrUnsupported)
 }
 
 // Name returns "nftables".

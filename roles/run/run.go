@@ -8,6 +8,7 @@ package run
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"cs/platform"
 	"cs/platform/supervise"
 	"cs/roles/agent"
+	"cs/roles/api"
 	"cs/roles/bouncer"
 	"cs/roles/config"
 	"cs/roles/lapi"
@@ -44,7 +46,7 @@ func (c *Command) Overlay(file *config.File) {
 }
 
 // Run runs the roles until ctx ends. One that fails is started again while the
-// others go on.
+// others go on; a bouncer for which this system has no firewall is left out.
 func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flags) error {
 	file, err := flags.Load(env)
 	if err != nil {
@@ -66,16 +68,22 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	services := []supervise.Service{{Name: "lapi", Run: server.Run}}
 	if r.Bouncer.Enabled && !c.NoBouncer {
 		cfg, err := bouncer.NewConfig(env, r)
-		if err != nil {
+		switch {
+		case errors.Is(err, errors.ErrUnsupported):
+			// The others are of use without it: what they decide is enforced elsewhere.
+			unsupported := err
+			services = append(services, supervise.Service{Name: "bouncer", Run: func(context.Context) error { return unsupported }})
+		case err != nil:
 			return err
+		default:
+			cfg.Feed = &feed{server: server}
+			cfg.Ready = ready.add()
+			b, err := bouncer.New(cfg)
+			if err != nil {
+				return err
+			}
+			services = append(services, supervise.Service{Name: "bouncer", Run: b.Run})
 		}
-		cfg.Feed = &feed{server: server}
-		cfg.Ready = ready.add()
-		b, err := bouncer.New(cfg)
-		if err != nil {
-			return err
-		}
-		services = append(services, supervise.Service{Name: "bouncer", Run: b.Run})
 	}
 	if r.Agent.Enabled && !c.NoAgent {
 		cfg, err := c.Reading.Config(env, r)
@@ -93,8 +101,7 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 		}})
 	}
 	server.ready = ready.add()
-	supervise.Run(ctx, env.Log, services...)
-	return server.Close()
+	return errors.Join(supervise.Run(ctx, env.Log, services...), server.Close())
 }
 
 // server is the LAPI that the links below lead to. It stays open while its
@@ -140,7 +147,7 @@ func (s *server) Close() error {
 // that there is none.
 const patience = 10 * time.Second
 
-var errNotOpen = errors.New("the LAPI of this process is not open")
+var errNotOpen = fmt.Errorf("the LAPI of this process is not open: %w", api.ErrUnreachable)
 
 // get returns the server, once it is open.
 func (s *server) get(ctx context.Context) (*lapi.Server, error) {
