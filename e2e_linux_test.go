@@ -147,6 +147,21 @@ func (h *host) alerts(a netip.Addr) (n int) {
 	return n
 }
 
+// content writes a directory of content with the starter set, a scenario with
+// a misspelt key, and makes a log that is none.
+func (h *host) content() {
+	h.t.Helper()
+	for _, err := range []error{
+		os.CopyFS(h.path("content"), os.DirFS("pipeline/hub/base")),
+		os.WriteFile(h.path("content/scenarios/wrong.yaml"), []byte("type: leaky\nname: test/wrong\ndescription: wrong\ncapcity: 5\nfilter: \"true\"\nleakspeed: 10s\n"), 0o644),
+		os.Mkdir(h.path("directory.log"), 0o755),
+	} {
+		if err != nil {
+			h.t.Fatal(err)
+		}
+	}
+}
+
 const clusterToken = "token-of-the-end-to-end-test-0123456789"
 
 // TestOneProcess: cs run bans, spares the neighbour, repairs a foreign flush,
@@ -253,16 +268,20 @@ func TestThreeProcesses(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	h.passes(lab.Attacker)
-	bouncer()
+	fw = bouncer()
 	h.drops(lab.Attacker)
 	h.passes(lab.Innocent)
 
-	lapi()
-	agent()
+	server, reader = lapi(), agent()
 	h.drops(lab.Innocent)
 	for _, a := range []netip.Addr{lab.Attacker, lab.Innocent} {
 		if n := h.alerts(a); n != 1 {
 			t.Errorf("%d alerts for %s, want 1", n, a)
+		}
+	}
+	for name, p := range map[string]*lab.Proc{"agent": reader, "bouncer": fw, "lapi": server} {
+		if took, err := p.Stop(h.ctx); err != nil || took > time.Second {
+			t.Errorf("stop of the %s took %v: %v", name, took, err)
 		}
 	}
 }
@@ -302,13 +321,21 @@ func TestKilledLAPILosesNothing(t *testing.T) {
 	}
 }
 
-// TestPortInUse: the LAPI can't have its port; it names who has it, and the
-// other roles of the process go on.
-func TestPortInUse(t *testing.T) {
+// TestTroubleLeavesTheRest: the port is taken, one log can't be read, and one
+// item of the content is wrong. Each is told once, with names, and everything
+// else goes on.
+func TestTroubleLeavesTheRest(t *testing.T) {
 	h := newHost(t)
 	h.start("lapi", "--data-dir", h.path("other"), "--listen", "127.0.0.1:8080")
-	p := h.start("run", "--data-dir", h.path("lapi"), "--listen", "127.0.0.1:8080", "--log", h.path("auth.log"), "--type", "syslog")
-	h.waits(p, "127.0.0.1:8080")
+	h.content()
+	p := h.start("run", "--data-dir", h.path("lapi"), "--listen", "127.0.0.1:8080", "--content", h.path("content"),
+		"--log", h.path("auth.log"), "--type", "syslog", "--log", h.path("directory.log"), "--type", "nginx")
+	h.waits(p, "cannot listen on 127.0.0.1:8080: bind: address already in use (by cs, pid ")
+	h.waits(p, "wrong.yaml:4: capcity: unknown key")
+	h.waits(p, "cannot read log "+h.path("directory.log"))
+	if strings.Contains(p.Output(), "cannot load data file") {
+		t.Errorf("the content's own data files were not found:\n%s", p.Output())
+	}
 	h.bruteForce(lab.Attacker)
 	h.drops(lab.Attacker)
 

@@ -79,6 +79,7 @@ type stage struct {
 	*lab.Lab
 	binary, dir, auth, access string
 	out                       io.Writer
+	procs                     []*lab.Proc
 }
 
 func play(ctx context.Context, out io.Writer, binary string, web []string, start func(*stage, context.Context) error) (line string, err error) {
@@ -92,7 +93,7 @@ func play(ctx context.Context, out io.Writer, binary string, web []string, start
 		return "", err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	s := &stage{l, binary, dir, filepath.Join(dir, "auth.log"), filepath.Join(dir, "access.log"), out}
+	s := &stage{Lab: l, binary: binary, dir: dir, auth: filepath.Join(dir, "auth.log"), access: filepath.Join(dir, "access.log"), out: out}
 	for _, f := range []string{s.auth, s.access} {
 		if err := os.WriteFile(f, nil, 0o644); err != nil {
 			return "", err
@@ -160,6 +161,13 @@ func play(ctx context.Context, out io.Writer, binary string, web []string, start
 		return "", errors.New("a foreign 'nft flush ruleset' was not repaired within a second")
 	}
 	fmt.Fprintln(out, "  a neighbour's 'nft flush ruleset' a second ago: the attacker is still dropped")
+
+	// The last to start reads the logs; it tells what it read when it stops.
+	took, err := s.procs[len(s.procs)-1].Stop(ctx)
+	if err != nil {
+		return "", fmt.Errorf("stopping: %w", err)
+	}
+	fmt.Fprintf(out, "  stopped in %v\n", took.Round(time.Millisecond))
 	return fmt.Sprintf("detection to drop: %v (from the write of the last log line to the last packet that got through)", latency.Round(time.Millisecond)), nil
 }
 
@@ -169,6 +177,7 @@ func (s *stage) startOne(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.procs = append(s.procs, p)
 	_, err = p.Wait(ctx, lab.Ready("run"))
 	return err
 }
@@ -184,6 +193,7 @@ func (s *stage) startThree(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		s.procs = append(s.procs, p)
 		if _, err := p.Wait(ctx, lab.Ready(c[0])); err != nil {
 			return err
 		}

@@ -49,8 +49,8 @@ type Item struct {
 type Content struct {
 	Items []Item
 
-	// Data holds data files that come with the content. Those of the data
-	// directory come first. May be nil.
+	// Data holds data files that come with the content, in its data/
+	// directory. Those of the engine's data directory come first. May be nil.
 	Data fs.FS
 }
 
@@ -78,9 +78,6 @@ func Base() Content {
 	if len(errs) != 0 {
 		panic(fmt.Sprintf("BUG: embedded content: %v", errors.Join(errs...)))
 	}
-	if c.Data, err = fs.Sub(sub, "data"); err != nil {
-		panic(fmt.Sprintf("BUG: embedded content: %v", err))
-	}
 	return c
 }
 
@@ -94,6 +91,9 @@ func load(fsys fs.FS, root string) (Content, []error) {
 		items, more := walk(fsys, root, Kind(kind))
 		c.Items = append(c.Items, items...)
 		errs = append(errs, more...)
+	}
+	if sub, err := fs.Sub(fsys, "data"); err == nil {
+		c.Data = sub
 	}
 	return c, errs
 }
