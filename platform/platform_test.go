@@ -34,6 +34,29 @@ func TestWriteFile(t *testing.T) {
 	}
 }
 
+func TestMakeDir(t *testing.T) {
+	top := filepath.Join(t.TempDir(), "a")
+	dir := filepath.Join(top, "b")
+	for range 2 { // also when it is there
+		if err := MakeDir(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fi, err := os.Stat(dir)
+	if err != nil || !fi.IsDir() || canChmod && fi.Mode().Perm() != 0o700 {
+		t.Fatalf("got %v, %v", fi, err)
+	}
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{file, filepath.Join(file, "c")} {
+		if err := MakeDir(path); err == nil {
+			t.Errorf("made %s", path)
+		}
+	}
+}
+
 func TestProgramName(t *testing.T) {
 	for in, want := range map[string]string{"/usr/bin/cscli": "cscli", "cs.exe": "cs", "./cs": "cs"} {
 		if got := ProgramName(in); got != want {

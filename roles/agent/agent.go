@@ -26,6 +26,7 @@ import (
 	"cs/pipeline/event"
 	"cs/pipeline/hub"
 	"cs/pipeline/source"
+	"cs/platform"
 	"cs/roles/config"
 )
 
@@ -141,7 +142,7 @@ func New(cfg Config) (*Agent, error) {
 	var sp *spool
 	rejected := ""
 	if !cfg.Stateless {
-		if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		if err := platform.MakeDir(cfg.DataDir); err != nil {
 			return nil, fmt.Errorf("cannot make the data directory: %w", err)
 		}
 		var err error

@@ -14,13 +14,13 @@ import (
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
 	"cs/decisions"
+	"cs/platform"
 	"cs/remediate"
 )
 
@@ -340,7 +340,7 @@ func (b *Bouncer) save() time.Duration {
 		return 0 // what an earlier process saved is better than nothing
 	}
 	start := time.Now()
-	err := os.MkdirAll(filepath.Dir(b.cfg.SavedPath), 0o700)
+	err := platform.MakeDir(filepath.Dir(b.cfg.SavedPath))
 	if err == nil {
 		err = decisions.Save(b.cfg.SavedPath, b.r.Decisions())
 	}

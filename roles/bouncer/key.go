@@ -125,7 +125,7 @@ func (f *Remote) register(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(filepath.Dir(f.KeyPath), 0o700); err != nil {
+	if err := platform.MakeDir(filepath.Dir(f.KeyPath)); err != nil {
 		return "", fmt.Errorf("cannot keep the API key: %w", err)
 	}
 	if err := platform.WriteFile(f.KeyPath, []byte(key+"\n"), 0o600); err != nil {

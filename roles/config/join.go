@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"cs/platform"
 	"cs/roles/api"
 )
 
@@ -56,7 +57,7 @@ func EnsureCredentials(path, url, machine string, env func(string) (string, bool
 
 // Keep writes the file, in a directory that is made if it isn't there.
 func (c Credentials) Keep(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := platform.MakeDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("cannot keep the credentials: %w", err)
 	}
 	return c.Write(path)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"cs/platform"
@@ -72,7 +71,7 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 func NewConfig(env *platform.Env, r config.Resolved) Config {
 	conf := Config{
 		OpenStore: func(ctx context.Context) (storage.Store, error) {
-			if err := os.MkdirAll(r.DataDir, 0o700); err != nil {
+			if err := platform.MakeDir(r.DataDir); err != nil {
 				return nil, fmt.Errorf("cannot make the data directory: %w", err)
 			}
 			return bolt.Open(ctx, filepath.Join(r.DataDir, StoreName))
