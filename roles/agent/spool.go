@@ -189,8 +189,8 @@ func (s *spool) append(frames ...frame) error {
 		}
 	}
 	if n, err := s.w.Write(b); err != nil {
-		if n > 0 { // so that the next frame follows a whole one
-			err = errors.Join(err, s.w.Truncate(s.last().size))
+		if n > 0 {
+			err = errors.Join(err, s.cut())
 		}
 		return fmt.Errorf("cannot spool alerts: %w", err)
 	}
@@ -199,6 +199,11 @@ func (s *spool) append(frames ...frame) error {
 	s.dirty = true
 	return s.shrink()
 }
+
+// cut removes what was written of a frame that didn't fit, so that the next one
+// follows a whole one. By its name: Windows lets a file that is open to append
+// be written to at its end only.
+func (s *spool) cut() error { return os.Truncate(s.path(s.last().number), s.last().size) }
 
 // roll begins a new segment.
 func (s *spool) roll() error {

@@ -198,6 +198,26 @@ func TestSpoolDamage(t *testing.T) {
 	}
 }
 
+// TestHalfAFrameIsCut: what a full disk left of a frame doesn't end the segment.
+func TestHalfAFrameIsCut(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir, 1<<20)
+	mustAppend(t, s, "one")
+	if _, err := s.w.WriteString("\x20\x00\x00\x00half"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cut(); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, s, "two")
+	s.abandon()
+	s = mustOpen(t, dir, 1<<20)
+	defer s.close()
+	if got := payloads(t, s); !slices.Equal(got, []string{"one", "two"}) || s.damaged != 0 {
+		t.Fatalf("got %q, %d bytes damaged", got, s.damaged)
+	}
+}
+
 func FuzzSpool(f *testing.F) {
 	dir := f.TempDir()
 	s := mustOpen(f, dir, 1<<20)
