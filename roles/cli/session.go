@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"time"
 
@@ -163,14 +164,16 @@ func (s *session) accounts(ctx context.Context, create bool, f func(accounts) er
 	}
 	path := filepath.Join(s.dataDir, storeName)
 	if create {
-		if err := os.MkdirAll(s.dataDir, 0o750); err != nil {
+		if err := platform.MakeDir(s.dataDir); err != nil {
 			return fmt.Errorf("cannot make the data directory: %w", err)
 		}
 	} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: nothing listens on %s and there is no %s", errNoServer, s.socket, path)
 	}
 	store, err := bolt.Open(ctx, path)
-	if errors.Is(err, storage.ErrLocked) {
+	if errors.Is(err, storage.ErrLocked) && runtime.GOOS == "windows" {
+		return fmt.Errorf("%w: the local API runs; stop it first, on Windows it has no socket to ask it by", err)
+	} else if errors.Is(err, storage.ErrLocked) {
 		return fmt.Errorf("%w, but its socket %s does not answer", err, s.socket)
 	} else if err != nil {
 		return err
