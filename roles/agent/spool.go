@@ -201,9 +201,15 @@ func (s *spool) append(frames ...frame) error {
 }
 
 // cut removes what was written of a frame that didn't fit, so that the next one
-// follows a whole one. By its name: Windows lets a file that is open to append
-// be written to at its end only.
-func (s *spool) cut() error { return os.Truncate(s.path(s.last().number), s.last().size) }
+// follows a whole one. By its name, and back to the end of it: on Windows a file
+// that is open to append can't be truncated, and one that roll made has a position.
+func (s *spool) cut() error {
+	if err := os.Truncate(s.path(s.last().number), s.last().size); err != nil {
+		return err
+	}
+	_, err := s.w.Seek(0, io.SeekEnd)
+	return err
+}
 
 // roll begins a new segment.
 func (s *spool) roll() error {

@@ -202,18 +202,27 @@ func TestSpoolDamage(t *testing.T) {
 func TestHalfAFrameIsCut(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir, 1<<20)
+	cutHalf := func() {
+		t.Helper()
+		if _, err := s.w.WriteString("\x20\x00\x00\x00half"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.cut(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	mustAppend(t, s, "one")
-	if _, err := s.w.WriteString("\x20\x00\x00\x00half"); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.cut(); err != nil {
-		t.Fatal(err)
-	}
+	cutHalf()
 	mustAppend(t, s, "two")
+	if err := s.roll(); err != nil {
+		t.Fatal(err)
+	}
+	cutHalf()
+	mustAppend(t, s, "three")
 	s.abandon()
 	s = mustOpen(t, dir, 1<<20)
 	defer s.close()
-	if got := payloads(t, s); !slices.Equal(got, []string{"one", "two"}) || s.damaged != 0 {
+	if got := payloads(t, s); !slices.Equal(got, []string{"one", "two", "three"}) || s.damaged != 0 {
 		t.Fatalf("got %q, %d bytes damaged", got, s.damaged)
 	}
 }
