@@ -1,0 +1,235 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"debug/pe"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestWindows runs the build for Windows under Wine.
+func TestWindows(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes a Wine prefix")
+	}
+	if runtime.GOARCH != "amd64" {
+		t.Skip("Wine runs amd64 programs on amd64 only")
+	}
+	t.Parallel()
+	wine := startWine(t)
+	bin, err := build("", []string{"GOOS=windows", "GOARCH=amd64"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	var log strings.Builder
+	for i := range 6 {
+		fmt.Fprintf(&log, "Nov 22 10:00:%02d host sshd[%d]: Failed password for root from 203.0.113.9 port %d ssh2\r\n", i, 100+i, 40000+i)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "auth.log"), []byte(log.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cs := func(args ...string) *exec.Cmd {
+		cmd := wine(append([]string{bin}, args...)...)
+		cmd.Dir = dir
+		return cmd
+	}
+	// Into files: what Wine starts beside a program keeps its pipes open.
+	create := func(name string) *os.File {
+		t.Helper()
+		f, err := os.Create(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	read := func(name string) string {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	run := func(args ...string) (stdout, stderr string) {
+		t.Helper()
+		cmd := cs(args...)
+		cmd.Stdout, cmd.Stderr = create("out"), create("err")
+		if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
+			t.Fatalf("%v: %v", args, err)
+		}
+		return read("out"), read("err")
+	}
+
+	out, errs := run("version")
+	if !strings.Contains(out, "v0.0.0-test") || !strings.Contains(out, "windows") {
+		t.Fatalf("version printed %q, %q", out, errs)
+	}
+	out, errs = run("agent", "--replay", "--dry-run", "--log", "auth.log", "--type", "syslog", "--data-dir", "none")
+	if !strings.HasPrefix(out, "Ip 203.0.113.9 performed 'cs/ssh-bf' (6 events over 5s)") {
+		t.Fatalf("the replay printed %q, %q", out, errs)
+	}
+	out, errs = run("bouncer-firewall", "--api-key", "key", "--data-dir", "none")
+	if !strings.HasPrefix(errs, "Error: cs bouncer-firewall: cannot use nftables on windows, for which there is no firewall backend yet") || strings.Count(errs, "\n") != 1 {
+		t.Fatalf("the bouncer printed %q, %q", out, errs)
+	}
+
+	// All roles in one: the agent detects and the LAPI decides without a bouncer.
+	data := filepath.Join(dir, "data")
+	all := cs("run", "--data-dir", "data", "--listen", freeAddr(t), "--log", "auth.log", "--type", "syslog", "--from-start")
+	all.Stderr = create("run.log")
+	if err := all.Start(); err != nil {
+		t.Fatal(err)
+	}
+	const ready, alert = "cs is ready", "scenario=cs/ssh-bf source=203.0.113.9"
+	text := ""
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(text, ready) || !strings.Contains(text, alert); text = read("run.log") {
+		if time.Now().After(deadline) {
+			t.Fatalf("cs run does not get ready and detect:\n%s", text)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if strings.Count(text, "service=bouncer") != 1 || strings.Count(text, "level=ERROR") != 1 {
+		t.Errorf("the lack of a firewall is not told once:\n%s", text)
+	}
+	// Wine gives the directory the mode that says of its access list what a mode can say.
+	if fi, err := os.Stat(data); err != nil || fi.Mode().Perm()&0o007 != 0 {
+		t.Errorf("the data directory is for everybody: %v, %v", fi, err)
+	}
+	// While it runs its store is its own; what is in it outlives a kill.
+	if out, errs = run("machines", "list", "--data-dir", "data"); !strings.Contains(errs, "stop it first") {
+		t.Errorf("machines list printed %q, %q", out, errs)
+	}
+	all.Process.Kill()
+	all.Wait()
+	if out, errs = run("machines", "list", "--data-dir", "data", "-o", "raw"); !strings.Contains(out, "localhost") {
+		t.Errorf("after the kill, machines list printed %q, %q", out, errs)
+	}
+}
+
+// startWine makes a Wine prefix of the test's own and returns what makes a
+// command in it, of a program and its arguments. It skips the test where there is no Wine.
+func startWine(t *testing.T) func(args ...string) *exec.Cmd {
+	t.Helper()
+	wine, err := wineTool("wine64")
+	if err != nil {
+		wine, err = wineTool("wine")
+	}
+	if err != nil {
+		t.Skipf("no Wine: %v", err)
+	}
+	server, err := wineTool("wineserver")
+	if err != nil {
+		t.Skipf("no Wine: %v", err)
+	}
+	prefix := t.TempDir()
+	env := append(os.Environ(), "WINEPREFIX="+prefix, "WINEDEBUG=-all", "DISPLAY=", "WAYLAND_DISPLAY=",
+		"WINEDLLOVERRIDES=mscoree=;mshtml=;winemenubuilder.exe=") // no offers to download things, no menus
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	command := func(args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, wine, args...)
+		cmd.Env = env
+		return cmd
+	}
+	t.Cleanup(func() {
+		cancel()
+		for _, arg := range []string{"-k", "-w"} { // kill all of this prefix, wait for the end
+			cmd := exec.Command(server, arg)
+			cmd.Env = env
+			cmd.Run() // an error says that nothing runs any more
+		}
+	})
+	if err := command("wineboot", "--init").Run(); err != nil {
+		t.Fatalf("cannot make a Wine prefix: %v", err)
+	}
+	// Go programs take their random numbers from a library that Wine has since 9.0.
+	const library = "bcryptprimitives.dll"
+	path := filepath.Join(prefix, "drive_c/windows/system32", library)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if err := os.WriteFile(path, forwardingDLL(t, library, "ProcessPrng", "ADVAPI32.SystemFunction036"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return command
+}
+
+// wineTool finds a program of Wine, also where Debian's package wine64 keeps it.
+func wineTool(name string) (string, error) {
+	if path, err := exec.LookPath(filepath.Join("/usr/lib/wine", name)); err == nil {
+		return path, nil
+	}
+	return exec.LookPath(name)
+}
+
+// forwardingDLL returns a library without code, whose only function is that
+// of another library under another name (PE format: export forwarder).
+func forwardingDLL(t *testing.T, library, function, target string) []byte {
+	t.Helper()
+	const (
+		sector  = 0x200  // in the file: headers, then the only section
+		page    = 0x1000 // in memory: the same
+		strings = 52     // begin behind the tables
+	)
+	tables := struct {
+		Flags, Time                           uint32
+		Major, Minor                          uint16
+		Library, FirstOrdinal                 uint32
+		Functions, Names                      uint32
+		FunctionTable, NameTable, OrdinalList uint32
+		Function, Name                        uint32 // tables with one entry
+		Ordinal, _                            uint16
+	}{
+		FirstOrdinal: 1, Functions: 1, Names: 1,
+		FunctionTable: page + 40, NameTable: page + 44, OrdinalList: page + 48,
+	}
+	var text []byte
+	add := func(s string) (address uint32) {
+		address = page + strings + uint32(len(text))
+		text = append(text, s+"\x00"...)
+		return address
+	}
+	tables.Library, tables.Name = add(library), add(function)
+	tables.Function = add(target) // an address among the exports is a name to forward to
+	size := strings + uint32(len(text))
+
+	var b bytes.Buffer
+	write := func(parts ...any) {
+		t.Helper()
+		for _, part := range parts {
+			if err := binary.Write(&b, binary.LittleEndian, part); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write([]byte("MZ"), [29]uint16{}, uint32(64), []byte("PE\x00\x00")) // at 60: where the rest begins
+	write(pe.FileHeader{
+		Machine: pe.IMAGE_FILE_MACHINE_AMD64, NumberOfSections: 1,
+		SizeOfOptionalHeader: uint16(binary.Size(pe.OptionalHeader64{})),
+		Characteristics:      pe.IMAGE_FILE_EXECUTABLE_IMAGE | pe.IMAGE_FILE_LARGE_ADDRESS_AWARE | pe.IMAGE_FILE_DLL,
+	}, pe.OptionalHeader64{
+		Magic: 0x20b, ImageBase: 1 << 32, SectionAlignment: page, FileAlignment: sector,
+		MajorOperatingSystemVersion: 6, MajorSubsystemVersion: 6, Subsystem: pe.IMAGE_SUBSYSTEM_WINDOWS_CUI,
+		SizeOfImage: 2 * page, SizeOfHeaders: sector,
+		NumberOfRvaAndSizes: 16, DataDirectory: [16]pe.DataDirectory{{VirtualAddress: page, Size: size}},
+	}, pe.SectionHeader32{
+		Name: [8]uint8([]byte(".edata\x00\x00")), VirtualSize: size, VirtualAddress: page, SizeOfRawData: sector, PointerToRawData: sector,
+		Characteristics: pe.IMAGE_SCN_CNT_INITIALIZED_DATA | pe.IMAGE_SCN_MEM_READ,
+	})
+	b.Write(make([]byte, sector-b.Len()))
+	write(tables, text)
+	b.Write(make([]byte, 2*sector-b.Len()))
+	return b.Bytes()
+}
