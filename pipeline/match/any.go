@@ -3,6 +3,7 @@ package match
 import (
 	"fmt"
 	"regexp/syntax"
+	"strings"
 )
 
 // Any tells whether at least one of many expressions matches a text. One pass
@@ -10,21 +11,15 @@ import (
 type Any struct {
 	programs []*Program
 	literals *Literals
-	needing  []int32 // by literal: the program that needs it, or all
+	needing  []int32 // by literal: the program that needs it
 	always   Bits    // programs without a needed literal
 }
-
-// all stands for every program in Any.needing.
-const all = -1
 
 // NewAny compiles the expressions. The first that is invalid is an error that
 // tells its index and text.
 func NewAny(exprs []string) (*Any, error) {
-	// U+212A and U+017F are k and s to a case-blind expression. A text with
-	// one of them goes through all programs, since needed literals are
-	// searched for with ASCII folding only.
-	a := &Any{always: NewBits(len(exprs)), needing: []int32{all, all}}
-	literals := []string{"\u212a", "\u017f"}
+	a := &Any{always: NewBits(len(exprs))}
+	var literals []string
 	for i, expr := range exprs {
 		p, err := Compile(expr, nil)
 		if err != nil {
@@ -54,15 +49,18 @@ func (a *Any) Len() int { return len(a.programs) }
 // Match tells whether an expression matches s.
 func (a *Any) Match(m *Machine, s string) bool {
 	found, run := m.sets(a.literals.Len(), len(a.programs))
-	a.literals.Find(s, found)
 	copy(run, a.always)
-	for id := range found.All {
-		if n := a.needing[id]; n != all {
-			run.Add(int(n))
-			continue
-		}
+	// U+212A and U+017F are k and s to a case-blind expression. A text with
+	// one of them goes through all programs, since needed literals are
+	// searched for with ASCII folding only.
+	if strings.Contains(s, "\u212a") || strings.Contains(s, "\u017f") {
 		for i := range a.programs {
 			run.Add(i)
+		}
+	} else {
+		a.literals.Find(s, found)
+		for id := range found.All {
+			run.Add(int(a.needing[id]))
 		}
 	}
 	for i := range run.All {

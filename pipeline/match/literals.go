@@ -15,6 +15,7 @@ type Literals struct {
 	out    []outputs   // by state/width
 	ids    []int32
 	always []int32 // empty literals
+	front  front
 
 	// nodes replace next where a dense table would be too large; root is the
 	// one dense row they have.
@@ -53,6 +54,7 @@ func NewLiterals(literals []string, fold bool) *Literals {
 func newLiterals(literals []string, fold bool, dense int) *Literals {
 	l := &Literals{count: len(literals)}
 	l.classify(literals, fold)
+	l.front = newFront(literals)
 
 	// The trie, in the form with edges.
 	nodes := []edges{{}}
@@ -199,6 +201,11 @@ func (l *Literals) scan(text string, found Bits) bool {
 	}
 	at := uint32(0)
 	for i := 0; i < len(text); i++ {
+		if at == 0 {
+			if i = l.front.seek(text, i); i == len(text) {
+				return false
+			}
+		}
 		at = next[at+uint32(l.class[text[i]])]
 		if at&hit != 0 {
 			at &^= hit
@@ -214,6 +221,11 @@ func (l *Literals) scan(text string, found Bits) bool {
 func (l *Literals) scanNodes(text string, found Bits) bool {
 	at := uint32(0)
 	for i := 0; i < len(text); i++ {
+		if at == 0 {
+			if i = l.front.seek(text, i); i == len(text) {
+				return false
+			}
+		}
 		c := l.class[text[i]]
 		to, ok := uint32(0), false
 		for at != 0 && !ok {

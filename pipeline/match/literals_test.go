@@ -50,6 +50,13 @@ func TestLiterals(t *testing.T) {
 	checkLiterals(t, []string{"he", "she", "his", "hers", "he"}, "usHErs")
 	checkLiterals(t, []string{"abcd", "bc", "c", ""}, "xabcd")
 	checkLiterals(t, []string{"\xff\x00", "\u017f", "K"}, "\u212ak\x00\xff\x00")
+	// The shortest decide how the places to look at are found.
+	checkLiterals(t, []string{"abc", "bcde"}, "xabcdabbcDEcabc")
+	checkLiterals(t, []string{"abcd", "", "bcdef"}, "ABCxabcd")
+	checkLiterals(t, []string{"@bcd", "`bcd", "k[]x"}, "`bcd@BCDk{}x")
+	for i := range 9 {
+		checkLiterals(t, []string{"abcd", "wxyz"}, strings.Repeat("-", i)+"abcd"+strings.Repeat("-", i)+"wxyz")
+	}
 	var every []string
 	for b := range 256 {
 		every = append(every, string([]byte{byte(b), byte(b + 1)}))
