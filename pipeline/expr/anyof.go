@@ -3,9 +3,9 @@ package expr
 import (
 	"strings"
 
-	"github.com/expr-lang/expr/ast"
 	"github.com/gaissmai/bart"
 
+	"cs/pipeline/expr/syntax"
 	"cs/pipeline/match"
 )
 
@@ -95,7 +95,7 @@ func tabulated(v value, parts []value, rebuild func([]value) (value, error)) val
 }
 
 // comparesEach recognises: subject op f(#).
-func comparesEach(op string, subjectNode ast.Node, subject, element value) *anyOf {
+func comparesEach(op string, subjectNode syntax.Node, subject, element value) *anyOf {
 	if element.each == nil || element.typ.kind != stringKind || subject.str == nil || subject.konst || mentionsElement(subjectNode) {
 		return nil
 	}
@@ -113,19 +113,14 @@ func comparesEach(op string, subjectNode ast.Node, subject, element value) *anyO
 }
 
 // mentionsElement is true if an expression has a # in it.
-func mentionsElement(n ast.Node) bool {
-	f := finder(false)
-	ast.Walk(&n, &f)
-	return bool(f)
-}
-
-type finder bool
-
-// Visit implements ast.Visitor.
-func (f *finder) Visit(n *ast.Node) {
-	if _, ok := (*n).(*ast.PointerNode); ok {
-		*f = true
-	}
+func mentionsElement(n syntax.Node) bool {
+	found := false
+	syntax.Walk(n, func(n syntax.Node) {
+		if _, ok := n.(*syntax.Pointer); ok {
+			found = true
+		}
+	})
+	return found
 }
 
 // bothEach gives a && b its anyOf: one side compares, the other selects

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/expr-lang/expr/ast"
+	"cs/pipeline/expr/syntax"
 )
 
 // runes counts as len does.
@@ -15,7 +15,7 @@ var builtinNames = append(mapKeys(builtins), "len", "get", "any", "all", "none",
 	"findIndex", "findLast", "findLastIndex", "sum", "reduce")
 
 // builtin compiles a call of one of expr-lang's own functions.
-func (u *unit) builtin(n *ast.BuiltinNode) (value, error) {
+func (u *unit) builtin(n *syntax.Builtin) (value, error) {
 	switch n.Name {
 	case "any", "all", "none", "one", "count", "find", "findLast", "findIndex", "findLastIndex", "filter", "map", "sum", "reduce":
 		return u.walk(n)
@@ -31,7 +31,7 @@ func (u *unit) builtin(n *ast.BuiltinNode) (value, error) {
 	return u.apply(n, n.Name, f, n.Arguments)
 }
 
-func (u *unit) len(n *ast.BuiltinNode) (value, error) {
+func (u *unit) len(n *syntax.Builtin) (value, error) {
 	if len(n.Arguments) != 1 {
 		return value{}, u.errorf(n, "len takes 1 argument, not %d", len(n.Arguments))
 	}
@@ -77,7 +77,7 @@ func (u *unit) len(n *ast.BuiltinNode) (value, error) {
 }
 
 // get is a[b] that gives nil where there is nothing.
-func (u *unit) get(n *ast.BuiltinNode) (value, error) {
+func (u *unit) get(n *syntax.Builtin) (value, error) {
 	if len(n.Arguments) != 2 {
 		return value{}, u.errorf(n, "get takes 2 arguments, not %d", len(n.Arguments))
 	}
@@ -161,7 +161,7 @@ type loop struct {
 
 // begin compiles the start of a walk: size computes the list and tells its
 // length, load makes element i current.
-func (u *unit) begin(n ast.Node, list value) (l *loop, size func(*Ctx) int, load func(*Ctx, int), err error) {
+func (u *unit) begin(n syntax.Node, list value) (l *loop, size func(*Ctx) int, load func(*Ctx, int), err error) {
 	k := u.local()
 	l = &loop{k: k}
 	if list.list != nil {
@@ -205,7 +205,7 @@ func (u *unit) begin(n ast.Node, list value) (l *loop, size func(*Ctx) int, load
 	return l, size, load, nil
 }
 
-func (u *unit) pointer(n *ast.PointerNode) (value, error) {
+func (u *unit) pointer(n *syntax.Pointer) (value, error) {
 	if len(u.loops) == 0 {
 		return value{}, u.errorf(n, "# is the current element of any, all, filter and the like")
 	}
@@ -223,7 +223,7 @@ func (u *unit) pointer(n *ast.PointerNode) (value, error) {
 }
 
 // walk compiles the functions that take a predicate.
-func (u *unit) walk(n *ast.BuiltinNode) (value, error) {
+func (u *unit) walk(n *syntax.Builtin) (value, error) {
 	if len(n.Arguments) == 0 {
 		return value{}, u.errorf(n, "%s needs a list", n.Name)
 	}
@@ -241,7 +241,7 @@ func (u *unit) walk(n *ast.BuiltinNode) (value, error) {
 	body := l.elem // count(list) and sum(list) need no predicate
 	boolBody := n.Name != "map" && n.Name != "sum" && n.Name != "reduce"
 	if len(n.Arguments) > 1 {
-		p, ok := n.Arguments[1].(*ast.PredicateNode)
+		p, ok := n.Arguments[1].(*syntax.Predicate)
 		if !ok {
 			return value{}, u.errorf(n, "%s needs a predicate", n.Name)
 		}
@@ -315,7 +315,7 @@ func (u *unit) walk(n *ast.BuiltinNode) (value, error) {
 			}
 			return c
 		})
-	case "find", "findLast", "findIndex", "findLastIndex":
+	case "find", "findLast", "findIndex", "findLastIndex", "filter[0]":
 		test, elem := body.bool, l.elem.boxed()
 		backwards := strings.HasPrefix(n.Name, "findLast")
 		search := func(x *Ctx) int {
@@ -343,7 +343,7 @@ func (u *unit) walk(n *ast.BuiltinNode) (value, error) {
 		}
 		v = dynamic(typ{}, func(x *Ctx) any {
 			if search(x) < 0 {
-				if n.Throws {
+				if n.Name == "filter[0]" {
 					x.fail("index out of range: 0 of 0")
 				}
 				return nil

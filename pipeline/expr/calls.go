@@ -1,9 +1,8 @@
 package expr
 
 import (
-	"github.com/expr-lang/expr/ast"
-
 	"cs/pipeline/event"
+	"cs/pipeline/expr/syntax"
 )
 
 // function is a helper that expressions may call.
@@ -42,19 +41,19 @@ var laterFunctions = map[string]bool{
 	"GetActiveDecisionsTimeLeft": true, "JsonExtractLib": true,
 }
 
-func (u *unit) call(n *ast.CallNode) (value, error) {
+func (u *unit) call(n *syntax.Call) (value, error) {
 	switch callee := n.Callee.(type) {
-	case *ast.IdentifierNode:
+	case *syntax.Identifier:
 		return u.callFunction(n, callee.Value, n.Arguments)
-	case *ast.MemberNode:
-		if name, ok := callee.Property.(*ast.StringNode); ok {
+	case *syntax.Member:
+		if name, ok := callee.Property.(*syntax.String); ok {
 			return u.callMethod(n, callee, name.Value)
 		}
 	}
-	return value{}, u.errorf(n, "%s can't be called", n.Callee)
+	return value{}, u.errorf(n, "%s can't be called", u.written(n.Callee))
 }
 
-func (u *unit) callFunction(n ast.Node, name string, args []ast.Node) (value, error) {
+func (u *unit) callFunction(n syntax.Node, name string, args []syntax.Node) (value, error) {
 	if u.Env != nil {
 		if f, ok := u.Env.funcs[name]; ok {
 			return u.apply(n, name, f, args)
@@ -75,7 +74,7 @@ func (u *unit) callFunction(n ast.Node, name string, args []ast.Node) (value, er
 
 // applyMethod is apply for a function whose first argument is what it is called
 // on.
-func (u *unit) applyMethod(n ast.Node, name string, f *function, on value, nodes []ast.Node) (value, error) {
+func (u *unit) applyMethod(n syntax.Node, name string, f *function, on value, nodes []syntax.Node) (value, error) {
 	bound := *f
 	bound.build = func(u *unit, a []value) value {
 		v := f.build(u, append([]value{on}, a...))
@@ -88,7 +87,7 @@ func (u *unit) applyMethod(n ast.Node, name string, f *function, on value, nodes
 
 // apply checks the arguments of a call and builds it. A pure function of
 // constants is called now.
-func (u *unit) apply(n ast.Node, name string, f *function, nodes []ast.Node) (value, error) {
+func (u *unit) apply(n syntax.Node, name string, f *function, nodes []syntax.Node) (value, error) {
 	least, most := len(f.params)-f.optional, len(f.params)
 	if f.variadic {
 		least, most = least-1, len(nodes)
@@ -143,7 +142,7 @@ func plural(n int) string {
 }
 
 // argument turns a value into what a parameter wants.
-func (u *unit) argument(n ast.Node, v value, name string, p param) (value, error) {
+func (u *unit) argument(n syntax.Node, v value, name string, p param) (value, error) {
 	what := "an argument of " + name
 	switch p {
 	case aString:
@@ -174,14 +173,14 @@ func (u *unit) argument(n ast.Node, v value, name string, p param) (value, error
 }
 
 // asTexts turns a value into a list of strings, or says what wants one.
-func (u *unit) asTexts(n ast.Node, v value, what string) (value, error) {
+func (u *unit) asTexts(n syntax.Node, v value, what string) (value, error) {
 	if v.list != nil {
 		return v, nil
 	}
 	if v.typ.kind != anyKind && v.typ.kind != listKind {
 		return v, u.errorf(n, "%s must be a list of strings, this is %s", what, v.typ)
 	}
-	f := v.any
+	f, written := v.any, u.written(n)
 	return texts(func(x *Ctx) []string {
 		switch l := f(x).(type) {
 		case []string:
@@ -198,13 +197,13 @@ func (u *unit) asTexts(n ast.Node, v value, what string) (value, error) {
 			}
 			return x.strs[start:len(x.strs):len(x.strs)]
 		default:
-			x.fail("%s must be a list of strings, %s gives %s", what, n, typeName(l))
+			x.fail("%s must be a list of strings, %s gives %s", what, written, typeName(l))
 		}
 		return nil
 	}).asRisky(), nil
 }
 
-func (u *unit) callMethod(n *ast.CallNode, callee *ast.MemberNode, name string) (value, error) {
+func (u *unit) callMethod(n *syntax.Call, callee *syntax.Member, name string) (value, error) {
 	base, err := u.node(callee.Node)
 	if err != nil {
 		return base, err

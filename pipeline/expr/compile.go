@@ -3,56 +3,56 @@ package expr
 import (
 	"strconv"
 
-	"github.com/expr-lang/expr/ast"
+	"cs/pipeline/expr/syntax"
 )
 
 // node compiles one node of the syntax tree.
-func (u *unit) node(n ast.Node) (value, error) {
+func (u *unit) node(n syntax.Node) (value, error) {
 	switch n := n.(type) {
-	case *ast.NilNode:
+	case *syntax.Nil:
 		return constant(nil), nil
-	case *ast.BoolNode:
+	case *syntax.Bool:
 		return constant(n.Value), nil
-	case *ast.IntegerNode:
+	case *syntax.Integer:
 		return constant(n.Value), nil
-	case *ast.FloatNode:
+	case *syntax.Float:
 		return constant(n.Value), nil
-	case *ast.StringNode:
+	case *syntax.String:
 		return constant(n.Value), nil
-	case *ast.IdentifierNode:
+	case *syntax.Identifier:
 		return u.identifier(n)
-	case *ast.PointerNode:
+	case *syntax.Pointer:
 		return u.pointer(n)
-	case *ast.UnaryNode:
+	case *syntax.Unary:
 		return u.unary(n)
-	case *ast.BinaryNode:
+	case *syntax.Binary:
 		return u.binary(n)
-	case *ast.ConditionalNode:
+	case *syntax.Conditional:
 		return u.conditional(n)
-	case *ast.ChainNode:
+	case *syntax.Chain:
 		return u.chain(n)
-	case *ast.MemberNode:
+	case *syntax.Member:
 		return u.member(n)
-	case *ast.SliceNode:
+	case *syntax.Slice:
 		return u.slice(n)
-	case *ast.CallNode:
+	case *syntax.Call:
 		return u.call(n)
-	case *ast.BuiltinNode:
+	case *syntax.Builtin:
 		return u.builtin(n)
-	case *ast.ArrayNode:
+	case *syntax.Array:
 		return u.array(n)
-	case *ast.MapNode:
+	case *syntax.Map:
 		return u.mapping(n)
-	case *ast.VariableDeclaratorNode:
+	case *syntax.Let:
 		return u.let(n)
-	case *ast.SequenceNode:
+	case *syntax.Sequence:
 		return u.sequence(n)
 	}
-	return value{}, u.errorf(n, "%s can't be used here", n)
+	return value{}, u.errorf(n, "%s can't be used here", u.written(n))
 }
 
 // nodes compiles several nodes.
-func (u *unit) nodes(ns []ast.Node) ([]value, error) {
+func (u *unit) nodes(ns []syntax.Node) ([]value, error) {
 	vs := make([]value, len(ns))
 	for i, n := range ns {
 		v, err := u.node(n)
@@ -66,7 +66,7 @@ func (u *unit) nodes(ns []ast.Node) ([]value, error) {
 
 // truth compiles a condition. What has no static type is looked at when it
 // runs.
-func (u *unit) truth(n ast.Node) (value, error) {
+func (u *unit) truth(n syntax.Node) (value, error) {
 	v, err := u.node(n)
 	if err != nil {
 		return v, err
@@ -75,12 +75,12 @@ func (u *unit) truth(n ast.Node) (value, error) {
 	case boolKind:
 		return v, nil
 	case anyKind:
-		f := v.any
+		f, written := v.any, u.written(n)
 		return boolean(func(x *Ctx) bool {
 			a := f(x)
 			b, ok := a.(bool)
 			if !ok {
-				x.fail("a condition gives a bool, %s gives %s", n, typeName(a))
+				x.fail("a condition gives a bool, %s gives %s", written, typeName(a))
 			}
 			return b
 		}).asRisky(), nil
@@ -88,7 +88,7 @@ func (u *unit) truth(n ast.Node) (value, error) {
 	return v, u.errorf(n, "a condition gives a bool, this gives %s", v.typ)
 }
 
-func (u *unit) identifier(n *ast.IdentifierNode) (value, error) {
+func (u *unit) identifier(n *syntax.Identifier) (value, error) {
 	for i := len(u.lets) - 1; i >= 0; i-- {
 		if u.lets[i].name == n.Value {
 			return u.lets[i].val, nil
@@ -115,7 +115,7 @@ func (u *unit) names() []string {
 	return names
 }
 
-func (u *unit) let(n *ast.VariableDeclaratorNode) (value, error) {
+func (u *unit) let(n *syntax.Let) (value, error) {
 	for _, name := range u.names() {
 		if name == n.Name {
 			return value{}, u.errorf(n, "cannot declare %s again", n.Name)
@@ -179,7 +179,7 @@ func storeLocal(v value, k int) (set func(*Ctx), get value) {
 	return set, get
 }
 
-func (u *unit) sequence(n *ast.SequenceNode) (value, error) {
+func (u *unit) sequence(n *syntax.Sequence) (value, error) {
 	vs, err := u.nodes(n.Nodes)
 	if err != nil {
 		return value{}, err
@@ -195,7 +195,7 @@ func (u *unit) sequence(n *ast.SequenceNode) (value, error) {
 	return last, nil
 }
 
-func (u *unit) conditional(n *ast.ConditionalNode) (value, error) {
+func (u *unit) conditional(n *syntax.Conditional) (value, error) {
 	cond, err := u.truth(n.Cond)
 	if err != nil {
 		return cond, err
@@ -290,7 +290,7 @@ func (u *unit) conditional(n *ast.ConditionalNode) (value, error) {
 	return v, nil
 }
 
-func (u *unit) array(n *ast.ArrayNode) (value, error) {
+func (u *unit) array(n *syntax.Array) (value, error) {
 	vs, err := u.nodes(n.Nodes)
 	if err != nil {
 		return value{}, err
@@ -364,7 +364,7 @@ func (u *unit) array(n *ast.ArrayNode) (value, error) {
 	return out, nil
 }
 
-func (u *unit) mapping(n *ast.MapNode) (value, error) {
+func (u *unit) mapping(n *syntax.Map) (value, error) {
 	type pair struct {
 		key func(*Ctx) string
 		val func(*Ctx) any
@@ -372,10 +372,6 @@ func (u *unit) mapping(n *ast.MapNode) (value, error) {
 	pairs := make([]pair, len(n.Pairs))
 	risky := false
 	for i, p := range n.Pairs {
-		p, ok := p.(*ast.PairNode)
-		if !ok {
-			return value{}, u.errorf(n, "a map needs pairs")
-		}
 		k, err := u.node(p.Key)
 		if err != nil {
 			return k, err
@@ -404,17 +400,17 @@ func (u *unit) mapping(n *ast.MapNode) (value, error) {
 }
 
 // asText turns a value into a string value, or says what wants one.
-func (u *unit) asText(n ast.Node, v value, what string) (value, error) {
+func (u *unit) asText(n syntax.Node, v value, what string) (value, error) {
 	switch v.typ.kind {
 	case stringKind:
 		return v, nil
 	case anyKind:
-		f := v.any
+		f, written := v.any, u.written(n)
 		return text(func(x *Ctx) string {
 			a := f(x)
 			s, ok := a.(string)
 			if !ok {
-				x.fail("%s must be a string, %s gives %s", what, n, typeName(a))
+				x.fail("%s must be a string, %s gives %s", what, written, typeName(a))
 			}
 			return s
 		}).asRisky(), nil
@@ -423,33 +419,33 @@ func (u *unit) asText(n ast.Node, v value, what string) (value, error) {
 }
 
 // asKey is asText for the key of a map, where nil stands for "".
-func (u *unit) asKey(n ast.Node, v value) (value, error) {
+func (u *unit) asKey(n syntax.Node, v value) (value, error) {
 	if v.typ.kind != anyKind {
 		return u.asText(n, v, "a key of a map")
 	}
-	f := v.any
+	f, written := v.any, u.written(n)
 	return text(func(x *Ctx) string {
 		a := f(x)
 		s, ok := a.(string)
 		if !ok && a != nil {
-			x.fail("a key of a map must be a string, %s gives %s", n, typeName(a))
+			x.fail("a key of a map must be a string, %s gives %s", written, typeName(a))
 		}
 		return s
 	}).asRisky(), nil
 }
 
 // asInt turns a value into an int value, or says what wants one.
-func (u *unit) asInt(n ast.Node, v value, what string) (value, error) {
+func (u *unit) asInt(n syntax.Node, v value, what string) (value, error) {
 	switch v.typ.kind {
 	case intKind:
 		return v, nil
 	case anyKind:
-		f := v.any
+		f, written := v.any, u.written(n)
 		return integer(func(x *Ctx) int64 {
 			a := f(x)
 			i, ok := toInt(a)
 			if !ok {
-				x.fail("%s must be an int, %s gives %s", what, n, typeName(a))
+				x.fail("%s must be an int, %s gives %s", what, written, typeName(a))
 			}
 			return i
 		}).asRisky(), nil
@@ -458,7 +454,7 @@ func (u *unit) asInt(n ast.Node, v value, what string) (value, error) {
 }
 
 // asFloat turns a number into a float value, or says what wants one.
-func (u *unit) asFloat(n ast.Node, v value, what string) (value, error) {
+func (u *unit) asFloat(n syntax.Node, v value, what string) (value, error) {
 	switch v.typ.kind {
 	case floatKind:
 		return v, nil
@@ -468,12 +464,12 @@ func (u *unit) asFloat(n ast.Node, v value, what string) (value, error) {
 		out.konst, out.risky = v.konst, v.risky
 		return out, nil
 	case anyKind:
-		f := v.any
+		f, written := v.any, u.written(n)
 		return number(func(x *Ctx) float64 {
 			a := f(x)
 			i, ok := toFloat(a)
 			if !ok {
-				x.fail("%s must be a number, %s gives %s", what, n, typeName(a))
+				x.fail("%s must be a number, %s gives %s", what, written, typeName(a))
 			}
 			return i
 		}).asRisky(), nil

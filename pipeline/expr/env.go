@@ -5,9 +5,8 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/expr-lang/expr/ast"
-
 	"cs/decisions"
+	"cs/pipeline/expr/syntax"
 )
 
 // object is a type with named members.
@@ -322,7 +321,7 @@ func AlertMembers() []Member {
 }
 
 // objectMember is a field of an object.
-func (u *unit) objectMember(n *ast.MemberNode, base value, name string) (value, error) {
+func (u *unit) objectMember(n *syntax.Member, base value, name string) (value, error) {
 	if base.typ.obj == lineType {
 		if v, ok := lineFields[name]; ok {
 			if v.str != nil {

@@ -1,9 +1,9 @@
 // Package expr compiles the expressions of content and of configuration to
-// typed closures. The grammar is expr-lang's (its parser and syntax tree are
-// used); types are checked while content loads, so a misspelt field or a
-// comparison of a text with a number is a load error with its place, and at
-// run time a filter is a handful of function calls over the slots of an event
-// which allocate nothing.
+// typed closures. The language is expr-lang's (its grammar is in syntax); types
+// are checked while content loads, so a misspelt field or a comparison of a
+// text with a number is a load error with its place, and at run time a filter
+// is a handful of function calls over the slots of an event which allocate
+// nothing.
 //
 // It knows the event and the helper functions of content (funcs_*.go, one file
 // a theme). It reads no file and no network: lists come through Files, the
@@ -17,19 +17,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/expr-lang/expr/ast"
-	"github.com/expr-lang/expr/file"
-	"github.com/expr-lang/expr/parser"
-
 	"cs/decisions"
 	"cs/pipeline/event"
+	"cs/pipeline/expr/syntax"
 	"cs/pipeline/match"
 )
-
-// maxSource bounds the text of one expression, in bytes. The parser recurses
-// for every opening parenthesis; the longest expression of the public hub has
-// 5,000 bytes.
-const maxSource = 64 << 10
 
 // Compiler compiles the expressions of one engine. It is used while content
 // loads, by one goroutine. The programs it makes are immutable and shared by
@@ -148,18 +140,12 @@ func (c *Compiler) CompileBool(src string) (*Program, error) {
 }
 
 func (c *Compiler) compile(src string) (*Program, error) {
-	if len(src) > maxSource {
-		return nil, fmt.Errorf("it has %d bytes, the limit is %d", len(src), maxSource)
-	}
-	if strings.TrimSpace(src) == "" {
-		return nil, errors.New("it is empty")
-	}
-	tree, err := parser.Parse(src)
+	tree, err := syntax.Parse(src)
 	if err != nil {
 		return nil, err
 	}
-	u := &unit{Compiler: c, source: file.NewSource(src)}
-	v, err := u.node(tree.Node)
+	u := &unit{Compiler: c, src: src}
+	v, err := u.node(tree)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +155,7 @@ func (c *Compiler) compile(src string) (*Program, error) {
 // unit is the compilation of one expression.
 type unit struct {
 	*Compiler
-	source    file.Source
+	src       string
 	lets      []let
 	loops     []*loop
 	chains    int
@@ -185,10 +171,12 @@ type let struct {
 }
 
 // errorf makes a load error that shows its place.
-func (u *unit) errorf(n ast.Node, format string, args ...any) error {
-	e := &file.Error{Location: n.Location(), Message: fmt.Sprintf(format, args...)}
-	return e.Bind(u.source)
+func (u *unit) errorf(n syntax.Node, format string, args ...any) error {
+	return syntax.ErrorAt(u.src, n.Where().Pos, format, args...)
 }
+
+// written returns a node as it stands in the source, for errors at run time.
+func (u *unit) written(n syntax.Node) string { return n.Where().Text(u.src) }
 
 // local reserves a place in Ctx.locals until release.
 func (u *unit) local() int {

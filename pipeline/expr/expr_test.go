@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -145,4 +146,30 @@ func TestCompileErrors(t *testing.T) {
 	f(`evt.Line.Rawx`, "did you mean Raw?")
 	f(``, "it is empty")
 	f(`evt.Parsed.x ==`, "unexpected")
+}
+
+// TestLargest compiles and runs the highest trees that the parser lets through:
+// their height is what the compiler and the closures recurse into.
+func TestLargest(t *testing.T) {
+	f := func(src, want string) {
+		t.Helper()
+		c := testCompiler()
+		p, err := c.Compile(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _, err := p.Text(testCtx(t, c))
+		if err != nil {
+			got = "error"
+		}
+		if got != want {
+			t.Errorf("%.60s…: got %.60q (%v)", src, got, err)
+		}
+	}
+	f(strings.Repeat("evt.Parsed.verb + ", 1600)+"''", strings.Repeat("GET", 1600))
+	f(strings.Repeat("int(evt.Parsed.n) - ", 1400)+"0", strconv.Itoa(42-1399*42))
+	f("evt.Unmarshaled.a"+strings.Repeat("?.b", 2000)+" ?? 'none'", "none")
+	f(strings.Repeat("(", 900)+"evt.Parsed.verb"+strings.Repeat(")", 900), "GET")
+	f(strings.Repeat("evt.Parsed.verb == '' ? 'a' : ", 900)+"'b'", "b")
+	f("let a = int(evt.Parsed.n); "+strings.Repeat("-", 900)+"a", "42")
 }

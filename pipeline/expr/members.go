@@ -3,9 +3,8 @@ package expr
 import (
 	"strings"
 
-	"github.com/expr-lang/expr/ast"
-
 	"cs/pipeline/event"
+	"cs/pipeline/expr/syntax"
 )
 
 // evtFields are the plain fields of the event.
@@ -64,20 +63,18 @@ func spaceOf(name string) (event.Space, bool) {
 	return 0, false
 }
 
-func (u *unit) member(n *ast.MemberNode) (value, error) {
-	if f, ok := n.Node.(*ast.BuiltinNode); ok && f.Name == "filter" {
-		if i, ok := n.Property.(*ast.IntegerNode); ok && i.Value == 0 {
+func (u *unit) member(n *syntax.Member) (value, error) {
+	if f, ok := n.Node.(*syntax.Builtin); ok && f.Name == "filter" {
+		if i, ok := n.Property.(*syntax.Integer); ok && i.Value == 0 {
 			// stop at the first element, as expr-lang does
-			find := &ast.BuiltinNode{Name: "find", Arguments: f.Arguments, Throws: true}
-			find.SetLocation(n.Location())
-			return u.walk(find)
+			return u.walk(&syntax.Builtin{Place: n.Place, Name: "filter[0]", Arguments: f.Arguments})
 		}
 	}
 	base, err := u.node(n.Node)
 	if err != nil {
 		return base, err
 	}
-	name, isName := n.Property.(*ast.StringNode)
+	name, isName := n.Property.(*syntax.String)
 	if isName {
 		switch base.typ.kind {
 		case evtKind:
@@ -196,7 +193,7 @@ func elementOf(list, i value) value {
 	})
 }
 
-func (u *unit) evtMember(n *ast.MemberNode, name string) (value, error) {
+func (u *unit) evtMember(n *syntax.Member, name string) (value, error) {
 	if v, ok := u.Env.variable("evt." + name); ok {
 		return v, nil
 	}
@@ -219,7 +216,7 @@ func (u *unit) evtMember(n *ast.MemberNode, name string) (value, error) {
 }
 
 // field is evt.Parsed.x and the like.
-func (u *unit) field(n ast.Node, space event.Space, name string) (value, error) {
+func (u *unit) field(n syntax.Node, space event.Space, name string) (value, error) {
 	slot, err := u.Schema.Intern(space, name)
 	if err != nil {
 		return value{}, u.errorf(n, "%v", err)
@@ -296,7 +293,7 @@ func allFields(space event.Space) func(*Ctx) any {
 	}
 }
 
-func (u *unit) chain(n *ast.ChainNode) (value, error) {
+func (u *unit) chain(n *syntax.Chain) (value, error) {
 	u.chains++
 	v, err := u.node(n.Node)
 	u.chains--
@@ -312,7 +309,7 @@ func (u *unit) chain(n *ast.ChainNode) (value, error) {
 	return v, nil
 }
 
-func (u *unit) slice(n *ast.SliceNode) (value, error) {
+func (u *unit) slice(n *syntax.Slice) (value, error) {
 	v, err := u.node(n.Node)
 	if err != nil {
 		return v, err

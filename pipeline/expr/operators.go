@@ -5,12 +5,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/expr-lang/expr/ast"
-
+	"cs/pipeline/expr/syntax"
 	"cs/pipeline/match"
 )
 
-func (u *unit) unary(n *ast.UnaryNode) (value, error) {
+func (u *unit) unary(n *syntax.Unary) (value, error) {
 	switch n.Operator {
 	case "!", "not":
 		v, err := u.truth(n.Node)
@@ -64,7 +63,7 @@ func (u *unit) unary(n *ast.UnaryNode) (value, error) {
 	return out, nil
 }
 
-func (u *unit) binary(n *ast.BinaryNode) (value, error) {
+func (u *unit) binary(n *syntax.Binary) (value, error) {
 	switch n.Operator {
 	case "&&", "and", "||", "or":
 		return u.logic(n)
@@ -108,7 +107,7 @@ func (u *unit) binary(n *ast.BinaryNode) (value, error) {
 }
 
 // operate compiles an operation on two values.
-func (u *unit) operate(n *ast.BinaryNode, a, b value) (v value, err error) {
+func (u *unit) operate(n *syntax.Binary, a, b value) (v value, err error) {
 	switch n.Operator {
 	case "==":
 		v, err = u.equals(n, a, b)
@@ -137,11 +136,11 @@ func (u *unit) operate(n *ast.BinaryNode, a, b value) (v value, err error) {
 	return v, err
 }
 
-func (u *unit) mismatch(n *ast.BinaryNode, a, b value) error {
+func (u *unit) mismatch(n *syntax.Binary, a, b value) error {
 	return u.errorf(n, "invalid operation: %s %s %s", a.typ, n.Operator, b.typ)
 }
 
-func (u *unit) logic(n *ast.BinaryNode) (value, error) {
+func (u *unit) logic(n *syntax.Binary) (value, error) {
 	a, err := u.truth(n.Left)
 	if err != nil {
 		return a, err
@@ -151,7 +150,7 @@ func (u *unit) logic(n *ast.BinaryNode) (value, error) {
 		return b, err
 	}
 	and := n.Operator == "&&" || n.Operator == "and"
-	if lit, ok := n.Right.(*ast.BoolNode); ok {
+	if lit, ok := n.Right.(*syntax.Bool); ok {
 		// expr-lang takes the pair away, and with it the check or the run of
 		// the left side
 		if lit.Value == and {
@@ -178,7 +177,7 @@ func (u *unit) logic(n *ast.BinaryNode) (value, error) {
 	return v, nil
 }
 
-func (u *unit) equals(n *ast.BinaryNode, a, b value) (value, error) {
+func (u *unit) equals(n *syntax.Binary, a, b value) (value, error) {
 	ka, kb := a.typ.kind, b.typ.kind
 	switch {
 	case ka == stringKind && kb == stringKind:
@@ -242,7 +241,7 @@ func equalsText(f func(*Ctx) any, v value) value {
 	})
 }
 
-func (u *unit) order(n *ast.BinaryNode, a, b value) (value, error) {
+func (u *unit) order(n *syntax.Binary, a, b value) (value, error) {
 	less, orEqual := n.Operator[0] == '<', len(n.Operator) == 2
 	verdict := func(c int) bool { return c == 0 && orEqual || c < 0 && less || c > 0 && !less }
 	ka, kb := a.typ.kind, b.typ.kind
@@ -300,7 +299,7 @@ func comparable(k kind) bool {
 	return false
 }
 
-func (u *unit) in(n *ast.BinaryNode, a, b value) (value, error) {
+func (u *unit) in(n *syntax.Binary, a, b value) (value, error) {
 	if a.typ.kind == stringKind && b.konst && b.typ.kind == listKind {
 		set := newSet(b)
 		f := a.str
@@ -372,13 +371,13 @@ func (u *unit) in(n *ast.BinaryNode, a, b value) (value, error) {
 }
 
 // allLiterals is true for a list of literal texts.
-func allLiterals(n ast.Node) bool {
-	l, ok := n.(*ast.ArrayNode)
+func allLiterals(n syntax.Node) bool {
+	l, ok := n.(*syntax.Array)
 	if !ok || len(l.Nodes) == 0 {
 		return false
 	}
 	for _, e := range l.Nodes {
-		if _, ok := e.(*ast.StringNode); !ok {
+		if _, ok := e.(*syntax.String); !ok {
 			return false
 		}
 	}
@@ -428,7 +427,7 @@ func (s *set) has(t string) bool {
 	return false
 }
 
-func (u *unit) search(n *ast.BinaryNode, a, b value) (value, error) {
+func (u *unit) search(n *syntax.Binary, a, b value) (value, error) {
 	test := strings.Contains
 	switch n.Operator {
 	case "startsWith":
@@ -495,7 +494,7 @@ func orText(bad any) any {
 	return bad
 }
 
-func (u *unit) matches(n *ast.BinaryNode, a, b value) (value, error) {
+func (u *unit) matches(n *syntax.Binary, a, b value) (value, error) {
 	ka, kb := a.typ.kind, b.typ.kind
 	if ka != stringKind && ka != anyKind && ka != nilKind || kb != stringKind && kb != anyKind && kb != nilKind {
 		return a, u.mismatch(n, a, b)
@@ -575,7 +574,7 @@ func (x *Ctx) regexp(src string) (*match.Program, error) {
 	return re, nil
 }
 
-func (u *unit) arithmetic(n *ast.BinaryNode, a, b value) (value, error) {
+func (u *unit) arithmetic(n *syntax.Binary, a, b value) (value, error) {
 	op := n.Operator
 	ka, kb := a.typ.kind, b.typ.kind
 	switch {
@@ -792,7 +791,7 @@ func calculate(op string, a, b any) (any, bool) {
 // maxSpan bounds the list that a..b makes.
 const maxSpan = 1_000_000
 
-func (u *unit) span(n *ast.BinaryNode, a, b value) (value, error) {
+func (u *unit) span(n *syntax.Binary, a, b value) (value, error) {
 	a, err := u.asInt(n.Left, a, "the start of a range")
 	if err != nil {
 		return a, err
@@ -820,7 +819,7 @@ func (u *unit) span(n *ast.BinaryNode, a, b value) (value, error) {
 	}).asRisky(), nil
 }
 
-func (u *unit) coalesce(n *ast.BinaryNode, a, b value) (value, error) {
+func (u *unit) coalesce(n *syntax.Binary, a, b value) (value, error) {
 	if neverNil(a) {
 		return a, nil
 	}

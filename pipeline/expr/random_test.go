@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"cs/pipeline/event"
+	"cs/pipeline/expr/syntax/syntaxtest"
 )
 
 // gen makes random expressions. Most are well typed; some are not, on purpose.
@@ -317,6 +318,36 @@ func TestRandom(t *testing.T) {
 				return
 			}
 		}
+	}
+	t.Log(counts)
+}
+
+// TestRandomSyntax compares what the parsers make of random expressions, whole
+// and damaged.
+func TestRandomSyntax(t *testing.T) {
+	n := 20_000
+	if testing.Short() {
+		n = 2_000
+	}
+	counts := map[syntaxtest.Result]int{}
+	for seed := range n {
+		r := rand.New(rand.NewPCG(uint64(seed), 12))
+		g := &gen{r: r}
+		src := g.cond(4)
+		if seed%2 == 0 {
+			src = g.any(4)
+		}
+		counts[syntaxtest.Same(t, src)]++
+		i, j := r.IntN(len(src)), r.IntN(len(src))
+		switch r.IntN(3) {
+		case 0:
+			src = src[:min(i, j)] + src[max(i, j):]
+		case 1:
+			src = src[:i] + g.pick("(", ")", "[", "]", "{", "}", ",", ".", "?", ":", "'", "|", "#", " not ", " in ", "-", " ?? ", ";") + src[i:]
+		case 2:
+			src = src[:i] + src[i+1:]
+		}
+		counts[syntaxtest.Same(t, src)]++
 	}
 	t.Log(counts)
 }

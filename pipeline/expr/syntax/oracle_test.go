@@ -1,14 +1,20 @@
 package syntax_test
 
 import (
+	"bytes"
+	"io/fs"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/expr-lang/expr/builtin"
+	"github.com/goccy/go-yaml"
 
 	"cs/pipeline/expr/syntax"
 	"cs/pipeline/expr/syntax/syntaxtest"
+	"cs/platform/sharedtest"
 )
 
 // corpus has every construct of the language, and what is nearly one.
@@ -141,6 +147,60 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	t.Log(counts)
+}
+
+// TestHub compares the parsers on every text in the YAML files of the hub,
+// expression or not, and on every assertion of its tests.
+func TestHub(t *testing.T) {
+	root := filepath.Join(sharedtest.Dir(t), "hub")
+	texts := map[string]bool{}
+	var collect func(v any)
+	collect = func(v any) {
+		switch v := v.(type) {
+		case string:
+			texts[v] = true
+		case map[string]any:
+			for _, e := range v {
+				collect(e)
+			}
+		case []any:
+			for _, e := range v {
+				collect(e)
+			}
+		}
+	}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		switch filepath.Ext(path) {
+		case ".yaml", ".yml":
+			for dec := yaml.NewDecoder(bytes.NewReader(data)); ; {
+				var doc any
+				if dec.Decode(&doc) != nil {
+					break // the end, or a file that is no YAML
+				}
+				collect(doc)
+			}
+		case ".assert":
+			for line := range strings.Lines(string(data)) {
+				texts[strings.TrimSuffix(line, "\n")] = true
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := map[syntaxtest.Result]int{}
+	for src := range texts {
+		counts[syntaxtest.Same(t, src)]++
+	}
+	t.Log(len(texts), counts)
+	if counts[syntaxtest.BothAccept] < 20_000 || counts[syntaxtest.Excepted] > 0 {
+		t.Error("the hub has more expressions, and none that needs an exception: ", counts)
+	}
 }
 
 func TestBuiltins(t *testing.T) {

@@ -21,7 +21,7 @@ const (
 	maxSource = 64 << 10
 
 	// maxDepth bounds how deep expressions are nested in each other: so much
-	// parsing recurses. The deepest one of the public hub has 12.
+	// parsing recurses. The public hub needs 11.
 	maxDepth = 1000
 
 	// maxNodes bounds the tree, as expr-lang does. A node that is shared counts

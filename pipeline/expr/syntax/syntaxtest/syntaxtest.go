@@ -75,7 +75,7 @@ func Same(tb testing.TB, src string) Result {
 		tb.Errorf("%q: only we refuse it: %v", src, err)
 		return BothRefuse
 	}
-	checkPlaces(tb, src, ours)
+	check(tb, src, ours)
 	got := (&dumper{src: src}).ours(ours)
 	want := (&dumper{src: src}).theirs(theirs.Node)
 	if got != want {
@@ -84,16 +84,24 @@ func Same(tb testing.TB, src string) Result {
 	return BothAccept
 }
 
-// checkPlaces checks that the places of nodes are within the source and within
-// each other.
-func checkPlaces(tb testing.TB, src string, n syntax.Node) {
+// maxNodes is what a walk may meet.
+const maxNodes = 10_000
+
+// check checks that the places of nodes are within the source, and that there
+// are not too many nodes.
+func check(tb testing.TB, src string, n syntax.Node) {
 	tb.Helper()
+	nodes := 0
 	syntax.Walk(n, func(n syntax.Node) {
+		nodes++
 		w := n.Where()
 		if w.Start < 0 || w.Start > w.Pos || w.Pos > w.End || w.End > len(src) {
 			tb.Errorf("%q: %T has the place %+v", src, n, w)
 		}
 	})
+	if nodes > maxNodes {
+		tb.Errorf("%q has %d nodes", src, nodes)
+	}
 }
 
 // dumper writes both kinds of trees in one canonical form: (kind@place parts).
