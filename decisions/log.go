@@ -15,12 +15,12 @@ const (
 	// KeepEnded is for how long an end is remembered. Some bouncers keep no
 	// timers: one that was cut off for days must still hear of every end.
 	KeepEnded = 7 * 24 * time.Hour
-	// endOverlap repeats the ends of the last two seconds, as upstream does
-	// (lapi §1.8): clients are used to it, and an answer that got lost after
-	// it was written is made up for.
+	// endOverlap repeats the ends of the last two seconds, as CrowdSec's LAPI
+	// does: clients are used to it, and an answer that got lost after it was
+	// written is made up for.
 	endOverlap = 2 * time.Second
-	// leastLife is what a decision must have left to be announced: a bouncer
-	// would read "0s" as "for ever" (lapi §1.7).
+	// leastLife is what a decision must have left to be announced: some
+	// bouncers read "0s" as "for ever".
 	leastLife = time.Second
 )
 
@@ -42,6 +42,7 @@ type Log struct {
 	lastID  int64
 	last    time.Time // the newest stamp given
 	horizon time.Time // ends up to this stamp may have been forgotten
+	starved bool      // some were refused for lack of room
 	changed chan struct{}
 }
 
@@ -50,6 +51,9 @@ type end struct {
 	d     Decision
 	was   time.Time // when it would have ended by itself; zero if not known
 	stamp time.Time // unique and rising
+	// unheard: it was over before anybody could hear of it, so there is nothing
+	// to take back. It is kept for those who count what was decided.
+	unheard bool
 }
 
 // Cursor is a follower's place in the log. The zero value is that of one who
@@ -102,15 +106,19 @@ func (l *Log) Restored(lastID int64, now time.Time) {
 }
 
 // Add adds decisions that the store has committed, in the order of their IDs.
-// It returns how many the limit refused; those are in force nowhere.
+// It returns how many the limit refused; those are in force nowhere until
+// Readmit finds room for them.
 func (l *Log) Add(ds []Decision, now time.Time) (refused int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.expire(now)
 	for _, d := range ds {
-		if !d.Active(now) {
+		if !d.Active(now) { // never in force: a replayed log
 			l.lastID = max(l.lastID, d.ID)
-			continue // never in force: a replayed log
+			if len(l.ended) < maxEnded/2 { // it must not drive out what bouncers have to hear
+				l.ended = append(l.ended, end{d: d, stamp: l.stamp(now), unheard: true})
+			}
+			continue
 		}
 		if !l.add(d) {
 			refused++
@@ -118,6 +126,64 @@ func (l *Log) Add(ds []Decision, now time.Time) (refused int) {
 	}
 	l.wake()
 	return refused
+}
+
+// Room returns for how many of the decisions that were refused there is room
+// now: 0 if there were none, or as long as less than a 16th of all is free.
+func (l *Log) Room() int {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if free := l.set.limit - l.set.Len(); l.starved && free > 0 && free >= l.set.limit/16 {
+		return free
+	}
+	return 0
+}
+
+// Readmit adds decisions that were refused, in the order of their IDs, of
+// which it leaves out those that it has; all says that there are no others. It
+// returns how many it added. Since followers have been told more than those
+// IDs, each gets the whole set then.
+func (l *Log) Readmit(ds []Decision, all bool, now time.Time) (added int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.expire(now)
+	l.starved = !all
+	for _, d := range ds {
+		if d.ID > l.lastID || !d.Active(now) || l.set.Has(d.ID) {
+			continue
+		}
+		if !l.set.Upsert(d) {
+			l.starved = l.starved || l.full()
+			continue
+		}
+		l.order = append(l.order, d.ID)
+		added++
+	}
+	if added > 0 {
+		slices.Sort(l.order)
+		l.horizon = l.stamp(now)
+		l.wake()
+	}
+	return added
+}
+
+// Has tells whether a decision is in force.
+func (l *Log) Has(id int64) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.set.Has(id)
+}
+
+// EndOfAlerts ends the decisions of alerts that were deleted, and returns how
+// many there were.
+func (l *Log) EndOfAlerts(alerts map[int64]bool, now time.Time) int {
+	l.mu.RLock()
+	ids := l.set.OfAlerts(alerts)
+	l.mu.RUnlock()
+	if len(ids) == 0 {
+		return 0
+	}
+	return l.End(ids, now)
 }
 
 // End ends decisions before their time, on a decision of somebody. One that
@@ -204,11 +270,12 @@ func (l *Log) New(q Query, after, upTo int64, now time.Time, page []Decision) (_
 			return page, after, true
 		}
 		after = l.order[i]
-		d, ok := l.set.Get(after)
-		if !ok {
+		page = append(page, Decision{}) // it is looked at there, where it need not escape
+		var ok bool
+		if page[len(page)-1], ok = l.set.Get(after); !ok {
+			page = page[:len(page)-1]
 			continue
 		}
-		page = append(page, d) // before it is looked at: there it escapes for free
 		if last := len(page) - 1; !l.tells(q, &page[last], now) {
 			page = page[:last]
 		}
@@ -227,10 +294,10 @@ func (l *Log) Again(q Query, c, upTo Cursor, now time.Time) []Decision {
 	var out []Decision
 	for i := len(l.ended) - 1; i >= 0 && l.ended[i].stamp.After(c.At); i-- {
 		e := &l.ended[i]
-		if e.stamp.After(upTo.At) || e.d.ID > c.ID || q.Want != nil && !q.Want(&e.d) {
+		if e.stamp.After(upTo.At) || e.d.ID > c.ID || !e.concerns(q) {
 			continue
 		}
-		l.holders(&e.d, func(d *Decision) bool {
+		l.set.About(&e.d, now, func(d *Decision) bool {
 			outlasted := e.was.IsZero() || e.was.After(d.Until)
 			if outlasted && d.ID <= c.ID && l.tells(q, d, now) &&
 				!slices.ContainsFunc(out, func(o Decision) bool { return o.ID == d.ID }) {
@@ -259,7 +326,7 @@ func (l *Log) Deleted(q Query, c, upTo Cursor) []Decision {
 	var out []Decision
 	for i := len(l.ended) - 1; i >= 0 && l.ended[i].stamp.After(since); i-- {
 		e := &l.ended[i]
-		if !e.stamp.After(c.At) && !e.d.Until.After(since) || q.Want != nil && !q.Want(&e.d) {
+		if !e.stamp.After(c.At) && !e.d.Until.After(since) || !e.concerns(q) {
 			continue
 		}
 		if q.Longest {
@@ -295,7 +362,7 @@ func (l *Log) HasNews(q Query, c, upTo Cursor, now time.Time) bool {
 	}
 	for i := len(l.ended) - 1; i >= 0 && l.ended[i].stamp.After(c.At); i-- {
 		e := &l.ended[i]
-		if !e.stamp.After(upTo.At) && (q.Want == nil || q.Want(&e.d)) {
+		if !e.stamp.After(upTo.At) && e.concerns(q) {
 			return true
 		}
 	}
@@ -321,6 +388,9 @@ func (l *Log) EachEnded(f func(*Decision) bool) {
 	}
 }
 
+// concerns tells whether a follower may want to hear of an end.
+func (e *end) concerns(q Query) bool { return !e.unheard && (q.Want == nil || q.Want(&e.d)) }
+
 // tells says whether a live decision is to be announced.
 func (l *Log) tells(q Query, d *Decision, now time.Time) bool {
 	if d.Until.Sub(now) < leastLife || q.Want != nil && !q.Want(d) {
@@ -331,26 +401,11 @@ func (l *Log) tells(q Query, d *Decision, now time.Time) bool {
 
 // outlasted tells whether a wanted live decision about the same ends later.
 func (l *Log) outlasted(q Query, d *Decision) (found bool) {
-	l.holders(d, func(o *Decision) bool {
-		found = o.Until.After(d.Until) && (q.Want == nil || q.Want(o))
+	l.set.About(d, d.Until, func(o *Decision) bool {
+		found = q.Want == nil || q.Want(o)
 		return !found
 	})
 	return found
-}
-
-// holders calls f for the live decisions with d's scope, value and type.
-func (l *Log) holders(d *Decision, f func(*Decision) bool) {
-	same := func(o *Decision) bool {
-		if o.Value != d.Value || o.Type != d.Type || o.Scope != d.Scope {
-			return true
-		}
-		return f(o)
-	}
-	if p, ok := d.Prefix(); ok {
-		l.set.Holders(p, same)
-	} else {
-		l.set.Named(d.Scope, d.Value, same)
-	}
 }
 
 func (l *Log) add(d Decision) bool {
@@ -359,17 +414,19 @@ func (l *Log) add(d Decision) bool {
 	}
 	l.lastID = d.ID
 	if !l.set.Upsert(d) {
+		l.starved = l.starved || l.full()
 		return false
 	}
 	if len(l.order) > 64 && len(l.order) > 2*l.set.Len() {
 		l.order = slices.DeleteFunc(l.order, func(id int64) bool {
-			_, live := l.set.Get(id)
-			return !live
+			return !l.set.Has(id)
 		})
 	}
 	l.order = append(l.order, d.ID)
 	return true
 }
+
+func (l *Log) full() bool { return l.set.limit > 0 && l.set.Len() >= l.set.limit }
 
 func (l *Log) expire(now time.Time) {
 	l.set.Expire(now, func(d Decision) { l.end(d, d.Until, now) })

@@ -1,7 +1,9 @@
 package decisions
 
 import (
+	"math"
 	"net/netip"
+	"strings"
 	"time"
 	"unique"
 
@@ -12,26 +14,68 @@ import (
 // value for other scopes, and in the order in which they end. One prefix may
 // be held by many decisions, of several origins and types.
 //
-// A Set is not safe for concurrent use. Decisions handed to a callback are
-// owned by the set: they must not be changed, nor kept after the callback
-// returns, and the callback must not change the set.
+// A decision takes about 240 bytes in it, less than half of what a Decision
+// with its texts does: set_test.go measures it. What is handed out is made
+// anew each time, so a copy may be kept and changed; the pointer that a
+// callback gets is good during the call only.
+//
+// A Set is not safe for concurrent use, but for reading. A callback must not
+// change the set.
 type Set struct {
-	recs    []record // slab; index 0 means "none"
-	free    uint32   // first of the free records, chained by next
+	base    time.Time // ends are kept as distances from it, by the monotonic clock where there is one
+	chunks  []*chunk  // the records, by index; 0 means "none"
+	used    uint32    // records up to here have been in use
+	free    uint32    // first of the free records, chained by next
+	odd     map[uint32]oddTexts
 	byID    map[int64]uint32
 	trie    bart.Table[uint32] // prefix -> first of its holders, chained by next
 	named   map[named]uint32   // the same for scopes that are no addresses
-	heap    []uint32           // by Until; heap[0] ends first
+	heap    []uint32           // by end; heap[0] ends first
 	limit   int
 	refused uint64
 }
 
+// chunk is a piece of the records. They are not in one slice, because that
+// would be copied, and be too large by a quarter, whenever it grows.
+type chunk [chunkSize]record
+
+const chunkSize = 186 // of 88 bytes each: 16 KiB, for which Go's allocator wastes nothing
+
+// record is a Decision made small: what many share is interned, and texts that
+// follow from numbers are kept as those.
 type record struct {
-	d      Decision
-	prefix netip.Prefix // invalid for named scopes
-	next   uint32
-	pos    int32 // in the heap
+	kind    unique.Handle[kind]
+	id      int64
+	alert   int64
+	until   time.Duration // after Set.base; what is centuries away is cut
+	created int64         // nanoseconds since 1970, noTime for the zero time
+	uuid    [16]byte
+	addr    [16]byte // IPv4 is mapped
+	next    uint32
+	pos     uint32 // in the heap
+	bits    uint8  // of the prefix
+	flags   uint8
 }
+
+// Flags of a record.
+const (
+	isPrefix = 1 << iota // it is about the prefix of addr and bits
+	isIPv4
+	hasUUID   // uuid is set
+	fullValue // the value is spelt as a prefix, though it is one address
+	isOdd     // the value or the UUID are not in their usual form, but in Set.odd
+)
+
+const noTime = math.MinInt64
+
+// kind is what a million decisions share with others.
+type kind struct {
+	origin, scenario, scope, typ string
+	simulated                    bool
+}
+
+// oddTexts are those of the texts that a record can't hold.
+type oddTexts struct{ value, uuid string }
 
 type named struct{ scope, value string }
 
@@ -39,7 +83,10 @@ type named struct{ scope, value string }
 // At the limit new decisions are refused, and counted: what is banned already
 // stays banned.
 func NewSet(limit int) *Set {
-	return &Set{recs: make([]record, 1), byID: make(map[int64]uint32), named: make(map[named]uint32), limit: limit}
+	return &Set{
+		base: time.Now().UTC(), // just some time not far from those to come
+		odd:  make(map[uint32]oddTexts), byID: make(map[int64]uint32), named: make(map[named]uint32), limit: limit,
+	}
 }
 
 // Len returns the number of decisions.
@@ -65,51 +112,56 @@ func (s *Set) Upsert(d Decision) bool {
 		s.refused++
 		return false
 	}
-	// A million decisions share a handful of these texts.
-	d.Origin = unique.Make(d.Origin).Value()
-	d.Scenario = unique.Make(d.Scenario).Value()
-	d.Scope = unique.Make(d.Scope).Value()
-	d.Type = unique.Make(d.Type).Value()
-
 	i := s.free
 	if i != 0 {
-		s.free = s.recs[i].next
+		s.free = s.at(i).next
 	} else {
-		i = uint32(len(s.recs))
-		s.recs = append(s.recs, record{})
+		s.used++
+		i = s.used
+		if int(i/chunkSize) == len(s.chunks) {
+			s.chunks = append(s.chunks, new(chunk))
+		}
 	}
-	r := &s.recs[i]
-	*r = record{d: d, prefix: p}
-	r.next = s.first(r)
-	s.setFirst(r, i)
+	s.pack(i, &d, p)
+	r := s.at(i)
+	r.next = s.first(i)
+	s.setFirst(i, i)
 	s.byID[d.ID] = i
-	r.pos = int32(len(s.heap))
+	r.pos = uint32(len(s.heap))
 	s.heap = append(s.heap, i)
 	s.up(len(s.heap) - 1)
 	return true
 }
 
 // Get returns the decision with an ID.
-func (s *Set) Get(id int64) (Decision, bool) {
+func (s *Set) Get(id int64) (d Decision, ok bool) {
 	i, ok := s.byID[id]
 	if !ok {
 		return Decision{}, false
 	}
-	return s.recs[i].d, true
+	s.unpack(i, &d)
+	return d, true
+}
+
+// Has tells whether there is a decision with an ID.
+func (s *Set) Has(id int64) bool {
+	_, ok := s.byID[id]
+	return ok
 }
 
 // Delete removes the decision with an ID and returns it.
-func (s *Set) Delete(id int64) (Decision, bool) {
+func (s *Set) Delete(id int64) (d Decision, ok bool) {
 	i, ok := s.byID[id]
 	if !ok {
 		return Decision{}, false
 	}
-	r := &s.recs[i]
-	if head := s.first(r); head == i {
-		s.setFirst(r, r.next)
+	s.unpack(i, &d)
+	r := s.at(i)
+	if head := s.first(i); head == i {
+		s.setFirst(i, r.next)
 	} else {
 		for head != 0 {
-			h := &s.recs[head]
+			h := s.at(head)
 			if h.next == i {
 				h.next = r.next
 				break
@@ -119,7 +171,7 @@ func (s *Set) Delete(id int64) (Decision, bool) {
 	}
 	s.unheap(int(r.pos))
 	delete(s.byID, id)
-	d := r.d
+	delete(s.odd, i)
 	*r = record{next: s.free}
 	s.free = i
 	return d, true
@@ -129,13 +181,13 @@ func (s *Set) Delete(id int64) (Decision, bool) {
 // ends, and hands each to gone, which may be nil.
 func (s *Set) Expire(now time.Time, gone func(Decision)) {
 	for len(s.heap) > 0 {
-		d := &s.recs[s.heap[0]].d
-		if d.Active(now) {
+		r := s.at(s.heap[0])
+		if s.end(r).After(now) {
 			return
 		}
-		out, _ := s.Delete(d.ID)
+		d, _ := s.Delete(r.id)
 		if gone != nil {
-			gone(out)
+			gone(d)
 		}
 	}
 }
@@ -145,7 +197,7 @@ func (s *Set) NextExpiry() (time.Time, bool) {
 	if len(s.heap) == 0 {
 		return time.Time{}, false
 	}
-	return s.recs[s.heap[0]].d.Until, true
+	return s.end(s.at(s.heap[0])), true
 }
 
 // Covering calls f for the decisions whose prefix contains p, the longest
@@ -180,43 +232,185 @@ func (s *Set) Named(scope, value string, f func(*Decision) bool) {
 	s.each(s.named[named{scope, value}], f)
 }
 
-// All calls f for every decision, in no particular order, until f returns false.
-func (s *Set) All(f func(*Decision) bool) {
-	for _, i := range s.heap {
-		if !f(&s.recs[i].d) {
+// About calls f for the decisions with d's scope, value and type that end after
+// a time, until f returns false.
+func (s *Set) About(d *Decision, after time.Time, f func(*Decision) bool) {
+	var i uint32
+	if p, ok := d.Prefix(); ok {
+		i, _ = s.trie.Get(p)
+	} else {
+		i = s.named[named{d.Scope, d.Value}]
+	}
+	for ; i != 0; i = s.at(i).next {
+		r := s.at(i)
+		if !s.end(r).After(after) { // of most there is only one: d itself
+			continue
+		}
+		if k := r.kind.Value(); k.scope != d.Scope || k.typ != d.Type {
+			continue
+		}
+		var o Decision
+		s.unpack(i, &o)
+		if o.Value == d.Value && !f(&o) {
 			return
 		}
 	}
 }
 
+// All calls f for every decision, in no particular order, until f returns false.
+func (s *Set) All(f func(*Decision) bool) {
+	var d Decision
+	for _, i := range s.heap {
+		s.unpack(i, &d)
+		if !f(&d) {
+			return
+		}
+	}
+}
+
+// OfAlerts returns the IDs of the decisions that belong to alerts, in no
+// particular order.
+func (s *Set) OfAlerts(alerts map[int64]bool) (ids []int64) {
+	for _, i := range s.heap {
+		if r := s.at(i); alerts[r.alert] {
+			ids = append(ids, r.id)
+		}
+	}
+	return ids
+}
+
 func (s *Set) each(i uint32, f func(*Decision) bool) bool {
-	for ; i != 0; i = s.recs[i].next {
-		if !f(&s.recs[i].d) {
+	var d Decision
+	for ; i != 0; i = s.at(i).next {
+		s.unpack(i, &d)
+		if !f(&d) {
 			return false
 		}
 	}
 	return true
 }
 
-// first returns the head of the chain that r belongs to, 0 if there is none.
-func (s *Set) first(r *record) uint32 {
-	if r.prefix.IsValid() {
-		i, _ := s.trie.Get(r.prefix)
-		return i
+func (s *Set) at(i uint32) *record { return &s.chunks[i/chunkSize][i%chunkSize] }
+
+// end returns when a decision ends.
+func (s *Set) end(r *record) time.Time { return s.base.Add(r.until) }
+
+// pack fills a record with a decision, whose prefix is p if it has one.
+func (s *Set) pack(i uint32, d *Decision, p netip.Prefix) {
+	r := record{
+		until: d.Until.Sub(s.base), id: d.ID, alert: d.AlertID, created: noTime,
+		kind: unique.Make(kind{d.Origin, d.Scenario, d.Scope, d.Type, d.Simulated}),
 	}
-	return s.named[named{r.d.Scope, r.d.Value}]
+	if !d.Created.IsZero() {
+		r.created = d.Created.UnixNano()
+	}
+	odd := oddTexts{value: d.Value}
+	if p.IsValid() {
+		r.flags |= isPrefix
+		if p.Addr().Is4() {
+			r.flags |= isIPv4
+		}
+		r.addr, r.bits = p.Addr().As16(), uint8(p.Bits())
+		if strings.Contains(d.Value, "/") {
+			r.flags |= fullValue
+		}
+		var room [64]byte
+		if string(r.appendValue(room[:0])) == d.Value {
+			odd.value = ""
+		}
+	}
+	if b, ok := parseUUID(d.UUID); ok && uuidText(b) == d.UUID {
+		r.flags |= hasUUID
+		r.uuid = b
+	} else {
+		odd.uuid = d.UUID
+	}
+	if odd != (oddTexts{}) {
+		r.flags |= isOdd
+		s.odd[i] = odd
+	}
+	*s.at(i) = r
 }
 
-func (s *Set) setFirst(r *record, i uint32) {
+// unpack makes the decision of a record.
+func (s *Set) unpack(i uint32, d *Decision) {
+	r := s.at(i)
+	k := r.kind.Value()
+	*d = Decision{
+		ID: r.id, AlertID: r.alert, Until: s.end(r),
+		Origin: k.origin, Scenario: k.scenario, Scope: k.scope, Type: k.typ, Simulated: k.simulated,
+	}
+	if r.created != noTime {
+		d.Created = time.Unix(0, r.created).UTC()
+	}
+	if r.flags&isOdd != 0 {
+		odd := s.odd[i]
+		d.Value, d.UUID = odd.value, odd.uuid
+	}
+	// Both texts in one allocation.
+	var room [96]byte
+	text := room[:0]
+	if d.Value == "" && r.flags&isPrefix != 0 {
+		text = r.appendValue(text)
+	}
+	n := len(text)
+	if r.flags&hasUUID != 0 {
+		text = appendUUID(text, r.uuid)
+	}
+	if len(text) == 0 {
+		return
+	}
+	both := string(text)
+	if n > 0 {
+		d.Value = both[:n]
+	}
+	if n < len(both) {
+		d.UUID = both[n:]
+	}
+}
+
+// prefix returns the addresses of a record that is about some.
+func (r *record) prefix() netip.Prefix {
+	a := netip.AddrFrom16(r.addr)
+	if r.flags&isIPv4 != 0 {
+		a = a.Unmap()
+	}
+	return netip.PrefixFrom(a, int(r.bits))
+}
+
+// appendValue appends the usual spelling of the prefix.
+func (r *record) appendValue(b []byte) []byte {
+	p := r.prefix()
+	if p.IsSingleIP() && r.flags&fullValue == 0 {
+		return p.Addr().AppendTo(b)
+	}
+	return p.AppendTo(b)
+}
+
+// name returns the key of a record that is about something else.
+func (s *Set) name(i uint32) named { return named{s.at(i).kind.Value().scope, s.odd[i].value} }
+
+// first returns the head of the chain that a record belongs to, 0 if there is none.
+func (s *Set) first(i uint32) (head uint32) {
+	if r := s.at(i); r.flags&isPrefix != 0 {
+		head, _ = s.trie.Get(r.prefix())
+		return head
+	}
+	return s.named[s.name(i)]
+}
+
+// setFirst makes head the first of the chain that record i belongs to.
+func (s *Set) setFirst(i, head uint32) {
+	r := s.at(i)
 	switch {
-	case r.prefix.IsValid() && i == 0:
-		s.trie.Delete(r.prefix)
-	case r.prefix.IsValid():
-		s.trie.Insert(r.prefix, i)
-	case i == 0:
-		delete(s.named, named{r.d.Scope, r.d.Value})
+	case r.flags&isPrefix != 0 && head == 0:
+		s.trie.Delete(r.prefix())
+	case r.flags&isPrefix != 0:
+		s.trie.Insert(r.prefix(), head)
+	case head == 0:
+		delete(s.named, s.name(i))
 	default:
-		s.named[named{r.d.Scope, r.d.Value}] = i
+		s.named[s.name(i)] = head
 	}
 }
 
@@ -224,17 +418,17 @@ func (s *Set) setFirst(r *record, i uint32) {
 // value for every push and hide the positions that Delete needs.
 
 func (s *Set) less(i, j int) bool {
-	a, b := &s.recs[s.heap[i]].d, &s.recs[s.heap[j]].d
-	if c := a.Until.Compare(b.Until); c != 0 {
-		return c < 0
+	a, b := s.at(s.heap[i]), s.at(s.heap[j])
+	if a.until != b.until {
+		return a.until < b.until
 	}
-	return a.ID < b.ID
+	return a.id < b.id
 }
 
 func (s *Set) swap(i, j int) {
 	s.heap[i], s.heap[j] = s.heap[j], s.heap[i]
-	s.recs[s.heap[i]].pos = int32(i)
-	s.recs[s.heap[j]].pos = int32(j)
+	s.at(s.heap[i]).pos = uint32(i)
+	s.at(s.heap[j]).pos = uint32(j)
 }
 
 func (s *Set) up(i int) {

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -20,6 +22,14 @@ func (s *slowSet) upsert(d Decision) {
 
 func (s *slowSet) delete(id int64) {
 	s.list = slices.DeleteFunc(s.list, func(d Decision) bool { return d.ID == id })
+}
+
+func (s *slowSet) get(id int64) (Decision, bool) {
+	i := slices.IndexFunc(s.list, func(d Decision) bool { return d.ID == id })
+	if i < 0 {
+		return Decision{}, false
+	}
+	return s.list[i], true
 }
 
 func (s *slowSet) ids(match func(*Decision) bool) (ids []int64) {
@@ -43,7 +53,7 @@ func TestSetAgainstSlow(t *testing.T) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		fast, slow := NewSet(0), &slowSet{}
-		start := time.Unix(1_700_000_000, 0)
+		start := time.Unix(1_700_000_000, 0).UTC()
 		now := start
 		prefix := func() netip.Prefix {
 			if rng.IntN(4) == 0 {
@@ -57,21 +67,40 @@ func TestSetAgainstSlow(t *testing.T) {
 		for step := range 2000 {
 			switch op := rng.IntN(10); {
 			case op < 5:
-				d := Decision{ID: int64(rng.IntN(60)), Type: "ban", Until: now.Add(time.Duration(rng.IntN(600)) * time.Second)}
+				d := Decision{
+					ID: int64(rng.IntN(60)), AlertID: int64(rng.IntN(5)), Type: []string{"ban", "captcha"}[rng.IntN(2)],
+					Origin: OriginCrowdsec, Scenario: fmt.Sprint("s", rng.IntN(3)), Simulated: rng.IntN(9) == 0,
+					Until: now.Add(time.Duration(rng.IntN(600)) * time.Second),
+					UUID:  []string{"", NewUUID(), strings.ToUpper(NewUUID()), "no UUID"}[rng.IntN(4)],
+				}
+				if rng.IntN(2) == 0 {
+					d.Created = now.UTC()
+				}
 				if rng.IntN(5) == 0 {
-					d.Scope, d.Value = ScopeCountry, []string{"FR", "DE"}[rng.IntN(2)]
+					d.Scope, d.Value = ScopeCountry, []string{"FR", "DE", ""}[rng.IntN(3)]
 				} else {
-					d.Scope, d.Value = ScopeRange, prefix().String()
+					p := prefix()
+					d.Scope, d.Value = ScopeRange, p.String()
+					switch a := p.Addr(); { // other spellings of the same
+					case p.IsSingleIP() && rng.IntN(2) == 0:
+						d.Scope, d.Value = ScopeIP, a.String()
+					case rng.IntN(4) == 0:
+						d.Value = strings.ToUpper(d.Value)
+					case rng.IntN(4) == 0 && a.Is4():
+						d.Value = fmt.Sprintf("::ffff:%v/%d", a, p.Bits()+96)
+					}
 				}
 				fast.Upsert(d)
 				slow.upsert(d)
 			case op < 7:
 				id := int64(rng.IntN(60))
-				_, got := fast.Delete(id)
-				want := len(slow.ids(func(d *Decision) bool { return d.ID == id })) > 0
+				want, known := slow.get(id)
+				if got, ok := fast.Get(id); got != want || ok != known || fast.Has(id) != known {
+					t.Fatalf("seed %d step %d: Get(%d) = %+v, %v; want %+v, %v", seed, step, id, got, ok, want, known)
+				}
 				slow.delete(id)
-				if got != want {
-					t.Fatalf("seed %d step %d: Delete(%d) = %v", seed, step, id, got)
+				if got, ok := fast.Delete(id); got != want || ok != known {
+					t.Fatalf("seed %d step %d: Delete(%d) = %+v, %v; want %+v, %v", seed, step, id, got, ok, want, known)
 				}
 			case op < 8:
 				now = now.Add(time.Duration(rng.IntN(120)) * time.Second)
@@ -107,6 +136,13 @@ func TestSetAgainstSlow(t *testing.T) {
 					slow.ids(func(d *Decision) bool { return of(d) == p }))
 				equal("country", collect(func(f func(*Decision) bool) { fast.Named(ScopeCountry, "FR", f) }),
 					slow.ids(func(d *Decision) bool { return d.Scope == ScopeCountry && d.Value == "FR" }))
+				like := Decision{Scope: ScopeIP, Value: p.Addr().String(), Type: "ban"}
+				equal("about", collect(func(f func(*Decision) bool) { fast.About(&like, now, f) }), slow.ids(func(d *Decision) bool {
+					return d.Scope == like.Scope && d.Value == like.Value && d.Type == like.Type && d.Until.After(now)
+				}))
+				owned := fast.OfAlerts(map[int64]bool{1: true, 3: true})
+				slices.Sort(owned)
+				equal("of alerts", owned, slow.ids(func(d *Decision) bool { return d.AlertID == 1 || d.AlertID == 3 }))
 				equal("all", collect(fast.All), slow.ids(func(*Decision) bool { return true }))
 			}
 			if fast.Len() != len(slow.list) {
@@ -185,6 +221,40 @@ func FuzzParsePrefix(f *testing.F) {
 			t.Fatalf("%q: %v reads back as %v, %v", s, p, again, err)
 		}
 	})
+}
+
+// many calls f with n decisions on different addresses, as an agent's.
+func many(n int, now time.Time, f func(Decision)) {
+	for i := range n {
+		v := uint32(i+1) * 2654435761
+		a := netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
+		f(Decision{
+			ID: int64(i + 1), AlertID: int64(i + 1), UUID: NewUUID(), Scope: ScopeIP, Value: a.String(), Type: "ban", Origin: OriginCrowdsec,
+			Scenario: fmt.Sprint("crowdsecurity/s", i%20), Created: now, Until: now.Add(time.Hour + time.Duration(v)*time.Microsecond),
+		})
+	}
+}
+
+// TestMemoryOfADecision holds a log of 100,000 decisions against its budget.
+func TestMemoryOfADecision(t *testing.T) {
+	const n, budget = 100_000, 250 // bytes each; measured 243 on 64 bits
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	l, now := NewLog(0), time.Unix(1_700_000_000, 0)
+	before := heap()
+	many(n, now, func(d Decision) { l.Add([]Decision{d}, now) })
+	used := (heap() - before) / n
+	t.Logf("%d bytes a decision", used)
+	if used > budget {
+		t.Fatalf("%d bytes a decision, the budget is %d", used, budget)
+	}
+	if got := l.set.Len(); got != n {
+		t.Fatalf("%d decisions, want %d", got, n)
+	}
 }
 
 func BenchmarkSetUpsert(b *testing.B) {

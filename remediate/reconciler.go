@@ -282,9 +282,13 @@ func (r *Reconciler) Stats() Stats {
 func (r *Reconciler) Decisions() []decisions.Decision {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	now := r.now()
 	out := make([]decisions.Decision, 0, r.set.Len())
 	r.set.All(func(d *decisions.Decision) bool {
-		out = append(out, *d)
+		saved := *d
+		// By today's wall clock, which may have been set since it came.
+		saved.Until = now.Add(d.Until.Sub(now))
+		out = append(out, saved)
 		return true
 	})
 	return out

@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"crypto/rand"
 	"fmt"
 	"strconv"
 	"time"
@@ -96,13 +95,4 @@ func degrees(s string) float32 {
 		return 0
 	}
 	return float32(f)
-}
-
-// newUUID returns a random UUID, version 4 (RFC 9562).
-func newUUID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

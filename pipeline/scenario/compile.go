@@ -109,7 +109,7 @@ func (c *Compiler) Add(item hub.Item) []error {
 // Set returns what has been added, with empty buckets. limits bounds them; its
 // Specs are set here. The schema must not grow afterwards.
 func (c *Compiler) Set(limits bucket.Config) *Set {
-	s := &Set{scenarios: c.scenarios, codec: c.codec, newUUID: newUUID}
+	s := &Set{scenarios: c.scenarios, codec: c.codec, newUUID: decisions.NewUUID}
 	s.codec.seal()
 	filters := make([]*expr.Program, len(s.scenarios))
 	limits.Specs = nil
