@@ -34,6 +34,22 @@ func TestStarterSet(t *testing.T) {
 	f("ssh-injection.log", "syslog")
 	f("syslog-heads.log", "syslog")
 	f("web.log", "nginx")
+	f("web-syslog.log", "syslog")
+}
+
+// What the starter set must leave in peace: people who mistype, agents with
+// many keys, pages that lost their pictures, monitors, crawlers.
+func TestStarterSetPeace(t *testing.T) {
+	f := func(log, typ string) {
+		t.Helper()
+		e, alerts := load(t)
+		replay(t, e, filepath.Join("testdata", "base", log), typ)
+		if s := e.Stats(); s.Parsed == 0 || s.Poured == 0 || len(*alerts) > 0 {
+			t.Errorf("%s: %d lines parsed, %d poured, and these alerts:\n%s", log, s.Parsed, s.Poured, describe(*alerts))
+		}
+	}
+	f("ssh-peace.log", "syslog")
+	f("web-peace.log", "nginx")
 }
 
 // A real log of a peaceful web site.

@@ -228,6 +228,14 @@ func (n *Node) run(r *Runner) (bool, error) {
 	return true, nil
 }
 
+// Stage returns the stage that the event has come to, for Trace.
+func (r *Runner) Stage() string {
+	if r.stage < len(r.stages.names) {
+		return r.stages.names[r.stage]
+	}
+	return ""
+}
+
 func (r *Runner) failed(n *Node, err error) {
 	if r.Failed != nil {
 		r.Failed(n.name, err)

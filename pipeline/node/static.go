@@ -11,6 +11,7 @@ import (
 // static is one assignment.
 type static struct {
 	value string        // if not "",
+	field *event.Slot   // else the value of this field, if not nil,
 	expr  *expr.Program // else this
 	dest  dest
 	slot  event.Slot
@@ -50,7 +51,11 @@ func (n *Node) assign(r *Runner, statics []static) error {
 	for i := range statics {
 		s := &statics[i]
 		v := s.value
-		if v == "" && s.expr != nil {
+		switch {
+		case v != "":
+		case s.field != nil:
+			v = r.Expr.Event.Get(*s.field)
+		case s.expr != nil:
 			text, ok, err := s.expr.Text(r.Expr)
 			if err != nil {
 				r.failed(n, err)
