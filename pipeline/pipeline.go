@@ -39,9 +39,31 @@ type Options struct {
 	// time for each. What it does, Process waits for.
 	Alert func(decisions.Alert)
 
+	// Tracer is told what happens to each line. It costs time: nil for most.
+	Tracer Tracer
+
 	// Warn is told what is doubtful in the content but disables nothing, while
 	// Load runs. May be nil.
 	Warn func(message string)
+}
+
+// Tracer watches lines go through the engine. Its methods are called within
+// Process, by each goroutine that is in it. Events are valid until they return.
+type Tracer interface {
+	// Parsed tells how a document of a stage ended.
+	Parsed(e *event.Event, step Step)
+	// Arrived tells that the event was understood and goes to the scenarios.
+	Arrived(e *event.Event)
+	// Poured tells into whose bucket the event goes.
+	Poured(e *event.Event, scenario string)
+}
+
+// Step is what one document did with an event.
+type Step struct {
+	Stage string // of the document
+	Node  string // the name of the document
+	OK    bool
+	Next  string // the stage that the event is in now
 }
 
 // Engine turns lines into alerts. It is safe for concurrent use.
@@ -168,6 +190,12 @@ func (e *Engine) take() *worker {
 	w.ctx.Stash = e.stashes
 	w.parse = node.NewRunner(e.stages, &w.ctx, w.failed)
 	w.pour = e.set.NewRunner(&w.ctx, w.alert, w.failed)
+	if t := e.opt.Tracer; t != nil {
+		w.parse.Trace = func(stage string, n *node.Node, ok bool) {
+			t.Parsed(w.ctx.Event, Step{stage, n.Name(), ok, w.parse.Stage()})
+		}
+		w.pour.Trace = func(scenario string) { t.Poured(w.ctx.Event, scenario) }
+	}
 	return w
 }
 
@@ -197,6 +225,9 @@ func (w *worker) line(l event.Line, now time.Time) {
 	if ev.Whitelisted {
 		w.whitelisted++
 		return
+	}
+	if w.engine.opt.Tracer != nil {
+		w.engine.opt.Tracer.Arrived(ev)
 	}
 	w.pour.Run(now)
 }

@@ -349,6 +349,17 @@ func (x *Ctx) fetch(a, key any) any {
 		}
 		return element(a, i)
 	}
+	if m := reflect.ValueOf(a); m.Kind() == reflect.Map && m.Type().Key().Kind() == reflect.String {
+		k, ok := key.(string)
+		if !ok {
+			x.fail("a key of a map must be a string, not %s", typeName(key))
+			return nil
+		}
+		if e := m.MapIndex(reflect.ValueOf(k)); e.IsValid() {
+			return e.Interface()
+		}
+		return reflect.Zero(m.Type().Elem()).Interface()
+	}
 	x.fail("cannot get %v of %s", key, typeName(a))
 	return nil
 }

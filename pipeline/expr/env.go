@@ -83,14 +83,22 @@ func NewEnv() *Env {
 }
 
 // Var adds a variable with its members, whose type is that of the members'
-// first. Its value is found in Ctx.Vars, in the order of the Var calls. A
-// dotted name hangs it below evt: "evt.Appsec".
+// first. Its value is found in Ctx.Vars, in the order of the Var and VarOf
+// calls. A dotted name hangs it below evt: "evt.Appsec".
 func (e *Env) Var(name string, members ...Member) *Env {
 	t := typ{}
 	if len(members) > 0 {
 		e.Type(members...)
 		t = e.typeOf(members[0].of)
 	}
+	return e.addVar(name, t)
+}
+
+// VarOf adds a variable of a Go type: a map or a list, say, of what Type has
+// added members to.
+func (e *Env) VarOf(name string, t reflect.Type) *Env { return e.addVar(name, e.typeOf(t)) }
+
+func (e *Env) addVar(name string, t typ) *Env {
 	i := len(e.vars)
 	e.vars = append(e.vars, variable{name, dynamic(t, func(x *Ctx) any {
 		if i >= len(x.Vars) {

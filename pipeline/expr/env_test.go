@@ -3,6 +3,7 @@ package expr_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -109,5 +110,32 @@ func TestEnv(t *testing.T) {
 	}
 	if _, err := p.Any(&expr.Ctx{}); err == nil {
 		t.Fatal("a variable that is missing must be an error")
+	}
+}
+
+// A variable may be any Go type; what a map lacks is its zero value, as in Go.
+func TestVarOf(t *testing.T) {
+	type part struct{ OK bool }
+	env := expr.NewEnv().Type(expr.Field("OK", func(p part) bool { return p.OK }))
+	env.VarOf("results", reflect.TypeFor[map[string]map[string][]part]())
+	c := &expr.Compiler{Env: env}
+	x := &expr.Ctx{Vars: []any{map[string]map[string][]part{"a": {"b": {{true}}}}}}
+	f := func(src string, want any) {
+		t.Helper()
+		p, err := c.Compile(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := p.Any(x); err != nil && want != nil || got != want {
+			t.Errorf("%s is %v, %v; want %v", src, got, err, want)
+		}
+	}
+	f(`results["a"]["b"][0].OK`, true)
+	f(`len(results["a"]["b"])`, 1)
+	f(`len(results)`, 1)
+	f(`len(results["x"]["y"])`, 0)
+	f(`results["a"]["b"][1].OK`, nil)
+	if _, err := c.Compile(`results["a"]["b"][0].Ok`); err == nil {
+		t.Error("an unknown field compiles")
 	}
 }

@@ -80,6 +80,10 @@ type Runner struct {
 	// event, the others do. May be nil.
 	Failed func(scenario string, err error)
 
+	// Trace is told into whose bucket the event goes, right before. Nil: nobody
+	// asks.
+	Trace func(scenario string)
+
 	// Poured counts the events that went into at least one bucket.
 	Poured uint64
 
@@ -174,6 +178,9 @@ func (r *Runner) pour(p bucket.Pour) {
 		r.record = r.set.codec.appendQueued(r.record, r.Expr.Event)
 	}
 	p.Record = r.record
+	if r.Trace != nil {
+		r.Trace(sc.name)
+	}
 	switch table.Pour(&p, &r.overflow) {
 	case bucket.Overflowed:
 	case bucket.Poured:
