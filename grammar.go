@@ -70,7 +70,7 @@ func execute(ctx context.Context, args []string, env *platform.Env) int {
 	if err != nil {
 		return refuse(env, err)
 	}
-	env.Log = slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: g.Level()}))
+	logTo(env, &g.Globals)
 	err = command.Run()
 	if err == nil || errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return 0
@@ -80,6 +80,18 @@ func execute(ctx context.Context, args []string, env *platform.Env) int {
 	}
 	fmt.Fprintln(env.Stderr, cli.FormatError(env.Program, cli.CommandPath(command), err))
 	return 1
+}
+
+// logTo makes the log. A flag decides on its level, or else the configuration
+// of a role, which is not read yet.
+func logTo(env *platform.Env, g *cli.Globals) {
+	var level slog.LevelVar
+	wanted, given := g.Level()
+	level.Set(wanted)
+	if !given {
+		env.LogLevel = &level
+	}
+	env.Log = slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: &level}))
 }
 
 // refuse answers a command line that is no sentence of the grammar. A command

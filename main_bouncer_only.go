@@ -35,7 +35,8 @@ func execute(ctx context.Context, args []string, env *platform.Env) int {
 		fmt.Fprintln(env.Stdout)
 		err = set.Usage(env.Stdout)
 	} else if err == nil {
-		env.Log = slog.New(slog.NewTextHandler(env.Stderr, nil))
+		env.LogLevel = new(slog.LevelVar)
+		env.Log = slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: env.LogLevel}))
 		err = command.Run(ctx, env, &flags)
 	}
 	if err == nil || errors.Is(err, context.Canceled) && ctx.Err() != nil {

@@ -19,6 +19,7 @@ type Env struct {
 	Stderr    io.Writer // confirmations, errors
 	LookupEnv func(string) (string, bool)
 	Log       *slog.Logger
+	LogLevel  *slog.LevelVar // of Log, for a configuration to set; nil if a flag has
 	Version   string
 }
 

@@ -10,7 +10,6 @@ package agent
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -224,7 +223,7 @@ func (a *Agent) barrier() error {
 // raise takes an alert from the engine.
 func (a *Agent) raise(alert decisions.Alert) {
 	if alert.UUID == "" {
-		alert.UUID = newUUID()
+		alert.UUID = decisions.NewUUID()
 	}
 	a.raised.mu.Lock()
 	defer a.raised.mu.Unlock()
@@ -444,12 +443,4 @@ func (a *Agent) close() error {
 		return err
 	}
 	return errors.Join(err, a.outbox.spool.close())
-}
-
-// newUUID returns a random UUID (version 4).
-func newUUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -12,7 +12,6 @@ import (
 	"cs/decisions"
 	"cs/pipeline/hub"
 	"cs/platform"
-	"cs/roles/api"
 	"cs/roles/config"
 )
 
@@ -162,22 +161,14 @@ type Command struct {
 	Reading `embed:""`
 }
 
-// defaultURL is a LAPI on this host.
-const defaultURL = "http://127.0.0.1:8080/"
-
 // ErrNoCredentials says that nothing tells the LAPI who we are.
 var ErrNoCredentials = errors.New("no credentials for the LAPI: give --token to join it, or run 'cs register'")
 
 // Run reads logs until ctx ends.
 func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flags) error {
-	file, err := flags.Load(env)
+	r, err := flags.Resolve(env, c.Overlay)
 	if err != nil {
 		return err
-	}
-	c.Overlay(file)
-	r, errs := file.Resolve(env.LookupEnv)
-	if len(errs) > 0 {
-		return errors.Join(errs...)
 	}
 	cfg, err := c.Config(env, r)
 	if err != nil {
@@ -210,9 +201,6 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 func (c *Command) remote(env *platform.Env, r config.Resolved, scenarios func() []string) (*Remote, error) {
 	url := c.LAPIURL
 	path := r.Agent.CredentialsPath
-	if path == "" {
-		path = filepath.Join(r.DataDir, config.CredentialsName)
-	}
 	_, err := config.ReadCredentials(path, env.LookupEnv)
 	if errors.Is(err, os.ErrNotExist) {
 		switch {
@@ -222,7 +210,7 @@ func (c *Command) remote(env *platform.Env, r config.Resolved, scenarios func() 
 		case c.Token == "":
 			return nil, ErrNoCredentials
 		case url == "":
-			url = defaultURL
+			url = config.DefaultURL
 		}
 	}
 	credentials, made, err := config.EnsureCredentials(path, url, c.Machine, env.LookupEnv)
@@ -236,9 +224,7 @@ func (c *Command) remote(env *platform.Env, r config.Resolved, scenarios func() 
 }
 
 func (c *Command) connect(env *platform.Env, r config.Resolved, credentials config.Credentials, made bool, scenarios func() []string) (*Remote, error) {
-	conf := credentials.Client()
-	conf.InsecureSkipVerify = r.Agent.InsecureSkipVerify
-	conf.UserAgent = api.UserAgent(env.Version)
+	conf := credentials.Client(env.Version, r.Agent.InsecureSkipVerify)
 	conf.Scenarios = scenarios
 	return NewRemote(credentials, made, conf, c.Token)
 }

@@ -32,7 +32,7 @@ func testOutbox(t *testing.T, lapi LAPI, limit int64) *outbox {
 
 func numbered(from, to int) (list []decisions.Alert) {
 	for i := from; i <= to; i++ {
-		list = append(list, decisions.Alert{UUID: newUUID(), Message: fmt.Sprint(i)})
+		list = append(list, decisions.Alert{UUID: decisions.NewUUID(), Message: fmt.Sprint(i)})
 	}
 	return list
 }

@@ -35,6 +35,10 @@ const (
 	PathAdminLogin    = "/admin/v1/login"
 )
 
+// SocketMachine is in whose name our server takes what comes in by its socket
+// without credentials.
+const SocketMachine = "localhost"
+
 // Headers. Those with "Cs" in their name are extensions of ours; an upstream
 // server neither sends nor minds them.
 const (

@@ -13,12 +13,8 @@ import (
 	"cs/roles/config"
 )
 
-const (
-	// maxLengths bounds the prefix lengths of a family in the kernel.
-	maxLengths = 12
-	// defaultURL is where a LAPI listens if nothing else is said.
-	defaultURL = "http://127.0.0.1:8080/"
-)
+// maxLengths bounds the prefix lengths of a family in the kernel.
+const maxLengths = 12
 
 // Command is "cs bouncer-firewall".
 type Command struct {
@@ -106,24 +102,12 @@ func (c *Command) resolve(env *platform.Env, flags *config.Flags) (config.Resolv
 		if len(errs) > 0 {
 			return config.Resolved{}, errors.Join(errs...)
 		}
-		own := *flags
-		own.Config = ""
-		file, err := own.Load(&platform.Env{LookupEnv: env.LookupEnv})
-		if err != nil {
-			return config.Resolved{}, err
-		}
-		c.Overlay(file)
-		r, errs := file.Resolve(env.LookupEnv)
+		own := config.Flags{DataDir: flags.DataDir}
+		r, err := own.Resolve(&platform.Env{LookupEnv: env.LookupEnv}, c.Overlay)
 		r.Bouncer = c.over(b, r.Bouncer)
-		return r, errors.Join(errs...)
+		return r, err
 	}
-	file, err := flags.Load(env)
-	if err != nil {
-		return config.Resolved{}, err
-	}
-	c.Overlay(file)
-	r, errs := file.Resolve(env.LookupEnv)
-	return r, errors.Join(errs...)
+	return flags.Resolve(env, c.Overlay)
 }
 
 // over lays what the flags say over what upstream's file says.
@@ -190,7 +174,7 @@ func NewRemote(env *platform.Env, r config.Resolved) *Remote {
 		KeyPath: filepath.Join(r.DataDir, KeyName),
 	}
 	if f.Client.URL == "" {
-		f.Client.URL = defaultURL
+		f.Client.URL = config.DefaultURL
 	}
 	return f
 }

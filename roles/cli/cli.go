@@ -32,17 +32,18 @@ type Globals struct {
 	Now func() time.Time `kong:"-"`
 }
 
-// Level is the least severe log level shown; the most verbose flag wins.
-func (g *Globals) Level() slog.Level {
+// Level is the least severe log level shown, the most verbose flag wins, and
+// whether a flag has said so.
+func (g *Globals) Level() (level slog.Level, given bool) {
 	switch {
 	case g.Trace, g.Debug:
-		return slog.LevelDebug
+		return slog.LevelDebug, true
 	case g.Info:
-		return slog.LevelInfo
+		return slog.LevelInfo, true
 	case g.Warning:
-		return slog.LevelWarn
+		return slog.LevelWarn, true
 	case g.Error:
-		return slog.LevelError
+		return slog.LevelError, true
 	}
-	return slog.LevelInfo
+	return slog.LevelInfo, false
 }

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
-	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -202,7 +200,7 @@ func (c *MachinesAdd) Run(ctx context.Context, env *platform.Env, g *Globals) er
 	case !c.Auto:
 		return &usageError{"please specify a machine name to add, or use --auto"}
 	default:
-		name = newMachineID()
+		name = config.NewMachineID()
 	}
 	password, err := c.password(env)
 	if err != nil {
@@ -246,7 +244,7 @@ func (c *MachinesAdd) password(env *platform.Env) (string, error) {
 		}
 		return pass, nil
 	case c.Auto:
-		return newPassword(), nil
+		return config.NewPassword(), nil
 	}
 	return "", &usageError{"please specify a password with --password or use --auto"}
 }
@@ -274,27 +272,7 @@ func (s *session) lapiURL() string {
 	if old, err := config.ReadCredentials(s.credentialsPath, s.env.LookupEnv); err == nil {
 		return old.URL
 	}
-	listen := "127.0.0.1:8080"
-	if server := s.file.API.Server; server != nil {
-		if server.ListenSocket != "" {
-			return server.ListenSocket
-		}
-		listen = first(server.ListenURI.Value, listen)
-	}
-	return "http://" + reachable(listen)
-}
-
-// reachable replaces an address that means "all of this host's", which can be
-// listened on but not connected to everywhere, by the loopback one.
-func reachable(listen string) string {
-	host, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return listen
-	}
-	if addr, err := netip.ParseAddr(host); host == "" || err == nil && addr.IsUnspecified() {
-		return net.JoinHostPort("127.0.0.1", port)
-	}
-	return listen
+	return s.file.LAPIURL()
 }
 
 // MachinesDelete deletes machines; their alerts stay.

@@ -36,7 +36,8 @@ type printer struct {
 // newPrinter checks the output flags. Under json and raw only errors are
 // logged, so that both streams can be parsed.
 func newPrinter(out, errs io.Writer, g *Globals, c *config.Cscli) (*printer, error) {
-	p := &printer{format: first(g.Output, c.Output, human), level: g.Level(), out: out, errs: errs}
+	level, _ := g.Level()
+	p := &printer{format: first(g.Output, c.Output, human), level: level, out: out, errs: errs}
 	switch p.format {
 	case human:
 	case jsonText, raw:

@@ -20,22 +20,14 @@ import (
 	"cs/storage/bolt"
 )
 
-const (
-	storeName = "cs.db" // within the data directory
-	// socketMachine is in whose name the LAPI takes what comes over its socket
-	// without credentials.
-	socketMachine = "localhost"
-)
-
 // A session is what every command works with: where to print and where to look.
 type session struct {
 	*printer
 	file            *config.File
-	dataDir         string
-	socket          string // of the LAPI of this host
-	credentialsPath string // of this host's account at a LAPI
 	env             *platform.Env
 	now             func() time.Time
+	socket          string // of the LAPI of this host
+	credentialsPath string // of this host's account at a LAPI
 }
 
 // open reads the configuration and checks the flags of all commands.
@@ -48,27 +40,11 @@ func open(env *platform.Env, g *Globals) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{printer: p, file: file, env: env, now: g.Now}
+	s := &session{printer: p, file: file, env: env, now: g.Now, socket: file.SocketPath(), credentialsPath: file.CredentialsPath()}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	s.dataDir = first(file.ConfigPaths.DataDir, platform.DataDir())
-	s.socket = filepath.Join(s.dataDir, "cs.sock")
-	if server := file.API.Server; server != nil && server.ListenSocket != "" {
-		s.socket = server.ListenSocket
-	}
-	s.credentialsPath = first(file.API.Client.CredentialsPath, filepath.Join(s.dataDir, "local_api_credentials.yaml"))
 	return s, nil
-}
-
-// serves tells whether this host is to have a LAPI: not if the configuration
-// turns it off, or has sections for other roles only.
-func (s *session) serves() bool {
-	server := s.file.API.Server
-	if server == nil {
-		return s.file.Crowdsec == nil && s.file.Bouncer == nil
-	}
-	return server.Enable == nil || *server.Enable
 }
 
 // lapi is a client of the LAPI and who it is there.
@@ -84,12 +60,7 @@ func (s *session) lapi(ctx context.Context) (*lapi, error) {
 	cred, err := config.ReadCredentials(s.credentialsPath, s.env.LookupEnv)
 	switch {
 	case err == nil:
-		c, err := api.NewClient(api.ClientConfig{
-			URL: cred.URL, MachineID: cred.Login, Password: cred.Password,
-			CACert: cred.CACertPath, CertFile: cred.CertPath, KeyFile: cred.KeyPath,
-			InsecureSkipVerify: s.file.API.Client.InsecureSkipVerify,
-			UserAgent:          api.UserAgent(s.env.Version),
-		})
+		c, err := api.NewClient(cred.Client(s.env.Version, s.file.API.Client.InsecureSkipVerify))
 		if err != nil {
 			return nil, fmt.Errorf("loading api client: %w", err)
 		}
@@ -109,7 +80,7 @@ func (s *session) lapi(ctx context.Context) (*lapi, error) {
 	case serr != nil:
 		return nil, fmt.Errorf("loading api client: %w", apiError(serr))
 	}
-	return &lapi{c, config.Credentials{URL: s.socket, Login: socketMachine}, ""}, nil
+	return &lapi{c, config.Credentials{URL: s.socket, Login: api.SocketMachine}, ""}, nil
 }
 
 // pathError leaves of an error about a file what the system said.
@@ -153,7 +124,7 @@ const (
 // accounts calls f with the accounts of this host's LAPI: through the process
 // that runs, or else on its store; never on both.
 func (s *session) accounts(ctx context.Context, create bool, f func(accounts) error) (err error) {
-	if !s.serves() {
+	if !s.file.ServesLAPI() {
 		s.warn("crowdsec local API is disabled")
 		return errNoServer
 	}
@@ -162,9 +133,9 @@ func (s *session) accounts(ctx context.Context, create bool, f func(accounts) er
 	} else if running {
 		return f(api.NewAdmin(s.socket))
 	}
-	path := filepath.Join(s.dataDir, storeName)
+	path := filepath.Join(s.file.DataDir(), config.StoreName)
 	if create {
-		if err := platform.MakeDir(s.dataDir); err != nil {
+		if err := platform.MakeDir(filepath.Dir(path)); err != nil {
 			return fmt.Errorf("cannot make the data directory: %w", err)
 		}
 	} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {

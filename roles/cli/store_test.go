@@ -20,7 +20,7 @@ import (
 // withStore opens the store that commands have left behind.
 func withStore(t *testing.T, dir string, f func(storage.Store)) {
 	t.Helper()
-	s, err := bolt.Open(t.Context(), filepath.Join(dir, storeName))
+	s, err := bolt.Open(t.Context(), filepath.Join(dir, config.StoreName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestSocketBeforeStore(t *testing.T) {
 	if r := run(t, dir, "", "machines", "add", "new", "-p", "x", "-f", "-"); r.code != 0 {
 		t.Fatalf("%+v", r)
 	}
-	if _, err := os.Stat(filepath.Join(dir, storeName)); err == nil {
+	if _, err := os.Stat(filepath.Join(dir, config.StoreName)); err == nil {
 		t.Error("the store was opened although a LAPI runs")
 	}
 	if got := string(server.posted); got != `{"name":"new","password":"x"}` {

@@ -79,7 +79,7 @@ func parseFile(path string, env func(string) (string, bool)) ([]strict.Doc, erro
 	if err != nil {
 		return nil, err
 	}
-	return strict.Parse(path, Expand(text, env))
+	return strict.Parse(path, expand(text, env))
 }
 
 func readFile(path string) ([]byte, error) {
@@ -98,9 +98,9 @@ func readFile(path string) ([]byte, error) {
 	return text, nil
 }
 
-// Expand replaces $NAME and ${NAME} where env knows the variable. Every other
+// expand replaces $NAME and ${NAME} where env knows the variable. Every other
 // dollar stays: passwords hold some.
-func Expand(text []byte, env func(string) (string, bool)) []byte {
+func expand(text []byte, env func(string) (string, bool)) []byte {
 	if bytes.IndexByte(text, '$') < 0 {
 		return text
 	}

@@ -80,7 +80,7 @@ func TestNoFileRunsAllRolesOnDefaults(t *testing.T) {
 			Enabled: true, Listen: "127.0.0.1:8080", Socket: filepath.Join(data, "cs.sock"),
 			MaxAlerts: 5000, MaxAlertAge: 7 * 24 * time.Hour, MaxDecisions: 2_000_000,
 		},
-		Agent: Agent{Enabled: true, MaxBuckets: 262144, SpoolBytes: 16 << 20},
+		Agent: Agent{Enabled: true, CredentialsPath: filepath.Join(data, CredentialsName), MaxBuckets: 262144, SpoolBytes: 16 << 20},
 		Bouncer: Bouncer{
 			Enabled: true, UpdateFrequency: 10 * time.Second, Backend: "nft", DenyAction: "drop", OnStop: "keep", MaxDecisions: 2_000_000,
 		},
@@ -297,7 +297,7 @@ func TestExpand(t *testing.T) {
 	env := vars{"NAME": "value", "A_1": "x", "EMPTY": ""}.lookup
 	f := func(in, want string) {
 		t.Helper()
-		if got := string(Expand([]byte(in), env)); got != want {
+		if got := string(expand([]byte(in), env)); got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
 		}
 	}
@@ -328,8 +328,8 @@ func TestDefaults(t *testing.T) {
 		}
 	}
 	walk("", reflect.TypeFor[File]())
-	for _, d := range Defaults() {
-		if !keys[d.Key] || d.Why == "" {
+	for _, d := range defaults {
+		if !keys[d.key] || d.why == "" {
 			t.Errorf("default %+v: no such key, or no reason", d)
 		}
 	}
@@ -406,7 +406,7 @@ func TestCredentialsThroughALink(t *testing.T) {
 func TestNormalURL(t *testing.T) {
 	f := func(in, want string) {
 		t.Helper()
-		got, err := NormalURL(in)
+		got, err := normalURL(in)
 		if err != nil {
 			got = "error"
 		}
@@ -509,7 +509,7 @@ func FuzzRead(f *testing.F) {
 	f.Add("url: $X\nlogin: ${X}\n")
 	env := vars{"X": "a: [", "API_KEY": "k"}.lookup
 	f.Fuzz(func(t *testing.T, text string) {
-		docs, err := strict.Parse("file", Expand([]byte(text), env))
+		docs, err := strict.Parse("file", expand([]byte(text), env))
 		if err != nil {
 			return
 		}
@@ -535,4 +535,68 @@ func FuzzRead(f *testing.F) {
 			fw.resolve("file")
 		}
 	})
+}
+
+// TestLogLevel: the configuration decides on the level of the log where no
+// flag has.
+func TestLogLevel(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte("common:\n  log_level: warning\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var level slog.LevelVar
+	flags := Flags{Config: path}
+	for _, env := range []*platform.Env{{LogLevel: &level, LookupEnv: none}, {LookupEnv: none}} {
+		r, err := flags.Resolve(env, func(f *File) { f.Bouncer = &BouncerSection{OnStop: strict.Text{Value: "clean"}} })
+		if err != nil || r.Bouncer.OnStop != "clean" {
+			t.Fatalf("got %+v, %v", r, err)
+		}
+	}
+	if level.Level() != slog.LevelWarn {
+		t.Fatalf("level %v", level.Level())
+	}
+}
+
+// TestPlaces: where operators' commands look is where the roles are.
+func TestPlaces(t *testing.T) {
+	f := func(text, socket, credentials, url string, serves bool) {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "config.yaml")
+		if err := os.WriteFile(path, []byte("config_paths:\n  data_dir: /d\n"+text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		file, err := Load(path, none)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if file.DataDir() != "/d" || file.SocketPath() != socket || file.CredentialsPath() != credentials || file.LAPIURL() != url || file.ServesLAPI() != serves {
+			t.Errorf("%q: %s, %s, %s, %v", text, file.SocketPath(), file.CredentialsPath(), file.LAPIURL(), file.ServesLAPI())
+		}
+		r, errs := file.Resolve(none)
+		if len(errs) > 0 || r.DataDir != "/d" || r.LAPI.Socket != socket || r.Agent.CredentialsPath != credentials || r.LAPI.Enabled != serves {
+			t.Errorf("%q: resolved to %+v, %v", text, r, errs)
+		}
+	}
+	socket, credentials := filepath.Join("/d", SocketName), filepath.Join("/d", CredentialsName)
+	f("", socket, credentials, "http://127.0.0.1:8080", true)
+	f("crowdsec_service: {}\n", socket, credentials, "http://127.0.0.1:8080", false)
+	f("api:\n  client:\n    credentials_path: /c\n  server:\n    listen_uri: :9090\n", socket, "/c", "http://127.0.0.1:9090", true)
+	f("api:\n  server:\n    listen_uri: '[::]:9090'\n    enable: false\n", socket, credentials, "http://127.0.0.1:9090", false)
+	f("api:\n  server:\n    listen_uri: 192.0.2.1:9090\n", socket, credentials, "http://192.0.2.1:9090", true)
+	f("api:\n  server:\n    listen_socket: /s\n", "/s", credentials, "/s", true)
+}
+
+func TestMachineNames(t *testing.T) {
+	for _, make := range []func() string{NewMachineName, NewMachineID, NewPassword} {
+		a, b := make(), make()
+		if a == b || strings.ContainsFunc(a, func(r rune) bool { return !isAlphanumeric(r) && !strings.ContainsRune("-._", r) }) {
+			t.Errorf("got %q and %q", a, b)
+		}
+	}
+	if n := len(NewMachineID()); n != 48 {
+		t.Errorf("a machine ID has %d characters", n)
+	}
+	if n := len(NewPassword()); n != 64 {
+		t.Errorf("a password has %d characters", n)
+	}
 }

@@ -45,7 +45,7 @@ func (c *Credentials) check() (err error) {
 	if c.URL == "" {
 		return fmt.Errorf("url is missing: %w", ErrNoCredentials)
 	}
-	if c.URL, err = NormalURL(c.URL); err != nil {
+	if c.URL, err = normalURL(c.URL); err != nil {
 		return err
 	}
 	certificate := c.CertPath != "" || c.KeyPath != ""
@@ -102,10 +102,10 @@ func appendTo(path string, text []byte) error {
 	return nil
 }
 
-// NormalURL brings the address of a LAPI into the form that clients need: a
+// normalURL brings the address of a LAPI into the form that clients need: a
 // path that begins with "/" is a unix socket and stays; anything else is a
 // URL that ends in a slash, http if it doesn't say.
-func NormalURL(s string) (string, error) {
+func normalURL(s string) (string, error) {
 	if strings.HasPrefix(s, "/") {
 		return s, nil
 	}

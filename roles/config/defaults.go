@@ -1,11 +1,11 @@
 package config
 
-// Default is the value of a key that is not given, and the reason for it.
-type Default struct{ Key, Value, Why string }
+// fallback is the value of a key that is not given, and the reason for it.
+type fallback struct{ key, value, why string }
 
 // defaults is the only place where a default of config.yaml is said. Keys with
 // lists and those that are off when absent are not in it.
-var defaults = [...]Default{
+var defaults = [...]fallback{
 	{"common.log_level", "info", "what an operator wants to see without asking"},
 	{"db_config.flush.max_items", "5000", "upstream's; some 16 MB on disk"},
 	{"db_config.flush.max_age", "7d", "upstream's"},
@@ -20,14 +20,11 @@ var defaults = [...]Default{
 	{"limits.spool_bytes", "16777216", "thousands of alerts, and no risk to a router's flash"},
 }
 
-// Defaults returns the table, for those who document or show it.
-func Defaults() []Default { return defaults[:] }
-
 // defaultOf returns the default of a key that must be in the table.
 func defaultOf(key string) string {
 	for _, d := range defaults {
-		if d.Key == key {
-			return d.Value
+		if d.key == key {
+			return d.value
 		}
 	}
 	panic("BUG: no default for " + key)

@@ -24,7 +24,7 @@ func (f *Flags) Load(env *platform.Env) (*File, error) {
 	case f.Config != "":
 		file, err = Load(f.Config, env.LookupEnv)
 	case env.Program == "cscli" || env.Program == "crowdsec":
-		file, err = Load(UpstreamPath(), env.LookupEnv)
+		file, err = Load(upstreamPath(), env.LookupEnv)
 		if errors.Is(err, fs.ErrNotExist) {
 			file, err = new(File), nil
 		}
@@ -38,8 +38,27 @@ func (f *Flags) Load(env *platform.Env) (*File, error) {
 	return file, nil
 }
 
-// UpstreamPath is where upstream's packages put config.yaml.
-func UpstreamPath() string {
+// Resolve is Load, with the flags of a role laid over the file by overlay, and
+// then File.Resolve. The log gets the level that the configuration asks for,
+// unless a flag has decided on it.
+func (f *Flags) Resolve(env *platform.Env, overlay func(*File)) (Resolved, error) {
+	file, err := f.Load(env)
+	if err != nil {
+		return Resolved{}, err
+	}
+	overlay(file)
+	r, errs := file.Resolve(env.LookupEnv)
+	if len(errs) > 0 {
+		return Resolved{}, errors.Join(errs...)
+	}
+	if env.LogLevel != nil {
+		env.LogLevel.Set(r.LogLevel)
+	}
+	return r, nil
+}
+
+// upstreamPath is where upstream's packages put config.yaml.
+func upstreamPath() string {
 	switch runtime.GOOS {
 	case "windows":
 		return `C:\ProgramData\CrowdSec\config\config.yaml`

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"cs/decisions"
-	"cs/platform"
 	"cs/platform/strict"
 	"cs/roles/api"
 )
@@ -51,7 +50,7 @@ type Agent struct {
 	Enabled            bool
 	AcquisitionPath    string // either, both or none may be given
 	AcquisitionDir     string
-	CredentialsPath    string // "": the agent's own in the data directory
+	CredentialsPath    string
 	InsecureSkipVerify bool
 	MaxBuckets         int
 	SpoolBytes         int64
@@ -85,40 +84,30 @@ type Bouncer struct {
 // Resolve checks the file and completes it. env gives CS_LAPI_SECRET, which
 // must not stand in a file. All errors are returned at once; with any, the
 // result is not to be used.
-//
-// A file that has the section of a role (crowdsec_service, api.server,
-// bouncer) runs the roles whose sections it has, as upstream does; one that
-// has none runs them all. Sections that only flags made don't count.
 func (f *File) Resolve(env func(string) (string, bool)) (Resolved, []error) {
 	r := resolver{file: f}
-	all := !f.named.lapi && !f.named.agent && !f.named.bouncer
-	enabled := func(named bool, enable *bool) bool { return (all || named) && (enable == nil || *enable) }
-
 	crowdsec, server, bouncer := orZero(f.Crowdsec), orZero(f.API.Server), orZero(f.Bouncer)
 	out := Resolved{
 		ConfigDir: f.ConfigPaths.ConfigDir,
-		DataDir:   f.ConfigPaths.DataDir,
+		DataDir:   f.DataDir(),
 		LogLevel:  r.logLevel(),
 	}
 	if out.ConfigDir == "" && f.path != "" {
 		out.ConfigDir = filepath.Dir(f.path)
 	}
-	if out.DataDir == "" {
-		out.DataDir = platform.DataDir()
-	}
-	out.LAPI = r.lapi(&server, out.DataDir, env)
-	out.LAPI.Enabled = enabled(f.named.lapi, server.Enable)
+	out.LAPI = r.lapi(&server, env)
+	out.LAPI.Enabled = f.ServesLAPI()
 	out.Agent = Agent{
-		Enabled:            enabled(f.named.agent, crowdsec.Enable),
+		Enabled:            f.enabled(f.named.agent, crowdsec.Enable),
 		AcquisitionPath:    crowdsec.AcquisitionPath,
 		AcquisitionDir:     crowdsec.AcquisitionDir,
-		CredentialsPath:    f.API.Client.CredentialsPath,
+		CredentialsPath:    f.CredentialsPath(),
 		InsecureSkipVerify: f.API.Client.InsecureSkipVerify,
 		MaxBuckets:         int(r.number("limits.max_buckets", f.Limits.MaxBuckets, 1000, maxInt32)),
 		SpoolBytes:         r.number("limits.spool_bytes", f.Limits.SpoolBytes, 64<<10, 1<<40),
 	}
 	out.Bouncer = r.bouncer(&bouncer)
-	out.Bouncer.Enabled = enabled(f.named.bouncer, bouncer.Enable)
+	out.Bouncer.Enabled = f.enabled(f.named.bouncer, bouncer.Enable)
 	out.LAPI.MaxDecisions = out.Bouncer.MaxDecisions
 	return out, r.errs
 }
@@ -226,9 +215,9 @@ func (r *resolver) logLevel() slog.Level {
 	return level
 }
 
-func (r *resolver) lapi(s *APIServer, dataDir string, env func(string) (string, bool)) LAPI {
+func (r *resolver) lapi(s *APIServer, env func(string) (string, bool)) LAPI {
 	out := LAPI{
-		Socket:                s.ListenSocket,
+		Socket:                r.file.SocketPath(),
 		ProfilesPath:          s.ProfilesPath,
 		LocalRegistrationOnly: s.DisableRemoteLAPIRegistration,
 		TrustedIPs:            r.prefixes("api.server.trusted_ips", s.TrustedIPs),
@@ -238,9 +227,6 @@ func (r *resolver) lapi(s *APIServer, dataDir string, env func(string) (string, 
 	}
 	if s.ListenURI.Value != "" || s.ListenSocket == "" {
 		out.Listen = r.listen("api.server.listen_uri", s.ListenURI)
-	}
-	if out.Socket == "" {
-		out.Socket = filepath.Join(dataDir, "cs.sock")
 	}
 	if s.UseForwardedForHeaders && len(s.TrustedProxies) == 0 {
 		out.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
@@ -323,7 +309,7 @@ func (r *resolver) bouncer(s *BouncerSection) Bouncer {
 		out.Hooks = append(out.Hooks, r.oneOf(fmt.Sprintf("bouncer.hooks[%d]", i), hook, hooks...))
 	}
 	if s.APIURL.Value != "" {
-		url, err := NormalURL(s.APIURL.Value)
+		url, err := normalURL(s.APIURL.Value)
 		if err != nil {
 			r.fail("bouncer.api_url", s.APIURL.Place, "%w", err)
 		}

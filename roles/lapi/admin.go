@@ -10,10 +10,6 @@ import (
 	"cs/storage"
 )
 
-// localMachine is whom operators' commands act as that come in by the socket
-// without credentials.
-const localMachine = "localhost"
-
 // addAdminRoutes adds what only the unix socket offers: its file mode says who
 // may open it, and that is all the authority there is.
 func (s *Server) addAdminRoutes(add func(string, methods)) {
@@ -26,11 +22,11 @@ func (s *Server) addAdminRoutes(add func(string, methods)) {
 }
 
 func (s *Server) adminLogin(w http.ResponseWriter, r *http.Request) {
-	if err := s.ensureMachine(r.Context(), localMachine); err != nil {
+	if err := s.ensureMachine(r.Context(), api.SocketMachine); err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	s.giveToken(w, r, localMachine)
+	s.giveToken(w, r, api.SocketMachine)
 }
 
 func (s *Server) adminMachines(w http.ResponseWriter, r *http.Request) {

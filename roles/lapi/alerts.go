@@ -13,7 +13,6 @@ import (
 
 	"cs/decisions"
 	"cs/roles/api"
-	"cs/roles/lapi/profile"
 	"cs/storage"
 )
 
@@ -86,8 +85,8 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 	for i := range alerts {
 		a := &alerts[i]
 		a.ID, a.MachineID, a.Created = 0, machineID, now
-		if !profile.IsUUID(a.UUID) {
-			a.UUID = profile.NewUUID()
+		if !decisions.IsUUID(a.UUID) {
+			a.UUID = decisions.NewUUID()
 		}
 		a.Source.Scope = decisions.NormalScope(a.Source.Scope)
 		limitMeta(a, now)
@@ -109,7 +108,7 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 			d := &a.Decisions[j]
 			d.ID, d.Created, d.Simulated = 0, now, a.Simulated
 			if manual || d.UUID == "" {
-				d.UUID = profile.NewUUID()
+				d.UUID = decisions.NewUUID()
 			}
 		}
 		kept = append(kept, *a)

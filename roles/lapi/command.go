@@ -13,9 +13,6 @@ import (
 	"cs/storage/bolt"
 )
 
-// StoreName is the file of the store in the data directory.
-const StoreName = "cs.db"
-
 // Command is "cs lapi".
 type Command struct {
 	Listen string `help:"Address to serve on (default 127.0.0.1:8080)." placeholder:"HOST:PORT" env:"CS_LISTEN"`
@@ -46,14 +43,9 @@ func (c *Command) Overlay(file *config.File) {
 
 // Run serves until ctx ends.
 func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flags) error {
-	file, err := flags.Load(env)
+	r, err := flags.Resolve(env, c.Overlay)
 	if err != nil {
 		return err
-	}
-	c.Overlay(file)
-	r, errs := file.Resolve(env.LookupEnv)
-	if len(errs) > 0 {
-		return errors.Join(errs...)
 	}
 	conf := NewConfig(env, r)
 	conf.Listening = func() {
@@ -74,7 +66,7 @@ func NewConfig(env *platform.Env, r config.Resolved) Config {
 			if err := platform.MakeDir(r.DataDir); err != nil {
 				return nil, fmt.Errorf("cannot make the data directory: %w", err)
 			}
-			return bolt.Open(ctx, filepath.Join(r.DataDir, StoreName))
+			return bolt.Open(ctx, filepath.Join(r.DataDir, config.StoreName))
 		},
 		Listen:                r.LAPI.Listen,
 		Socket:                r.LAPI.Socket,

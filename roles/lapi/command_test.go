@@ -80,7 +80,7 @@ func TestCommand(t *testing.T) {
 			t.Fatalf("%+v, %v", d, err)
 		}
 	})
-	for name, want := range map[string]os.FileMode{".": 0o700, StoreName: 0o600} {
+	for name, want := range map[string]os.FileMode{".": 0o700, config.StoreName: 0o600} {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != want {
 			t.Fatal(name, info.Mode(), err)
 		}

@@ -128,7 +128,7 @@ func TestAdministrationSocket(t *testing.T) {
 	if err != nil || len(ids) != 1 {
 		t.Fatal(ids, err)
 	}
-	if alerts, err := c.Alerts(ctx, nil); err != nil || alerts[0].MachineID != localMachine {
+	if alerts, err := c.Alerts(ctx, nil); err != nil || alerts[0].MachineID != api.SocketMachine {
 		t.Fatal(alerts, err)
 	}
 	if n, err := c.DeleteAlerts(ctx, nil); n != 1 || err != nil {

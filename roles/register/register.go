@@ -6,9 +6,7 @@ package register
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"path/filepath"
 
 	"cs/platform"
 	"cs/roles/api"
@@ -25,29 +23,19 @@ type Command struct {
 
 // Run registers.
 func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flags) error {
-	file, err := flags.Load(env)
+	r, err := flags.Resolve(env, func(*config.File) {})
 	if err != nil {
 		return err
-	}
-	r, errs := file.Resolve(env.LookupEnv)
-	if len(errs) > 0 {
-		return errors.Join(errs...)
 	}
 	path := c.File
 	if path == "" {
 		path = r.Agent.CredentialsPath
 	}
-	if path == "" {
-		path = filepath.Join(r.DataDir, config.CredentialsName)
-	}
 	credentials, err := config.NewCredentials(c.LAPIURL, c.Machine)
 	if err != nil {
 		return err
 	}
-	conf := credentials.Client()
-	conf.InsecureSkipVerify = r.Agent.InsecureSkipVerify
-	conf.UserAgent = api.UserAgent(env.Version)
-	client, err := api.NewClient(conf)
+	client, err := api.NewClient(credentials.Client(env.Version, r.Agent.InsecureSkipVerify))
 	if err != nil {
 		return err
 	}

@@ -48,14 +48,9 @@ func (c *Command) Overlay(file *config.File) {
 // Run runs the roles until ctx ends. One that fails is started again while the
 // others go on; a bouncer for which this system has no firewall is left out.
 func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flags) error {
-	file, err := flags.Load(env)
+	r, err := flags.Resolve(env, c.Overlay)
 	if err != nil {
 		return err
-	}
-	c.Overlay(file)
-	r, errs := file.Resolve(env.LookupEnv)
-	if len(errs) > 0 {
-		return errors.Join(errs...)
 	}
 	if !r.LAPI.Enabled {
 		return errors.New("the configuration has no LAPI for the others: run 'cs agent' and 'cs bouncer-firewall' with --lapi-url instead")

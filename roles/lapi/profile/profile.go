@@ -5,9 +5,7 @@
 package profile
 
 import (
-	"crypto/rand"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -108,7 +106,7 @@ func (r *rule) decide(a *decisions.Alert, x *expr.Ctx, now time.Time) (out []dec
 	}
 	for _, t := range r.decisions {
 		d := decisions.Decision{
-			UUID:      NewUUID(),
+			UUID:      decisions.NewUUID(),
 			Origin:    t.origin,
 			Scenario:  a.Scenario,
 			Scope:     t.scope,
@@ -127,31 +125,4 @@ func (r *rule) decide(a *decisions.Alert, x *expr.Ctx, now time.Time) (out []dec
 		out = append(out, d)
 	}
 	return out, err
-}
-
-// NewUUID returns a random UUID (version 4, RFC 9562).
-func NewUUID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
-// IsUUID tells whether a text is a UUID of version 4 in its usual form.
-func IsUUID(s string) bool {
-	if len(s) != 36 || s[14] != '4' || !strings.ContainsRune("89abAB", rune(s[19])) {
-		return false
-	}
-	for i, c := range s {
-		switch {
-		case i == 8 || i == 13 || i == 18 || i == 23:
-			if c != '-' {
-				return false
-			}
-		case !strings.ContainsRune("0123456789abcdefABCDEF", c):
-			return false
-		}
-	}
-	return true
 }

@@ -63,7 +63,7 @@ func TestDefault(t *testing.T) {
 	f("", func(a *decisions.Alert) { a.Remediation = false })
 	f("ban Ip 192.0.2.1 crowdsec 1h0m0s", func(a *decisions.Alert) { a.StopAt = t0.Add(-3 * time.Hour) })
 	ds, _ := p.Decide(attack(), t0)
-	if !IsUUID(ds[0].UUID) || ds[0].Scenario != "crowdsecurity/ssh-bf" || !ds[0].Created.Equal(t0) {
+	if !decisions.IsUUID(ds[0].UUID) || ds[0].Scenario != "crowdsecurity/ssh-bf" || !ds[0].Created.Equal(t0) {
 		t.Fatalf("%+v", ds[0])
 	}
 }
@@ -186,20 +186,4 @@ func TestDecideIsSafeForConcurrentUse(t *testing.T) {
 		})
 	}
 	done.Wait()
-}
-
-func TestUUID(t *testing.T) {
-	seen := make(map[string]bool)
-	for range 100 {
-		u := NewUUID()
-		if !IsUUID(u) || seen[u] {
-			t.Fatal(u)
-		}
-		seen[u] = true
-	}
-	for _, bad := range []string{"", "x", "0b3c2a1e-5d4f-1a6b-8c7d-9e8f7a6b5c4d", "0b3c2a1e-5d4f-4a6b-0c7d-9e8f7a6b5c4d", "0b3c2a1e55d4f-4a6b-8c7d-9e8f7a6b5c4d", "gb3c2a1e-5d4f-4a6b-8c7d-9e8f7a6b5c4d", "0b3c2a1e-5d4f-4a6b-8c7d-9e8f7a6b5c4d "} {
-		if IsUUID(bad) {
-			t.Fatal(bad)
-		}
-	}
 }
