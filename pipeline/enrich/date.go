@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// layouts are tried in this order (spec: engine §2.6).
+// layouts are those that CrowdSec tries, in its order: the first one that fits
+// wins.
 var layouts = [...]string{
 	time.RFC3339,
 	"02/Jan/2006:15:04:05 -0700",
@@ -76,6 +77,7 @@ func digits(b []byte, n int) []byte { return append(b, '0'+byte(n/10), '0'+byte(
 // cost no allocation; the others go through time.Parse, once for all
 // consecutive lines with the same date.
 type Dates struct {
+	// The last date that was not a common one.
 	text, layout string
 	year         int
 	date         Date
@@ -85,26 +87,27 @@ type Dates struct {
 // Parse parses text by the layout that content gave, if it is not "", and then
 // by the known ones; the first that gives a non-zero time wins, and Unix
 // seconds come last. A date without a year is in the current year (UTC) of
-// now. ok is false when nothing fits.
+// now. ok is false when nothing fits, as for a text that is longer than any date.
 func (ds *Dates) Parse(text, layout string, now time.Time) (d Date, ok bool) {
 	if layout == "" {
 		if d, ok := fast(text, now); ok {
 			return d, true
 		}
 	}
-	if text == "" {
+	if text == "" || len(text) > maxDate {
 		return Date{}, false
 	}
 	year := now.UTC().Year()
 	if ds.text != text || ds.layout != layout || ds.year != year {
-		ds.text, ds.layout, ds.year = "", "", year
+		ds.text, ds.layout, ds.year = strings.Clone(text), strings.Clone(layout), year
 		ds.date, ds.ok = slow(text, layout, year)
-		if len(text) <= 256 {
-			ds.text, ds.layout = strings.Clone(text), strings.Clone(layout)
-		}
 	}
 	return ds.date, ds.ok
 }
+
+// maxDate bounds the text of a date, in bytes. Each layout that fails copies the
+// text for its error.
+const maxDate = 256
 
 // slow is the specification of Parse.
 func slow(text, layout string, year int) (Date, bool) {

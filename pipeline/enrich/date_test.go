@@ -1,6 +1,7 @@
 package enrich
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -104,6 +105,19 @@ func TestCommonFormsDoNotAllocate(t *testing.T) {
 		}); n != 0 {
 			t.Errorf("%q: %v allocations", s, n)
 		}
+	}
+}
+
+// A line may hold a megabyte where a date should be.
+func TestLongTextIsNoDate(t *testing.T) {
+	var ds Dates
+	text := "2021-09-29 14:11:34." + strings.Repeat("1", 1<<20)
+	if n := testing.AllocsPerRun(10, func() {
+		if _, ok := ds.Parse(text, "", now); ok {
+			t.Fatal("this is no date")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
 	}
 }
 

@@ -38,7 +38,12 @@ type definition struct {
 	// or else the last one with a reference in which the field is used. Being
 	// last in the text counts, not taking part in the match.
 	owner map[string]int
+	size  int // of the expression, about, in bytes
 }
+
+// maxSize bounds an expression, in bytes: a few lines of content could ask for
+// one that no memory holds, by doubling. The longest of the public hub has 30 kB.
+const maxSize = 256 << 10
 
 // part is a piece of regular expression text and the reference behind it,
 // nil after the last piece.
@@ -96,7 +101,7 @@ func (l *Library) add(name, pattern string) error {
 
 // parse cuts a pattern at its references and resolves them.
 func (l *Library) parse(pattern string) (*definition, error) {
-	d := &definition{owner: map[string]int{}}
+	d := &definition{owner: map[string]int{}, size: len(pattern)}
 	own := map[string]int{}
 	rest := 0
 	for i, at := range reference.FindAllStringSubmatchIndex(pattern, -1) {
@@ -104,6 +109,9 @@ func (l *Library) parse(pattern string) (*definition, error) {
 		ref := l.defs[name]
 		if ref == nil {
 			return nil, fmt.Errorf("no pattern is named %s", name)
+		}
+		if d.size += ref.size; d.size > maxSize {
+			return nil, fmt.Errorf("it has more than %d bytes when its references are expanded", maxSize)
 		}
 		p := part{text: pattern[rest:at[0]], ref: ref}
 		for f := range ref.owner {

@@ -120,6 +120,18 @@ func TestDefine(t *testing.T) {
 	f("BAD", `%{NOSUCH}`, "NOSUCH")
 	f("BAD", `%{BAD}`, "BAD")
 	f("", `x`, "name is empty")
+	if err := l.Define("BOMB0", strings.Repeat("x", 50)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 40 {
+		name, twice := fmt.Sprintf("BOMB%d", i+1), fmt.Sprintf("%%{BOMB%d}%%{BOMB%d}", i, i)
+		if err := l.Define(name, twice); err != nil {
+			f(name, twice, "when its references are expanded")
+			break
+		} else if i == 39 {
+			t.Error("a pattern of a million megabytes is accepted")
+		}
+	}
 	if _, err := l.Compile(`%{NOSUCH:x}`); err == nil {
 		t.Error("unknown reference compiles")
 	}

@@ -34,6 +34,7 @@ const (
 type Files struct {
 	dir      string // may be ""
 	fallback fs.FS  // may be nil
+	most     int64  // bytes of a file; a larger one is an error
 
 	lines   map[string][]string
 	regexps map[string][]string
@@ -44,7 +45,7 @@ type Files struct {
 // what is not there, from a fallback (Content.Data). Either may be missing.
 func NewFiles(dir string, fallback fs.FS) *Files {
 	return &Files{
-		dir: dir, fallback: fallback,
+		dir: dir, fallback: fallback, most: maxDataFile,
 		lines: map[string][]string{}, regexps: map[string][]string{}, rows: map[string][]map[string]string{},
 	}
 }
@@ -98,9 +99,13 @@ func (f *Files) read(name string) ([]string, error) {
 	}
 	defer r.Close()
 	lines := []string{}
-	sc := bufio.NewScanner(io.LimitReader(r, maxDataFile))
+	left := &io.LimitedReader{R: r, N: f.most + 1}
+	sc := bufio.NewScanner(left)
 	sc.Buffer(nil, maxDataLine)
 	for sc.Scan() {
+		if left.N == 0 {
+			return nil, fmt.Errorf("cannot read data file %s: it has more than %d bytes", name, f.most)
+		}
 		if l := sc.Text(); l != "" && l[0] != '#' {
 			lines = append(lines, l)
 		}

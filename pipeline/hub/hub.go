@@ -64,9 +64,6 @@ func Load(dir string) (Content, []error) {
 	return load(os.DirFS(dir), dir)
 }
 
-// LoadFS is Load for a file system; name is what errors call its root.
-func LoadFS(fsys fs.FS, name string) (Content, []error) { return load(fsys, name) }
-
 // Base returns the starter set: syslog, sshd, nginx and apache logs, and the
 // attacks that everybody sees.
 func Base() Content {
@@ -84,6 +81,7 @@ func Base() Content {
 //go:embed base
 var base embed.FS
 
+// load is Load for a file system; root is what errors call it.
 func load(fsys fs.FS, root string) (Content, []error) {
 	var c Content
 	var errs []error
@@ -130,6 +128,9 @@ func walk(fsys fs.FS, root string, kind Kind) (items []Item, errs []error) {
 			item.Stage = stage
 		}
 		info, err := fs.Stat(fsys, p) // of what a link points to
+		if err == nil && !info.Mode().IsRegular() {
+			err = errors.New("it is no regular file") // to read a FIFO would hang
+		}
 		if err == nil && info.Size() > maxItem {
 			err = fmt.Errorf("it has %d bytes, more than %d", info.Size(), maxItem)
 		}

@@ -74,11 +74,14 @@ func TestLoadDirectory(t *testing.T) {
 	if err := os.Symlink(target+".gone", filepath.Join(stage, "b.yaml")); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Symlink(t.TempDir(), filepath.Join(stage, "c.yaml")); err != nil {
+		t.Fatal(err)
+	}
 	c, errs := hub.Load(dir)
 	if len(c.Items) != 1 || c.Items[0].Name != "linked" || string(c.Items[0].Data) != "name: linked" {
 		t.Errorf("items %+v", c.Items)
 	}
-	if len(errs) != 1 || !strings.Contains(errs[0].Error(), "b.yaml") {
+	if len(errs) != 2 || !strings.Contains(errs[0].Error(), "b.yaml") || !strings.Contains(errs[1].Error(), "c.yaml: it is no regular file") {
 		t.Errorf("errors: %v", errs)
 	}
 }
@@ -129,6 +132,8 @@ func TestDataFiles(t *testing.T) {
 	load("a.txt", "csv", `unknown type "csv"`)
 	load("long.txt", "string", "token too long")
 	load("map.json", "map", "cannot read row 2 of data file map.json: it has no tag")
+	f.Bound(15)
+	load("a.txt", "regexp", "a.txt: it has more than 15 bytes")
 	if l, ok := f.Lines("a.txt"); !ok || !slices.Equal(l, []string{"one", " two ", "three"}) {
 		t.Errorf("lines %q, %v", l, ok)
 	}

@@ -19,7 +19,7 @@ import (
 	"cs/platform/strict"
 )
 
-// document is the YAML of a node (spec §2.2). Keys that only describe are
+// document is the YAML of a node. Keys that only describe are
 // known, so that they are no mistakes.
 type document struct {
 	Name          strict.Text    `yaml:"name"`

@@ -5,14 +5,13 @@
 // by pipeline/expr and pipeline/grok. The engine (package pipeline) owns the
 // stages and gives each worker a Runner. It knows nothing of scenarios.
 //
-// Behaviour: spec engine §2 of upstream's log processor. Parsing a line
+// It behaves as CrowdSec's parser does, which content relies on. Parsing a line
 // allocates nothing.
 package node
 
 import (
 	"errors"
 
-	"cs/decisions"
 	"cs/pipeline/enrich"
 	"cs/pipeline/event"
 	"cs/pipeline/expr"
@@ -170,7 +169,9 @@ func (r *Runner) skip(stage int) int {
 	return r.first
 }
 
-// run is spec §2.4. An error ends the parse of the event.
+// run takes the node's steps in CrowdSec's order: filter, whitelist, grok, stash,
+// children, statics. It tells whether the node succeeded; an error ends the
+// parse of the event.
 func (n *Node) run(r *Runner) (bool, error) {
 	if n.filter != nil {
 		ok, err := n.filter.Bool(r.Expr)
@@ -268,14 +269,4 @@ func (g *extraction) run(n *Node, r *Runner) bool {
 		e.Set(s, values[i])
 	}
 	return true
-}
-
-// source returns the address that an event is about, as content gives it.
-func source(e *event.Event, slot event.Slot) (a addr, ok bool) {
-	text := e.Get(slot)
-	if text == "" {
-		return a, false
-	}
-	ip, err := decisions.ParseAddr(text)
-	return ip, err == nil
 }

@@ -325,6 +325,10 @@ statics:
 	p.expect("put c 4", "p.k=c p.v=4")
 	p.expect("get b", "")
 	p.expect("get a", "p.got=2")
+	long := strings.Repeat("x", 20_000) // more than a stash takes
+	p.expect("put d "+long, "p.k=d p.v="+long)
+	p.expect("get d", "")
+	p.expect("get a", "p.got=2")
 	p.now = p.now.Add(10 * time.Second)
 	p.expect("get a", "")
 }

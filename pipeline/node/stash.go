@@ -9,8 +9,13 @@ import (
 	"cs/pipeline/expr"
 )
 
-// defaultStashSize bounds a cache that content gives no size.
-const defaultStashSize = 100
+const (
+	// defaultStashSize bounds a cache that content gives no size, in entries.
+	defaultStashSize = 100
+	// maxStashed bounds a key and a value together, in bytes. What is longer is
+	// not kept: a text that is cut would be taken for another one.
+	maxStashed = 16 << 10
+)
 
 // stash is an entry of a node's stash list: what to remember.
 type stash struct {
@@ -107,7 +112,11 @@ func (c *cache) get(key string) string {
 }
 
 // put copies key and value, which live no longer than the line they came from.
+// The value that a key had before stays where the new one is too long.
 func (c *cache) put(key, value string, ttl time.Duration) {
+	if len(key)+len(value) > maxStashed {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	until := c.now().Add(ttl)

@@ -1,20 +1,17 @@
 package node
 
 import (
-	"net/netip"
-
 	"github.com/gaissmai/bart"
 
+	"cs/decisions"
 	"cs/pipeline/event"
 	"cs/pipeline/expr"
 )
 
-type addr = netip.Addr
-
 // whitelist says which events nobody shall be punished for.
 type whitelist struct {
 	reason   string
-	source   event.Slot
+	source   event.Slot // Meta.source_ip
 	prefixes *bart.Lite // nil: none
 	exprs    []*expr.Program
 }
@@ -33,8 +30,10 @@ func (w *whitelist) apply(n *Node, r *Runner) bool {
 
 func (w *whitelist) lists(n *Node, r *Runner) bool {
 	if w.prefixes != nil {
-		if a, ok := source(r.Expr.Event, w.source); ok && w.prefixes.Contains(a) {
-			return true
+		if text := r.Expr.Event.Get(w.source); text != "" {
+			if a, err := decisions.ParseAddr(text); err == nil && w.prefixes.Contains(a) {
+				return true
+			}
 		}
 	}
 	for _, p := range w.exprs {

@@ -315,6 +315,9 @@ func (b *batch) reset() {
 	if cap(b.text) > 2*batchBytes {
 		b.text = nil // one huge entry must not pin its size for ever
 	}
+	if cap(b.ends) > 4*batchLines { // nor one of very many lines
+		b.ends, b.out = nil, nil
+	}
 	b.text, b.ends = b.text[:0], b.ends[:0]
 }
 
