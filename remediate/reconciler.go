@@ -61,7 +61,7 @@ type Config struct {
 	// valid during the call, which must not call the Reconciler.
 	Applied func(changes []Change, at time.Time)
 	// Loaded, if set, is told that n entries were loaded as a whole, and why;
-	// err is nil when it worked.
+	// err is nil when it worked. The call must not call the Reconciler.
 	Loaded func(why string, n int, took time.Duration, err error)
 }
 
@@ -94,8 +94,7 @@ type Reconciler struct {
 	pending  []Change
 	late     lateHeap
 	capacity capacity
-	applied  int // items with applied != 0
-	opened   bool
+	applied  int  // items with applied != 0
 	loaded   bool // a Load was asked for; before, what an earlier process left is not touched
 	broken   bool // the kernel is not what the mirror says
 	why      string
@@ -136,15 +135,15 @@ func New(cfg Config) *Reconciler {
 		r.now = time.Now
 	}
 	if r.cfg.Wanted == nil {
-		r.cfg.Wanted = Bans
+		r.cfg.Wanted = bans
 	}
 	// One second back, so that no end that is wanted has the distance 0.
 	r.base = r.now().Add(-time.Second)
 	return r
 }
 
-// Bans picks the decisions that a packet filter enforces by default.
-func Bans(d *decisions.Decision) bool { return d.Type == "ban" && !d.Simulated }
+// bans picks the decisions that a packet filter enforces by default.
+func bans(d *decisions.Decision) bool { return d.Type == "ban" && !d.Simulated }
 
 // Open opens the kernel. live tells that an earlier process's bans are still
 // in force: there is time to ask for the decisions before the first Apply.
@@ -155,7 +154,6 @@ func (r *Reconciler) Open(ctx context.Context) (live bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("cannot open %s: %w", r.kernel.Name(), err)
 	}
-	r.opened = true
 	return live, nil
 }
 
@@ -163,7 +161,7 @@ func (r *Reconciler) Open(ctx context.Context) (live bool, err error) {
 func (r *Reconciler) Close(ctx context.Context, remove bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.loaded, r.opened = false, false
+	r.loaded = false
 	if err := r.kernel.Close(ctx, remove); err != nil {
 		return fmt.Errorf("cannot close %s: %w", r.kernel.Name(), err)
 	}
@@ -299,6 +297,7 @@ func (r *Reconciler) at() time.Duration { return r.now().Sub(r.base) }
 
 // upsert adds decisions to the set and appends the prefixes they touch.
 func (r *Reconciler) upsert(touched []netip.Prefix, list []decisions.Decision) []netip.Prefix {
+	now := r.now()
 	for i := range list {
 		d := &list[i]
 		if _, isAddr := d.Prefix(); !isAddr {
@@ -314,6 +313,10 @@ func (r *Reconciler) upsert(touched []netip.Prefix, list []decisions.Decision) [
 		}
 		kept := *d
 		kept.UUID = "" // 52 bytes for each that nobody asks for
+		// An end that came as a wall clock time is taken by today's wall clock.
+		// That may have been set since base (a router starts in the past): the
+		// distance from base's would be years.
+		kept.Until = now.Add(d.Until.Sub(now))
 		if r.set.Upsert(kept) {
 			touched = r.touch(touched, d)
 		}

@@ -30,9 +30,6 @@ import (
 	"time"
 )
 
-// DefaultTable is the name of the table, of family inet.
-const DefaultTable = "crowdsec"
-
 // Actions on a packet from a blocked address.
 const (
 	Drop   = "drop"
@@ -41,7 +38,7 @@ const (
 
 // Config is what a Table needs. The zero value is usable.
 type Config struct {
-	// Name of the table; empty takes DefaultTable.
+	// Name of the table, of family inet; empty takes "crowdsec".
 	Name string
 	// Hooks are the places where packets are looked at: "prerouting", "input",
 	// "forward". Empty takes prerouting, which sees what goes to the host, through it, and
@@ -51,12 +48,12 @@ type Config struct {
 	Action string
 	// Ignore lists prefixes that are never blocked, masked as decisions.ParsePrefix does.
 	Ignore []netip.Prefix
-	// NoOwner makes a plain table that others may edit, as on kernels before 6.9.
-	NoOwner bool
 	// Now is the clock; nil takes time.Now.
 	Now func() time.Time
 
-	// noDestroy leaves out NFT_MSG_DESTROYSETELEM, as on kernels before 6.3.
+	// For tests: a plain table that others may edit, as on kernels before 6.9, and
+	// one without NFT_MSG_DESTROYSETELEM, as on kernels before 6.3.
+	noOwner   bool
 	noDestroy bool
 }
 

@@ -17,6 +17,8 @@ import (
 )
 
 const (
+	defaultTable = "crowdsec"
+
 	// maxElements and maxBatch bound a transaction: with any listener in the
 	// namespace the kernel keeps about 8.5 KB for each element until it ends.
 	// More would not be faster.
@@ -63,7 +65,7 @@ type group struct{ del, add []elem }
 func New(cfg Config) (*Table, error) {
 	t := &Table{cfg: cfg, name: cfg.Name, hooks: cfg.Hooks, now: cfg.Now, changed: make(chan struct{}, 1)}
 	if t.name == "" {
-		t.name = DefaultTable
+		t.name = defaultTable
 	}
 	if len(t.hooks) == 0 {
 		t.hooks = []string{"prerouting"}
@@ -185,7 +187,7 @@ func (t *Table) forget() {
 // create makes the structure where there was none.
 func (t *Table) create() error {
 	flags := uint32(flagOwner | flagPersist)
-	if t.cfg.NoOwner {
+	if t.cfg.noOwner {
 		flags = 0
 	}
 	for {

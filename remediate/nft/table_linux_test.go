@@ -91,9 +91,9 @@ func TestConforms(t *testing.T) {
 		})
 	}
 	f("owner", Config{}, nil) // others can't
-	f("plain", Config{NoOwner: true}, []string{"flush", "ruleset"})
-	f("before Linux 6.3", Config{NoOwner: true, noDestroy: true}, []string{"flush", "ruleset"})
-	f("three hooks", Config{NoOwner: true, Hooks: []string{"prerouting", "input", "forward"}}, []string{"delete", "table", "inet", "crowdsec"})
+	f("plain", Config{noOwner: true}, []string{"flush", "ruleset"})
+	f("before Linux 6.3", Config{noOwner: true, noDestroy: true}, []string{"flush", "ruleset"})
+	f("three hooks", Config{noOwner: true, Hooks: []string{"prerouting", "input", "forward"}}, []string{"delete", "table", "inet", "crowdsec"})
 	f("input", Config{Hooks: []string{"input"}, Action: Reject}, nil)
 }
 
@@ -140,7 +140,7 @@ func TestForeignFlush(t *testing.T) {
 			}
 		})
 	}
-	plain := Config{NoOwner: true}
+	plain := Config{noOwner: true}
 	f("owner, flush ruleset", Config{}, true, "flush", "ruleset")
 	f("owner, delete table", Config{}, false, "delete", "table", "inet", "crowdsec")
 	f("plain, flush ruleset", plain, true, "flush", "ruleset")
@@ -228,7 +228,7 @@ const helperEnv = "CS_NFT_TEST_HELPER"
 // TestMain lets the test binary play the process that is killed.
 func TestMain(m *testing.M) {
 	if mode := os.Getenv(helperEnv); mode != "" {
-		k, err := New(Config{NoOwner: mode == "plain"})
+		k, err := New(Config{noOwner: mode == "plain"})
 		if err == nil {
 			_, err = k.Open(context.Background())
 		}
@@ -273,7 +273,7 @@ func TestKillAndRestart(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = cmd.Wait()
-			cfg := Config{NoOwner: mode == "plain"}
+			cfg := Config{noOwner: mode == "plain"}
 			k := open(t, lab.Host, cfg)
 			if err := k.Load(t.Context(), seq(20000, time.Hour, entry("203.0.113.4/32", "crowdsec", time.Hour))); err != nil {
 				t.Fatal(err)
@@ -343,7 +343,7 @@ func TestTwoProcesses(t *testing.T) {
 func TestListing(t *testing.T) {
 	lab := remediatetest.NewLab(t)
 	k := open(t, lab.Host, Config{
-		NoOwner: true, Hooks: []string{"prerouting", "forward"}, Action: Reject,
+		noOwner: true, Hooks: []string{"prerouting", "forward"}, Action: Reject,
 		Ignore: prefixes("198.51.100.7/32", "198.51.100.0/24", "192.0.2.1/32", "255.255.255.0/24", "2001:db8:ffff::/48"),
 	})
 	load(t, k,
@@ -534,7 +534,7 @@ func TestElementsReadBack(t *testing.T) {
 			return
 		}
 		var set *nftables.Set
-		table := &nftables.Table{Name: DefaultTable, Family: nftables.TableFamilyINet}
+		table := &nftables.Table{Name: defaultTable, Family: nftables.TableFamilyINet}
 		if set, err = c.GetSetByName(table, "v4_32"); err == nil {
 			elements, err = c.GetSetElements(set)
 		}
