@@ -31,6 +31,7 @@ var steady = []string{
 	`Match('*env*', evt.Meta.http_path)`,
 	`evt.Parsed.verb in evt.Parsed`,
 	`TimeNow() != ''`,
+	`XMLGetNodeValue(evt.Line.Src, "/e[1]/d[@n='x']") + XMLGetAttributeValue(evt.Line.Src, "/e/d", "n")`,
 }
 
 func TestSteadyExpressionsDoNotAllocate(t *testing.T) {
@@ -47,6 +48,7 @@ func TestSteadyExpressionsDoNotAllocate(t *testing.T) {
 		if slot, ok := c.Schema.Lookup(event.Parsed, "ip"); ok {
 			x.Event.Set(slot, "1.2.3.4")
 		}
+		x.Event.Line.Src = `<e><d n="x">a&#98;</d></e>`
 		x.Event.Line.Raw = `{"a":{"b":["y","x"]}}`
 		run := func() {
 			if p.val.bool != nil {
@@ -104,6 +106,7 @@ func BenchmarkExpressions(b *testing.B) {
 			b.Fatal(err)
 		}
 		x := testCtx(b, c)
+		x.Event.Line.Src = `<e><d n="x">a&#98;</d></e>`
 		x.Event.Line.Raw = `{"a":{"b":["y","x"]}}`
 		line := x.Event.Line
 		vals := snapshot(x.Event)

@@ -33,7 +33,7 @@ var paramNames = [...]string{"anything", "a string", "an int", "a number", "a bo
 // laterFunctions are helpers of upstream that nothing here does yet: content
 // that needs one is refused with that reason.
 var laterFunctions = map[string]bool{
-	"XMLGetAttributeValue": true, "XMLGetNodeValue": true, "CrowdsecCTI": true,
+	"CrowdsecCTI": true,
 	"GeoIPEnrich": true, "GeoIPASNEnrich": true, "GeoIPRangeEnrich": true, "IPToCountry": true,
 	"LibInjectionIsSQLI": true, "LibInjectionIsXSS": true, "JA4H": true, "LookupHost": true,
 	"SetInStash": true, "MatchKnownBot": true, "HTTPGet": true, "HTTPHead": true, "HTTPPost": true, "HTTPRequest": true,

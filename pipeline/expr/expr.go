@@ -85,6 +85,7 @@ type Ctx struct {
 	strs   []string     // lists made by Split and the like, valid for one evaluation
 	sets   []uint64     // a stack of the sets that indexes work with
 	res    map[string]*match.Program
+	xml    *documents // made on first use
 }
 
 // maxStrs bounds what Ctx.strs keeps from one evaluation to the next.

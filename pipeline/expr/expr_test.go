@@ -142,7 +142,7 @@ func TestCompileErrors(t *testing.T) {
 	f(`Upper()`, "Upper takes 1 argument, not 0")
 	f(`Upper(3)`, "an argument of Upper must be a string, this is int")
 	f(`evt.Parsed.x matches '('`, "cannot compile regular expression")
-	f(`XMLGetNodeValue(evt.Line.Raw, '/a')`, "XMLGetNodeValue is not supported yet")
+	f(`LibInjectionIsSQLI(evt.Line.Raw)`, "LibInjectionIsSQLI is not supported yet")
 	f(`evt.Line.Rawx`, "did you mean Raw?")
 	f(``, "it is empty")
 	f(`evt.Parsed.x ==`, "unexpected")

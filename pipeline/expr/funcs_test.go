@@ -92,6 +92,10 @@ func TestFunctions(t *testing.T) {
 	f(`UnmarshalJSON("{", evt.Unmarshaled, "doc") == nil`, "error")
 	f(`UnmarshalJSON("3", evt.Unmarshaled, evt.Line.Module + "doc") == nil && evt.Unmarshaled.doc == 3`, true)
 
+	f(`XMLGetNodeValue("- <e><d a='1'>x&amp;y</d></e>", "/e/d[@a='1']") + XMLGetAttributeValue("<e><d a='1'/></e>", "//d", "a")`, "x&y1")
+	f(`XMLGetNodeValue("<e>", "/e") + XMLGetNodeValue("<e>x</e>", "/e[") + XMLGetNodeValue("<e>x</e>", "/f") + XMLGetAttributeValue("<e/>", "/e", "a")`, "")
+	f(`XMLGetNodeValue("<e a='p'>/e/b</e>", "/" + XMLGetNodeValue("<a>e</a>", "a"))`, "/e/b")
+
 	f(`ParseUri("http://x/?a=1&b=2&a=3")["a"]`, "[1 3]")
 	f(`ParseUri("http://[x")`, "map[]")
 	f(`ParseQuery("a=1;b&c=%zz+%41&&=x")`, "map[:[x] a:[1;b] c:[%zz A]]")

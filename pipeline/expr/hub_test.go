@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"encoding/xml"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -395,6 +396,9 @@ func (w *words) text(r *rand.Rand) string {
 		return commonTexts[r.IntN(len(commonTexts))]
 	}
 	s := pick()
+	if strings.HasPrefix(s, "/Event/") {
+		s = "- " + xmlAt(strings.Split(s[1:], "/"), pick())
+	}
 	switch r.IntN(12) {
 	case 0:
 		s = strings.ToUpper(s)
@@ -412,6 +416,22 @@ func (w *words) text(r *rand.Rand) string {
 		s = s[:r.IntN(len(s)+1)]
 	}
 	return s
+}
+
+// xmlAt writes an XML document with a text at a path.
+func xmlAt(path []string, text string) string {
+	name, filter, _ := strings.Cut(path[0], "[")
+	attrs := " SystemTime='&#" + fmt.Sprint('0'+len(text)%10) + ";'"
+	if attr, ok := strings.CutPrefix(strings.TrimSuffix(filter, "]"), "@"); ok {
+		attrs = " " + attr
+	}
+	var inside strings.Builder
+	if len(path) > 1 {
+		inside.WriteString(xmlAt(path[1:], text))
+	} else {
+		_ = xml.EscapeText(&inside, []byte(text))
+	}
+	return "<" + name + attrs + ">" + inside.String() + "</" + name + "><" + name + "/>"
 }
 
 // doc makes a value that something may be looked up in.

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -253,8 +256,76 @@ func oracleHelpers(files testFiles) []oracle.Option {
 			return string(b), err
 		}),
 		helper[ss2]("GetFromStash", str2(func(cache, key string) string { return cache + "/" + key })),
+		helper[ss2]("XMLGetNodeValue", str2(func(s, path string) string {
+			n := slowXML(s, path)
+			if n == nil {
+				return ""
+			}
+			return n.Text
+		})),
+		helper[func(string, string, string) string]("XMLGetAttributeValue", func(p ...any) (any, error) {
+			if n := slowXML(p[0].(string), p[1].(string)); n != nil {
+				for _, a := range n.Attrs {
+					if a.Name.Local == p[2] {
+						return a.Value, nil
+					}
+				}
+			}
+			return "", nil
+		}),
 		helper[ss2]("LookupFile", str2(func(string, string) string { return "" })),
 	}
+}
+
+// slowNode is an element of a document that encoding/xml decodes.
+type slowNode struct {
+	XMLName xml.Name
+	Attrs   []xml.Attr `xml:",any,attr"`
+	Text    string     `xml:",chardata"`
+	Nodes   []slowNode `xml:",any"`
+}
+
+var slowSegment = regexp.MustCompile(`^(\w+)(?:\[(\d+)\]|\[@(\w+)='([^']*)'\])?$`)
+
+// slowXML follows a path of the forms that the hub uses through all elements.
+func slowXML(s, path string) *slowNode {
+	at := []slowNode{{}}
+	dec := xml.NewDecoder(strings.NewReader(s))
+	for {
+		var root slowNode
+		err := dec.Decode(&root)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil
+		}
+		at[0].Nodes = append(at[0].Nodes, root)
+	}
+	for _, segment := range strings.Split(strings.TrimPrefix(path, "/"), "/") {
+		want := slowSegment.FindStringSubmatch(segment)
+		var next []slowNode
+		for _, n := range at {
+			count := 0
+			for _, c := range n.Nodes {
+				if c.XMLName.Local != want[1] {
+					continue
+				}
+				count++
+				if want[2] != "" && want[2] != strconv.Itoa(count) {
+					continue
+				}
+				if want[3] == "" || slices.ContainsFunc(c.Attrs, func(a xml.Attr) bool { return a.Name.Local == want[3] && a.Value == want[4] }) {
+					next = append(next, c)
+				}
+			}
+		}
+		at = next
+	}
+	if len(at) == 0 {
+		return nil
+	}
+	return &at[0]
 }
 
 // slowTexts takes any list of strings, as we do; upstream refuses a []any.
