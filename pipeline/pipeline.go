@@ -35,8 +35,8 @@ type Options struct {
 	// Now is the clock of what outlives lines (stashes); nil is time.Now.
 	Now func() time.Time
 
-	// Alert takes the alerts, from any goroutine that is in Process, one at a
-	// time for each. What it does, Process waits for.
+	// Alert takes the alerts, from any goroutine that is in Process or Advance,
+	// one at a time for each. What it does, they wait for.
 	Alert func(decisions.Alert)
 
 	// Tracer is told what happens to each line. It costs time: nil for most.
@@ -77,6 +77,11 @@ type Engine struct {
 	mu      sync.Mutex
 	idle    []*worker // as many as Process was ever called at once
 	lastErr string
+
+	clock struct { // what Advance works with
+		mu     sync.Mutex
+		worker *worker
+	}
 
 	lines, parsed, whitelisted, poured, alerts, failures atomic.Uint64
 }
@@ -138,12 +143,23 @@ func (e *Engine) Process(batch []event.Line, now time.Time) {
 	for i := range batch {
 		w.line(batch[i], now)
 	}
+	e.lines.Add(uint64(len(batch)))
 	e.put(w)
 }
 
-// Advance ends the live buckets whose time is over at now. Calling it rarely
-// costs memory, nothing else.
-func (e *Engine) Advance(now time.Time) { e.set.Advance(now) }
+// Advance ends the live buckets whose time is over at now, which makes counters
+// overflow. Calling it rarely costs memory and makes counters late.
+func (e *Engine) Advance(now time.Time) {
+	e.clock.mu.Lock()
+	defer e.clock.mu.Unlock()
+	if e.clock.worker == nil {
+		e.clock.worker = e.newWorker()
+	}
+	w := e.clock.worker
+	w.ctx.Now = now
+	w.pour.Advance(now)
+	e.count(w)
+}
 
 // Scenarios returns the names of the scenarios, as LAPI is told them.
 func (e *Engine) Scenarios() []string { return e.set.Names() }
@@ -185,11 +201,15 @@ func (e *Engine) take() *worker {
 		e.idle = e.idle[:n-1]
 		return w
 	}
+	return e.newWorker()
+}
+
+func (e *Engine) newWorker() *worker {
 	w := &worker{engine: e}
 	w.ctx.Event = event.New(e.schema)
 	w.ctx.Stash = e.stashes
 	w.parse = node.NewRunner(e.stages, &w.ctx, w.failed)
-	w.pour = e.set.NewRunner(&w.ctx, w.alert, w.failed)
+	w.pour = e.set.NewRunner(&w.ctx, w.overflow, w.failed)
 	if t := e.opt.Tracer; t != nil {
 		w.parse.Trace = func(stage string, n *node.Node, ok bool) {
 			t.Parsed(w.ctx.Event, Step{stage, n.Name(), ok, w.parse.Stage()})
@@ -201,19 +221,22 @@ func (e *Engine) take() *worker {
 
 // put counts what a worker did and keeps it for the next.
 func (e *Engine) put(w *worker) {
-	e.parsed.Add(w.parsed)
-	e.whitelisted.Add(w.whitelisted)
-	e.failures.Add(w.failures)
-	e.poured.Add(w.pour.Poured)
-	w.parsed, w.whitelisted, w.failures, w.pour.Poured = 0, 0, 0, 0
+	e.count(w)
 	w.ctx.Event.Release()
 	e.mu.Lock()
 	e.idle = append(e.idle, w)
 	e.mu.Unlock()
 }
 
+func (e *Engine) count(w *worker) {
+	e.parsed.Add(w.parsed)
+	e.whitelisted.Add(w.whitelisted)
+	e.failures.Add(w.failures)
+	e.poured.Add(w.pour.Poured)
+	w.parsed, w.whitelisted, w.failures, w.pour.Poured = 0, 0, 0, 0
+}
+
 func (w *worker) line(l event.Line, now time.Time) {
-	w.engine.lines.Add(1)
 	w.ctx.Now = now
 	ev := w.ctx.Event
 	ev.Reset(l)
@@ -232,10 +255,12 @@ func (w *worker) line(l event.Line, now time.Time) {
 	w.pour.Run(now)
 }
 
-func (w *worker) alert(a decisions.Alert) {
-	w.engine.alerts.Add(1)
-	if w.engine.opt.Alert != nil {
-		w.engine.opt.Alert(a)
+func (w *worker) overflow(o *scenario.Overflow) {
+	for _, a := range o.Alerts {
+		w.engine.alerts.Add(1)
+		if w.engine.opt.Alert != nil {
+			w.engine.opt.Alert(a)
+		}
 	}
 }
 

@@ -282,6 +282,15 @@ func TestFaultyContent(t *testing.T) {
 	f(hub.Scenario, "type: trigger\nname: a\ndescription: b\nfilter: 'true'\nscope: {type: Ip, expression: evt.Meta.x}\n", "bad.yaml:5: scope.expression: scope Ip takes no expression")
 	f(hub.Scenario, "type: trigger\nname: a\ndescription: b\nfilter: 'true'\nscope: {type: user}\n", "bad.yaml:5: scope.type: scope user needs an expression")
 	f(hub.Scenario, "type: trigger\nname: a\ndescription: b\n", "scenario a has no filter")
+	const head = "name: a\ndescription: b\nfilter: 'true'\n"
+	f(hub.Scenario, head+"type: counter\ncapacity: -1\n", "bad.yaml:1: name: a counter needs a duration above 0, this is 0s")
+	f(hub.Scenario, head+"type: counter\nduration: 1m\n", "bad.yaml:1: name: a counter has the capacity -1, this is 0")
+	bayes := head + "type: bayesian\nleakspeed: 1m\ncapacity: -1\nbayesian_threshold: 0.5\n"
+	f(hub.Scenario, bayes+"bayesian_prior: 2\n", "bad.yaml:1: name: bayesian_prior is above 0 and at most 1, this is 2")
+	f(hub.Scenario, bayes+"bayesian_prior: 0.5\n", "bad.yaml:1: name: a bayesian scenario needs bayesian_conditions")
+	f(hub.Scenario, bayes+"bayesian_prior: 0.5\nbayesian_conditions: [{condition: evt.Meta.x}]\n", "bad.yaml:9: bayesian_conditions[0].condition: cannot compile expression")
+	f(hub.Scenario, bayes+"bayesian_prior: 0.5\nbayesian_conditions: ["+strings.Repeat("{condition: 'true', guillotine: true}, ", 17)+"]\n", "more than 16 conditions have a guillotine")
+	f(hub.Scenario, head+"type: leaky\ncapacity: 1\nleakspeed: 1m\noverflow_filter: signal.Alert.Foo\n", "bad.yaml:7: overflow_filter: cannot compile expression")
 	f(hub.Scenario, "type: trigger\nname: a\nfilter: 'true'\n", "scenario a has no description")
 	f(hub.Scenario, "type: trigger\n", "scenario has no name")
 	f(hub.Scenario, "a: [", "cannot parse YAML")

@@ -8,6 +8,7 @@ package bucket
 // is.
 func (s *shard) show(c *cell, out *Overflow) {
 	out.Spec, out.First, out.Last, out.At, out.Total = int(c.spec), c.first, c.last, c.last, int(c.total)
+	out.Fired = c.fired
 	out.clear()
 	q := c.queue
 	for n := q.n; n > 0; n-- {
@@ -23,15 +24,20 @@ func (t *Table) Overflow(p *Pour, out *Overflow) bool {
 	s := t.shard(p.Key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := s.find(p.Key, ident(s.specs[out.Spec].Share, p.Replay, false))
-	if i < 0 {
+	i := s.shown(p, out)
+	if i < 0 || int(s.at(i).total) != out.Total || s.at(i).last != out.Last {
 		return false
 	}
-	c := s.at(i)
-	if int(c.total) != out.Total || c.first != out.First || c.last != out.Last {
-		return false
-	}
-	s.counts[c.spec].Overflowed++
+	s.counts[out.Spec].Overflowed++
 	s.remove(i)
 	return true
+}
+
+// shown finds the bucket that out tells of, none if it is over.
+func (s *shard) shown(p *Pour, out *Overflow) int32 {
+	i := s.find(p.Key, ident(s.specs[out.Spec].Share, p.Replay, false))
+	if i >= 0 && (int(s.at(i).spec) != out.Spec || s.at(i).first != out.First) {
+		return none
+	}
+	return i
 }

@@ -3,7 +3,7 @@ package bucket
 // none is the index of no cell and no chunk.
 const none = int32(-1)
 
-// cell is a bucket, or the silence after one. 88 bytes.
+// cell is a bucket, or the silence after one. 80 bytes.
 type cell struct {
 	key    Key
 	first  int64   // time of the first event
@@ -19,6 +19,7 @@ type cell struct {
 	slot   uint16 // of the wheel
 
 	nvalues uint16
+	fired   uint16 // see Table.Remember
 }
 
 // Marks in cell.id, above which is the number that says whose cell it is.

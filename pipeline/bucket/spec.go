@@ -9,6 +9,8 @@ const (
 	Leaky Kind = iota
 	Trigger
 	Conditional
+	Counter
+	Bayesian
 )
 
 // Spec is what a scenario says about its buckets. Share is the same number
@@ -19,7 +21,7 @@ type Spec struct {
 	Share     int
 	Capacity  int // -1: it never overflows by itself
 	Leakspeed time.Duration
-	Duration  time.Duration // lifetime instead of (Capacity+1) * Leakspeed
+	Duration  time.Duration // lifetime instead of (Capacity+1) * Leakspeed; of a Counter: when it overflows
 	Blackhole time.Duration // silence after an overflow
 	CacheSize int           // kept events, if that is fewer than Capacity
 
@@ -27,6 +29,14 @@ type Spec struct {
 	// event, and may end it with Table.Overflow.
 	Condition bool
 }
+
+// Kept returns how many events a bucket may keep, without the one that makes it
+// overflow.
+func (s Spec) Kept() int { return compile(s).queue }
+
+// Life returns how long a bucket lives after its last event; a live Counter
+// after its first.
+func (s Spec) Life() time.Duration { return time.Duration(compile(s).life) }
 
 // spec is a Spec with what follows from it.
 type spec struct {
@@ -41,7 +51,7 @@ func compile(s Spec) spec {
 	if s.Leakspeed > 0 {
 		c.rate = 1 / s.Leakspeed.Seconds()
 	}
-	if s.Kind == Conditional {
+	if s.Kind == Conditional || s.Kind == Bayesian {
 		c.life = int64(s.Leakspeed)
 	}
 	if c.life <= 0 && s.Leakspeed > 0 {

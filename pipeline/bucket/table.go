@@ -7,8 +7,7 @@
 // are poured and what becomes of an overflow is decided by the caller,
 // pipeline/scenario.
 //
-// Behaviour: spec engine §5.2 to §5.5 of upstream's log processor, token
-// arithmetic in float64 included.
+// It counts as CrowdSec's buckets do, with token arithmetic in float64.
 package bucket
 
 import (
@@ -95,13 +94,18 @@ const (
 	Lost               // replayed, but without a time
 	Cancelled          // it ended the bucket without an alert
 	Overflowed         // it made the bucket overflow, which is over now
+
+	// Ended: a counter's time was over, so it overflowed, without the event,
+	// which is still to be poured.
+	Ended
 )
 
 // Overflow is the end of a bucket. The caller owns and reuses it.
 type Overflow struct {
-	Spec            int   // whose bucket it was, see Owner
-	First, Last, At int64 // Unix nanoseconds: first and last event, overflow
-	Total           int   // events poured; may exceed Len
+	Spec            int    // whose bucket it was, see Owner
+	First, Last, At int64  // Unix nanoseconds: first and last event, overflow
+	Total           int    // events poured; may exceed Len
+	Fired           uint16 // what Table.Remember was told, while the bucket lives
 	buf             []byte
 	ends            []int
 }
@@ -176,8 +180,8 @@ func (t *Table) Key(group string) Key {
 func (t *Table) Value(text string) uint64 { return maphash.String(t.seeds[0], text) }
 
 // Pour gives an event to its bucket, making it when there is none. On
-// Overflowed, out tells of the bucket that ended; on Poured, if the spec has a
-// Condition, of the bucket as it is now. Otherwise it is untouched.
+// Overflowed and Ended, out tells of the bucket that ended; on Poured, if the
+// spec has a Condition, of the bucket as it is now. Otherwise it is untouched.
 func (t *Table) Pour(p *Pour, out *Overflow) Outcome {
 	s := t.shard(p.Key)
 	s.mu.Lock()
@@ -213,15 +217,23 @@ func (t *Table) Silenced(spec int, k Key, at int64, replay bool) bool {
 	return s.silenced(spec, k, at, replay)
 }
 
-// Advance ends the live buckets whose time is over. Nothing depends on how
-// often it is called but memory: a pour looks at the clock itself.
-func (t *Table) Advance(now time.Time) {
+// Advance ends the live buckets whose time is over. Counters overflow: each is
+// told to overflowed, which may use the table and must not keep the Overflow.
+// How often Advance is called decides how much memory dead buckets hold and how
+// late counters tell, and nothing else: a pour looks at the clock itself.
+func (t *Table) Advance(now time.Time, out *Overflow, overflowed func(Key, *Overflow)) {
 	at := now.UnixNano()
 	for i := range t.shards {
 		s := &t.shards[i]
-		s.mu.Lock()
-		s.advance(at)
-		s.mu.Unlock()
+		for {
+			s.mu.Lock()
+			k, ok := s.advance(at, out)
+			s.mu.Unlock()
+			if !ok {
+				break
+			}
+			overflowed(k, out)
+		}
 	}
 }
 
@@ -290,6 +302,10 @@ func (s *shard) pour(p *Pour, out *Overflow) Outcome {
 	id := ident(sp.Share, p.Replay, false)
 	i := s.find(p.Key, id)
 	if i >= 0 && s.over(s.at(i), p) {
+		if s.ticks(s.at(i)) {
+			s.ring(i, out)
+			return Ended
+		}
 		s.counts[s.at(i).spec].Underflowed++
 		s.remove(i)
 		i = none
@@ -297,7 +313,7 @@ func (s *shard) pour(p *Pour, out *Overflow) Outcome {
 	if i < 0 {
 		i = s.add(p.Key, id, p.Spec)
 		c := s.at(i)
-		c.tokens, c.last = float64(sp.Capacity), p.Time
+		c.tokens, c.first, c.last = float64(sp.Capacity), p.Time, p.Time
 		s.link(i) // once: from here on its end only moves away, which the wheel finds out
 		count.Created++
 	}
@@ -330,13 +346,20 @@ func (s *shard) pour(p *Pour, out *Overflow) Outcome {
 		return Poured
 	}
 
-	count.Overflowed++
-	out.Spec, out.First, out.Last, out.At, out.Total = int(c.spec), c.first, c.last, p.Time, int(c.total)
-	s.read(c, sp.queue, out)
+	s.overflow(i, p.Time, sp.queue, out)
 	out.buf = append(out.buf, p.Record...)
 	out.ends = append(out.ends, len(out.buf))
-	s.remove(i)
 	return Overflowed
+}
+
+// overflow ends a bucket at a time and tells of it with its last kept events,
+// limit at most.
+func (s *shard) overflow(i int32, at int64, limit int, out *Overflow) {
+	c := s.at(i)
+	s.counts[c.spec].Overflowed++
+	out.Spec, out.First, out.Last, out.At, out.Total = int(c.spec), c.first, c.last, at, int(c.total)
+	s.read(c, limit, out)
+	s.remove(i)
 }
 
 func (s *shard) silenced(spec int, k Key, at int64, replay bool) bool {
@@ -355,14 +378,21 @@ func (s *shard) silenced(spec int, k Key, at int64, replay bool) bool {
 	return false
 }
 
-func (s *shard) advance(now int64) {
+// advance removes the live cells whose time is over, until a counter is one of
+// them.
+func (s *shard) advance(now int64, out *Overflow) (Key, bool) {
 	w := &s.wheels[live]
 	for {
 		i := s.due(w, tickOf(now)-1)
 		if i < 0 {
-			return
+			return Key{}, false
 		}
 		c := s.at(i)
+		if s.ticks(c) {
+			k := c.key
+			s.ring(i, out)
+			return k, true
+		}
 		if c.id&silence == 0 {
 			s.counts[c.spec].Underflowed++
 		}
@@ -416,13 +446,16 @@ func (s *shard) find(k Key, id uint32) int32 {
 
 // over tells whether a bucket's time had passed when the event came.
 func (s *shard) over(c *cell, p *Pour) bool {
-	return c.total > 0 && !p.NoTime && p.Time > c.last+s.specs[c.spec].life
+	return c.total > 0 && !p.NoTime && p.Time > s.endOf(c)
 }
 
 // endOf returns when a cell is over, in Unix nanoseconds.
 func (s *shard) endOf(c *cell) int64 {
 	if c.id&silence != 0 {
 		return c.last
+	}
+	if s.ticks(c) {
+		return c.first + s.specs[c.spec].life
 	}
 	return c.last + s.specs[c.spec].life
 }
@@ -450,7 +483,7 @@ func (s *shard) keep(c *cell, limit int, rec []byte) {
 	}
 }
 
-// read copies the kept records to out, leaving room for one more.
+// read moves the last kept records to out, limit at most.
 func (s *shard) read(c *cell, limit int, out *Overflow) {
 	out.clear()
 	for int(c.queue.n) > limit {

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -9,38 +10,48 @@ import (
 	"cs/pipeline/bucket"
 )
 
-// alerts turns an overflow into one alert for each of its sources (spec §5.6).
-// Without a source there is none: nobody could be punished.
-func (s *Set) alerts(sc *Scenario, o *bucket.Overflow, emit func(decisions.Alert)) {
+// Overflow is what a scenario has to tell when one of its buckets is full.
+type Overflow struct {
+	// Alerts has one alert for each source, in the order in which they came up.
+	// They share their events.
+	Alerts []decisions.Alert
+
+	// Keys tell the sources apart: Alerts[i] is about Keys[i], which is the
+	// Value of its source unless a postoverflow changed that.
+	Keys []string
+
+	At time.Time // of the overflow
+}
+
+// tell turns a full bucket into alerts. Without a source there are
+// none: nobody could be punished.
+func (s *Set) tell(sc *Scenario, o *bucket.Overflow) *Overflow {
+	at := func(ns int64) time.Time { return time.Unix(0, ns).UTC() }
+	out := &Overflow{At: at(o.At)}
 	var sources []decisions.Source
 	events := make([]decisions.Event, 0, o.Len())
 	for i := range o.Len() {
 		k := s.codec.read(o.Record(i))
 		src, ok := sc.source(&k)
 		if !ok {
-			return
+			return out
 		}
-		known := false
-		for j := range sources {
-			if sources[j].Value == src.Value {
-				sources[j], known = src, true // the last event's details win
-			}
-		}
-		if !known {
-			sources = append(sources, src)
+		if j := slices.Index(out.Keys, src.Value); j >= 0 {
+			sources[j] = src // the last event's details win
+		} else {
+			sources, out.Keys = append(sources, src), append(out.Keys, src.Value)
 		}
 		for j := range k.event.Meta {
 			k.event.Meta[j].Value = clean(k.event.Meta[j].Value)
 		}
 		events = append(events, k.event)
 	}
-	at := func(ns int64) time.Time { return time.Unix(0, ns).UTC() }
 	who := fmt.Sprintf("%d sources", len(sources))
 	if len(sources) == 1 {
-		who = sources[0].Value
+		who = out.Keys[0]
 	}
 	for _, src := range sources {
-		emit(decisions.Alert{
+		out.Alerts = append(out.Alerts, decisions.Alert{
 			UUID:     s.newUUID(),
 			Scenario: sc.name,
 			Message: fmt.Sprintf("%s %s performed '%s' (%d events over %s) at %s", sc.scope, who, sc.name,
@@ -57,6 +68,7 @@ func (s *Set) alerts(sc *Scenario, o *bucket.Overflow, emit func(decisions.Alert
 			Created:     at(o.At),
 		})
 	}
+	return out
 }
 
 // source returns whom a kept event is about. ok is false if there is no alert

@@ -13,7 +13,7 @@ import (
 	"cs/platform/strict"
 )
 
-// document is the YAML of a scenario (spec §5.1).
+// document is the YAML of a scenario.
 type document struct {
 	Format     strict.Text    `yaml:"format"`
 	Version    string         `yaml:"version"`
@@ -35,8 +35,6 @@ type document struct {
 	Labels     map[string]any `yaml:"labels"`
 	Data       []hub.DataFile `yaml:"data"`
 
-	// Reprocess puts overflows back for scenarios about overflows, which can't
-	// be loaded yet; without them it has no effect.
 	Reprocess bool `yaml:"reprocess"`
 
 	OverflowFilter strict.Text    `yaml:"overflow_filter"`
@@ -64,7 +62,8 @@ type Compiler struct {
 	Warn func(message string)
 
 	expr      *expr.Compiler
-	condition *expr.Compiler // knows the queue, too
+	condition *expr.Compiler // knows the bucket, too
+	overflow  *expr.Compiler // knows the bucket and the overflow, but no event
 	files     *hub.Files
 	codec     codec
 	scenarios []*Scenario
@@ -79,7 +78,8 @@ func NewCompiler(e *expr.Compiler, files *hub.Files) *Compiler {
 		panic("BUG: " + err.Error())
 	}
 	condition := &expr.Compiler{Schema: e.Schema, Files: e.Files, Env: conditionEnv()}
-	return &Compiler{expr: e, condition: condition, files: files, codec: codec, shares: map[[2]string]int{}}
+	overflow := &expr.Compiler{Files: e.Files, Env: overflowEnv()}
+	return &Compiler{expr: e, condition: condition, overflow: overflow, files: files, codec: codec, shares: map[[2]string]int{}}
 }
 
 // Add compiles the documents of a file. A faulty one is left out and named by
@@ -143,7 +143,8 @@ func (c *Compiler) compile(doc *document, at strict.Place) (*Scenario, error) {
 			return nil, f.Place.Errorf("format %q is none of 1.0 to 3.0", f.Value)
 		}
 	}
-	sc := &Scenario{name: doc.Name.Value}
+	sc := &Scenario{name: doc.Name.Value, kind: doc.Type.Value, filterText: doc.Filter.Value}
+	sc.reprocess = doc.Reprocess
 	sc.remediation, _ = doc.Labels["remediation"].(bool)
 	if err := c.spec(sc, doc); err != nil {
 		return nil, err
@@ -160,10 +161,18 @@ func (c *Compiler) compile(doc *document, at strict.Place) (*Scenario, error) {
 	if sc.cancelOn, err = truth(c.expr, doc.CancelOn); err != nil {
 		return nil, err
 	}
-	c.condition.Warn = c.expr.Warn
+	c.condition.Warn, c.overflow.Warn = c.expr.Warn, c.expr.Warn
 	if sc.condition, err = truth(c.condition, doc.Condition); err != nil {
 		return nil, err
 	}
+	if sc.hypothesis, err = c.hypothesis(doc); err != nil {
+		return nil, err
+	}
+	if sc.overflowIf, err = truth(c.overflow, doc.OverflowFilter); err != nil {
+		return nil, err
+	}
+	sc.spec.Condition = sc.condition != nil || sc.hypothesis != nil
+	sc.inspects = sc.spec.Condition || sc.overflowIf != nil
 	if sc.groupBy, err = c.program(doc.GroupBy); err != nil {
 		return nil, err
 	}
@@ -176,16 +185,12 @@ func (c *Compiler) compile(doc *document, at strict.Place) (*Scenario, error) {
 // spec checks what the bucket needs to know.
 func (c *Compiler) spec(sc *Scenario, doc *document) error {
 	at := doc.Name.Place
-	if t := doc.OverflowFilter; t.Value != "" {
-		return t.Place.Errorf("not supported yet")
-	}
 	sc.spec = bucket.Spec{
 		Capacity:  doc.Capacity,
 		Leakspeed: doc.Leakspeed,
 		Duration:  doc.Duration,
 		Blackhole: doc.Blackhole,
 		CacheSize: doc.CacheSize,
-		Condition: doc.Condition.Value != "",
 	}
 	switch doc.Type.Value {
 	case "leaky":
@@ -203,7 +208,7 @@ func (c *Compiler) spec(sc *Scenario, doc *document) error {
 		}
 	case "conditional":
 		sc.spec.Kind = bucket.Conditional
-		if !sc.spec.Condition {
+		if doc.Condition.Value == "" {
 			return at.Errorf("a conditional scenario needs a condition")
 		}
 		if doc.Leakspeed <= 0 {
@@ -212,8 +217,22 @@ func (c *Compiler) spec(sc *Scenario, doc *document) error {
 		if doc.Capacity < -1 || doc.Capacity > math.MaxInt32 {
 			return at.Errorf("a conditional scenario has the capacity -1, this is %d", doc.Capacity)
 		}
-	case "counter", "bayesian":
-		return doc.Type.Place.Errorf("scenarios of type %s are not supported yet", doc.Type.Value)
+	case "counter":
+		sc.spec.Kind = bucket.Counter
+		if doc.Capacity != -1 {
+			return at.Errorf("a counter has the capacity -1, this is %d", doc.Capacity)
+		}
+		if doc.Duration <= 0 {
+			return at.Errorf("a counter needs a duration above 0, this is %s", doc.Duration)
+		}
+	case "bayesian":
+		sc.spec.Kind = bucket.Bayesian
+		if doc.Capacity != -1 {
+			return at.Errorf("a bayesian scenario has the capacity -1, this is %d", doc.Capacity)
+		}
+		if doc.Leakspeed <= 0 { // upstream loads it and dies with its first event
+			return at.Errorf("a bayesian scenario needs a leakspeed above 0, this is %s", doc.Leakspeed)
+		}
 	case "":
 		return at.Errorf("scenario %s has no type", sc.name)
 	default:

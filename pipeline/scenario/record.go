@@ -31,6 +31,7 @@ const (
 	isTimestamp = iota
 	isScopeValue
 	isTime
+	isGroup
 	firstSlot
 )
 
@@ -132,7 +133,7 @@ func (c *codec) read(b []byte) (k kept) {
 		case isScopeValue:
 			k.scopeValue, k.hasValue = text, true
 			return
-		case isTime:
+		case isTime, isGroup:
 			return
 		}
 		slot := event.Slot(number - firstSlot)

@@ -6,7 +6,7 @@
 // turns overflows into alerts. The engine (package pipeline) gives each worker
 // a Runner. Whom an alert punishes, and for how long, is not known here.
 //
-// Behaviour: spec engine §5 of upstream's log processor. An event that is
+// It behaves as CrowdSec's scenarios do, which content relies on. An event that is
 // poured and does not overflow allocates nothing.
 package scenario
 
@@ -14,7 +14,6 @@ import (
 	"math"
 	"time"
 
-	"cs/decisions"
 	"cs/pipeline/bucket"
 	"cs/pipeline/enrich"
 	"cs/pipeline/event"
@@ -29,11 +28,17 @@ type Scenario struct {
 	distinct    *expr.Program // nil: all count
 	cancelOn    *expr.Program // nil: nothing cancels
 	condition   *expr.Program // nil: it overflows only by itself
+	hypothesis  *hypothesis   // nil: as above
+	overflowIf  *expr.Program // overflow_filter; nil: every overflow counts
 	scope       string
 	scopeValue  *expr.Program // nil: the address
 	remediation bool
+	reprocess   bool
 	spec        bucket.Spec
 	shared      bool // another document pours into the same buckets
+	inspects    bool // it has expressions about its buckets and their events
+	kind        string
+	filterText  string
 }
 
 // Set is the scenarios of one engine with their buckets. It is safe for
@@ -59,9 +64,6 @@ func (s *Set) Names() []string {
 	return names
 }
 
-// Advance ends the live buckets whose time is over.
-func (s *Set) Advance(now time.Time) { s.table.Advance(now) }
-
 // Buckets tells what the table of buckets holds; the counts of Specs are in
 // the order of the documents.
 func (s *Set) Buckets() bucket.Stats { return s.table.Stats() }
@@ -73,8 +75,9 @@ func (s *Set) Name(i int) string { return s.scenarios[i].name }
 type Runner struct {
 	Expr *expr.Ctx // its Event is the one that is poured
 
-	// Alert takes what overflowed. No lock is held while it runs.
-	Alert func(decisions.Alert)
+	// Overflow takes what overflowed and may keep it. No lock is held while it
+	// runs, but it must not use the Runner.
+	Overflow func(*Overflow)
 
 	// Failed is told of run-time errors; the scenario then does not see the
 	// event, the others do. May be nil.
@@ -92,15 +95,17 @@ type Runner struct {
 	hits     []int
 	record   []byte
 	overflow bucket.Overflow
+	ended    func(bucket.Key, *bucket.Overflow)
 
-	// condition has the Vars of conditions. They are compiled apart, so they
+	// Conditions and overflow filters have Vars and are compiled apart, so they
 	// need scratch memory of their own.
-	condition expr.Ctx
+	condition, overflowIf expr.Ctx
+	inspected             inspected
 }
 
 // NewRunner returns a runner over the scenarios of s.
-func (s *Set) NewRunner(ctx *expr.Ctx, alert func(decisions.Alert), failed func(scenario string, err error)) *Runner {
-	r := &Runner{Expr: ctx, Alert: alert, Failed: failed, set: s}
+func (s *Set) NewRunner(ctx *expr.Ctx, overflow func(*Overflow), failed func(scenario string, err error)) *Runner {
+	r := &Runner{Expr: ctx, Overflow: overflow, Failed: failed, set: s}
 	r.visit = func(i int, err error) { // made once, because a closure allocates
 		if err != nil {
 			r.failed(s.scenarios[i], err)
@@ -108,8 +113,13 @@ func (s *Set) NewRunner(ctx *expr.Ctx, alert func(decisions.Alert), failed func(
 		}
 		r.hits = append(r.hits, i)
 	}
+	r.ended = func(k bucket.Key, _ *bucket.Overflow) { r.overflowed(k, false) }
 	return r
 }
+
+// Advance ends the live buckets whose time is over. Counters among them
+// overflow.
+func (r *Runner) Advance(now time.Time) { r.set.table.Advance(now, &r.overflow, r.ended) }
 
 // Run gives the event to all scenarios whose filter it passes. All filters run
 // before the first bucket sees the event, because a filter may set a Meta.
@@ -174,26 +184,44 @@ func (r *Runner) pour(p bucket.Pour) {
 			r.record = r.set.codec.appendScopeValue(r.record, value)
 		}
 	}
-	if sc.condition != nil {
-		r.record = r.set.codec.appendQueued(r.record, r.Expr.Event)
+	if sc.inspects {
+		r.record = r.set.codec.appendQueued(r.record, r.Expr.Event, group)
 	}
 	p.Record = r.record
 	if r.Trace != nil {
 		r.Trace(sc.name)
 	}
-	switch table.Pour(&p, &r.overflow) {
-	case bucket.Overflowed:
-	case bucket.Poured:
-		if sc.condition == nil || !r.fulfilled(sc, &r.overflow) || !table.Overflow(&p, &r.overflow) {
+	outcome := table.Pour(&p, &r.overflow)
+	if outcome == bucket.Ended {
+		r.overflowed(p.Key, p.Replay)
+		outcome = table.Pour(&p, &r.overflow)
+	}
+	switch {
+	case outcome == bucket.Overflowed,
+		outcome == bucket.Poured && sc.spec.Condition && r.fulfilled(sc, &p) && table.Overflow(&p, &r.overflow):
+		r.overflowed(p.Key, p.Replay)
+	}
+}
+
+// overflowed tells of the bucket in r.overflow, which has ended.
+func (r *Runner) overflowed(k bucket.Key, replay bool) {
+	sc, at := r.set.scenarios[r.overflow.Spec], r.overflow.At
+	var o *Overflow
+	if sc.overflowIf != nil { // before the silence: what it discards starts none
+		o = r.set.tell(sc, &r.overflow)
+		if !r.passes(sc, o, replay) {
 			return
 		}
-	default:
+	}
+	if r.set.table.Silenced(r.overflow.Spec, k, at, replay) {
 		return
 	}
-	if table.Silenced(r.overflow.Spec, p.Key, r.overflow.At, p.Replay) {
-		return
+	if o == nil {
+		o = r.set.tell(sc, &r.overflow)
 	}
-	r.set.alerts(r.set.scenarios[r.overflow.Spec], &r.overflow, r.Alert)
+	if len(o.Alerts) > 0 {
+		r.Overflow(o)
+	}
 }
 
 func (r *Runner) failed(sc *Scenario, err error) {

@@ -1,6 +1,7 @@
 package scenario_test
 
 import (
+	"crypto/sha1"
 	"fmt"
 	"maps"
 	"regexp"
@@ -51,7 +52,7 @@ func compile(t testing.TB, text string) *world {
 	w.set = c.Set(bucket.Config{})
 	w.event = event.New(schema)
 	w.run = w.set.NewRunner(&expr.Ctx{Event: w.event},
-		func(a decisions.Alert) { w.alerts = append(w.alerts, a) },
+		func(o *scenario.Overflow) { w.alerts = append(w.alerts, o.Alerts...) },
 		func(name string, err error) { w.failed = append(w.failed, name) })
 	return w
 }
@@ -210,7 +211,7 @@ func TestLeaky(t *testing.T) {
 	if b := w.set.Buckets(); b.Buckets != 1 || b.Specs[0].Underflowed != 1 {
 		t.Errorf("%+v", b)
 	}
-	w.set.Advance(at(400))
+	w.run.Advance(at(400))
 	if b := w.set.Buckets(); b.Buckets != 0 || b.Specs[0].Underflowed != 2 {
 		t.Errorf("%+v", b)
 	}
@@ -346,6 +347,167 @@ capacity: -1
 	}
 }
 
+func TestCounter(t *testing.T) {
+	w := compile(t, `
+type: counter
+name: many
+description: d
+filter: evt.Meta.what == 'fail'
+groupby: evt.Meta.source_ip
+capacity: -1
+cache_size: 2
+duration: 1m
+`)
+	at := func(s int) time.Time { return t0.Add(time.Duration(s) * time.Second) }
+	for _, s := range []int{0, 1, 30, 59} {
+		w.live(at(s), fail("192.0.2.1"))
+		w.run.Advance(at(s))
+	}
+	w.live(at(59), fail("192.0.2.2"))
+	w.expect("") // its time is not over
+	w.run.Advance(at(61))
+	if len(w.alerts) == 1 {
+		a := w.alerts[0]
+		if !a.StartAt.Equal(at(0)) || !a.StopAt.Equal(at(60)) || a.Capacity != -1 || a.Leakspeed != "0s" ||
+			a.Message != "Ip 192.0.2.1 performed 'many' (4 events over 1m0s) at 2026-03-14 10:00:59 +0000 UTC" {
+			t.Errorf("got %+v", a)
+		}
+	}
+	w.expect("many Ip=192.0.2.1 4/3")
+	// whoever is late with Advance: the next event of the group ends it
+	w.live(at(200), fail("192.0.2.2"))
+	w.expect("many Ip=192.0.2.2 1/1")
+	w.run.Advance(at(300))
+	w.expect("many Ip=192.0.2.2 1/1") // the event that ended the other
+	// in a replay it never overflows
+	for s := range 5 {
+		w.replay(at(40*s).Format(time.RFC3339), fail("192.0.2.1"))
+	}
+	if n := w.set.Buckets().Specs[0].Created; n != 4 {
+		t.Errorf("%d buckets made, want 4: the replayed one lives from event to event", n)
+	}
+	w.replay(at(1000).Format(time.RFC3339), fail("192.0.2.1"))
+	w.run.Advance(at(100_000))
+	w.expect("")
+	if n := w.set.Buckets().Specs[0].Created; n != 5 {
+		t.Errorf("%d buckets made, want 5: the replayed one is forgotten", n)
+	}
+}
+
+const bayesian = `
+type: bayesian
+name: odd
+description: d
+filter: evt.Meta.what != ''
+groupby: evt.Meta.source_ip
+capacity: -1
+leakspeed: 1m
+bayesian_prior: 0.5
+bayesian_threshold: 0.8
+bayesian_conditions:
+ - {condition: evt.Meta.what == 'fail', prob_given_evil: 0.8, prob_given_benign: 0.2, guillotine: %s}
+ - {condition: evt.Meta.b == 'odd', prob_given_evil: 0.6, prob_given_benign: 0.3}
+ - {condition: len(queue.Queue) > 2 && leaky.Total_count > 2 || int(evt.Meta.a) > 0, prob_given_evil: 0.9, prob_given_benign: 0.1}
+`
+
+func TestBayesian(t *testing.T) {
+	run := func(guillotine, want string, events ...string) {
+		t.Helper()
+		w := compile(t, fmt.Sprintf(bayesian, guillotine))
+		for i, e := range events {
+			what, b, _ := strings.Cut(e, " ")
+			f := fail("192.0.2.1")
+			f["Meta.what"], f["Meta.b"], f["Meta.a"] = what, b, "0"
+			w.live(t0.Add(time.Duration(i)*time.Second), f)
+		}
+		w.expect(want)
+	}
+	// 0.8/0.2 * 0.4/0.7 * 0.1/0.9 = 0.25 to 1; with the third: 4 * 4/7 * 9 = 20.6 to 1
+	run("false", "", "fail", "fail")
+	run("false", "odd Ip=192.0.2.1 3/3", "fail", "fail", "fail")
+	run("false", "", "fail odd", "fail odd", "ok") // 0.25 * 0.57 * 9 = 1.3 to 1
+	run("false", "odd Ip=192.0.2.1 4/4", "fail odd", "fail odd", "ok", "fail")
+	run("true", "odd Ip=192.0.2.1 3/3", "fail", "ok", "ok") // seen once is seen for ever
+	run("true", "", "ok", "ok", "ok", "ok")
+	// a condition that fails tells nothing: 4 * 2 to 1 are 0.89
+	w := compile(t, fmt.Sprintf(bayesian, "false"))
+	f := fail("192.0.2.1")
+	f["Meta.b"], f["Meta.a"] = "odd", "x"
+	w.live(t0, f)
+	w.expect("odd Ip=192.0.2.1 1/1")
+	if len(w.failed) != 1 {
+		t.Errorf("failed: %v", w.failed)
+	}
+	// its leakspeed is how long it lives after its last event
+	w = compile(t, fmt.Sprintf(bayesian, "false"))
+	for _, s := range []int{0, 50, 120, 170} {
+		f := fail("192.0.2.1")
+		f["Meta.a"] = "0"
+		w.live(t0.Add(time.Duration(s)*time.Second), f)
+	}
+	w.expect("")
+}
+
+// Conditions that look at the event alone cost no allocation.
+func TestBayesianDoesNotAllocate(t *testing.T) {
+	w := compile(t, strings.Replace(fmt.Sprintf(bayesian, "true"), "len(queue.Queue) > 2 && leaky.Total_count > 2 ||", "leaky.Total_count > 2 &&", 1))
+	slot := func(name string) event.Slot { return w.intern(w.event.Schema(), name) }
+	what, ip, a := slot("Meta.what"), slot("Meta.source_ip"), slot("Meta.a")
+	at := t0
+	step := func() {
+		at = at.Add(2 * time.Minute)
+		w.event.Reset(event.Line{})
+		w.event.Set(what, "fine")
+		w.event.Set(ip, "192.0.2.1")
+		w.event.Set(a, "0")
+		w.run.Run(at)
+		w.run.Advance(at)
+	}
+	for range 10 {
+		step()
+	}
+	if n := testing.AllocsPerRun(100, step); n != 0 || len(w.alerts) > 0 {
+		t.Errorf("%v allocations, %d alerts", n, len(w.alerts))
+	}
+}
+
+func TestOverflowFilter(t *testing.T) {
+	run := func(filter, want string, failed int) {
+		t.Helper()
+		w := compile(t, leaky+"blackhole: 1m\noverflow_filter: \""+filter+"\"\n")
+		for i := range 8 {
+			f := fail("192.0.2.1")
+			f["Meta.a"] = fmt.Sprint(i)
+			w.live(t0, f)
+		}
+		w.expect(want)
+		if len(w.failed) != failed {
+			t.Errorf("%s: failed %v, want %d", filter, w.failed, failed)
+		}
+	}
+	const once = "bf Ip=192.0.2.1 4/4"
+	run("true", once, 0)
+	run("any(queue.Queue, {.Meta.a == '7'})", once, 0) // the first is discarded, and starts no silence
+	run("any(queue.Queue, {.Meta.a == '9'})", "", 0)
+	run("signal.Alert.GetEventsCount() > 4", "", 0)
+	run("signal.Alert.Source.IP == '192.0.2.1' && signal.GetSources()[0] == '192.0.2.1' && signal.Sources['192.0.2.1'].Scope == 'Ip'", once, 0)
+	run("leaky.Total_count == 4 && leaky.Ovflw_ts == leaky.First_ts && leaky.Duration == duration('40s') && leaky.Queue.L == 3", once, 0)
+	// sha1 of filter, group and name, as sha1sum has it
+	run("leaky.Mapkey == '"+sha1sum("evt.Meta.what == 'fail'\x00192.0.2.1\x00bf")+"' && signal.Mapkey == leaky.Mapkey", once, 0)
+	// upstream runs it without evt: using it is an error, and the overflow counts
+	run("evt.Meta.source_ip == 'x'", once, 2)
+	run("leaky.Total_count > 4 && evt.Meta.source_ip == 'x'", "", 0)
+
+	// no alert can be made without an address
+	w := compile(t, leaky+"blackhole: 1m\noverflow_filter: len(signal.APIAlerts) == 0 && signal.Alert.Remediation\n")
+	for range 4 {
+		w.live(t0, fields{"Meta.what": "fail"})
+	}
+	w.expect("")
+}
+
+func sha1sum(s string) string { return fmt.Sprintf("%x", sha1.Sum([]byte(s))) }
+
 func TestScopes(t *testing.T) {
 	f := func(scope, want string, events ...fields) {
 		t.Helper()
@@ -447,6 +609,8 @@ func FuzzLoadScenario(f *testing.F) {
 	f.Add("type: trigger\nname: t\ndescription: d\nfilter: 'true'\nscope: {type: user, expression: evt.Meta.source_ip}\nlabels: {remediation: true}\n", "x")
 	f.Add("type: conditional\nname: c\ndescription: d\nfilter: 'true'\nleakspeed: 3h\ncondition: len(queue.Queue) > 3\n", "")
 	f.Add("type: bayesian\nname: b\ndescription: d\nfilter: 'true'\nbayesian_conditions: [{condition: 'true', prob_given_evil: 0.5}]\n", "")
+	f.Add(fmt.Sprintf(bayesian, "true"), "192.0.2.1")
+	f.Add("type: counter\nname: c\ndescription: d\nfilter: 'true'\nduration: 3h\ncapacity: -1\noverflow_filter: leaky.Total_count > 3 && evt.Meta.a == ''\n", "192.0.2.1")
 	f.Fuzz(func(t *testing.T, text, ip string) {
 		schema := event.NewSchema()
 		c := scenario.NewCompiler(&expr.Compiler{Schema: schema}, hub.NewFiles("", nil))
@@ -457,13 +621,13 @@ func FuzzLoadScenario(f *testing.F) {
 			t.Fatal(err)
 		}
 		ctx := &expr.Ctx{Event: event.New(schema)}
-		r := set.NewRunner(ctx, func(decisions.Alert) {}, nil)
+		r := set.NewRunner(ctx, func(*scenario.Overflow) {}, nil)
 		for i := range 20 {
 			ctx.Event.Reset(event.Line{Mode: event.Mode(i % 2)})
 			ctx.Event.MarshaledTime = "2026-01-02T03:04:05Z"
 			ctx.Event.Set(source, ip)
 			r.Run(t0.Add(time.Duration(i) * time.Hour))
 		}
-		set.Advance(t0.Add(100 * time.Hour))
+		r.Advance(t0.Add(100 * time.Hour))
 	})
 }
