@@ -48,7 +48,7 @@ func told(l *Log, q Query, c *Cursor, now time.Time) string {
 	return strings.Join(added, " ") + ";" + strings.Join(gone, " ")
 }
 
-// TestTimelineOfOneValue is the story of lapi §A.4, with its one improvement:
+// TestTimelineOfOneValue is what CrowdSec's LAPI tells in the same case, but for one improvement:
 // when the longest is deleted the one that survives it is told again.
 func TestTimelineOfOneValue(t *testing.T) {
 	l, c, now := NewLog(0), Cursor{}, t0

@@ -22,7 +22,7 @@ var (
 	ErrExists   = errors.New("already exists")
 	// ErrLocked means that another process holds the store.
 	ErrLocked = errors.New("in use by another process")
-	// ErrCorrupt means that the file is damaged; the text names the repair command.
+	// ErrCorrupt means that the file is damaged; the text says what to do.
 	ErrCorrupt = errors.New("damaged")
 )
 

@@ -112,7 +112,7 @@ func FromAlert(a *decisions.Alert, now time.Time) Alert {
 	if len(a.Decisions) > 0 {
 		w.Decisions = make([]Decision, len(a.Decisions))
 		for i := range a.Decisions {
-			w.Decisions[i] = FromDecision(&a.Decisions[i], now)
+			w.Decisions[i] = fromDecision(&a.Decisions[i], now)
 		}
 	}
 	if len(a.Events) > 0 {
@@ -173,10 +173,10 @@ func (w *Alert) ToDomain(now time.Time) (decisions.Alert, error) {
 	return a, nil
 }
 
-// FromDecision converts one decision; its duration counts from now.
-func FromDecision(d *decisions.Decision, now time.Time) Decision {
+// fromDecision converts one decision; its duration counts from now.
+func fromDecision(d *decisions.Decision, now time.Time) Decision {
 	return Decision{
-		Duration:  FormatDuration(d.Until.Sub(now)),
+		Duration:  formatDuration(d.Until.Sub(now)),
 		ID:        d.ID,
 		Origin:    d.Origin,
 		Scenario:  d.Scenario,

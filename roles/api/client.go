@@ -209,11 +209,6 @@ func (c *Client) Login(ctx context.Context) error {
 	return c.loginLocked(ctx)
 }
 
-// DeleteSelf removes our own machine account.
-func (c *Client) DeleteSelf(ctx context.Context) error {
-	return c.call(ctx, asMachine, "DELETE", PathSelf, nil, nil, nil)
-}
-
 // Heartbeat tells the server that the machine lives.
 func (c *Client) Heartbeat(ctx context.Context) error {
 	if err := c.call(ctx, asMachine, "GET", PathHeartbeat, nil, nil, nil); err != nil {
@@ -239,7 +234,12 @@ func (c *Client) SendAlerts(ctx context.Context, alerts []decisions.Alert) error
 func (c *Client) PostAlerts(ctx context.Context, alerts []Alert) (ids []string, err error) {
 	for i := range alerts {
 		if alerts[i].Events == nil {
-			alerts[i].Events = []Event{} // null is refused
+			alerts[i].Events = []Event{} // null is refused, here and below
+		}
+		for j := range alerts[i].Events {
+			if e := &alerts[i].Events[j]; e.Meta == nil {
+				e.Meta = []Meta{}
+			}
 		}
 	}
 	if err := c.call(ctx, asMachine, "POST", PathAlerts, nil, alerts, &ids); err != nil {
@@ -299,18 +299,6 @@ func (c *Client) remove(ctx context.Context, path string, query url.Values, what
 		return 0, fmt.Errorf("cannot delete %s: the answer counts %q", what, out.Deleted)
 	}
 	return n, nil
-}
-
-// SendMetrics reports usage; an upstream server before 1.6.3 gives ErrNotFound.
-func (c *Client) SendMetrics(ctx context.Context, m Metrics) error {
-	who := asMachine
-	if c.conf.APIKey != "" {
-		who = asBouncer
-	}
-	if err := c.call(ctx, who, "POST", PathUsageMetrics, nil, m, nil); err != nil {
-		return fmt.Errorf("cannot send usage metrics: %w", err)
-	}
-	return nil
 }
 
 // identity is in whose name a request goes out.
@@ -521,7 +509,7 @@ func closeBody(r *http.Response) {
 // pause is how long to wait before the n-th repetition.
 func pause(r *http.Response, n int) time.Duration {
 	if s, err := strconv.Atoi(r.Header.Get("Retry-After")); err == nil && s >= 0 {
-		return min(time.Duration(s)*time.Second, longestPause)
+		return time.Duration(min(s, int(longestPause/time.Second))) * time.Second
 	}
 	return time.Second << (n - 1)
 }

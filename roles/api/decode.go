@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
 )
 
@@ -179,11 +178,7 @@ type componentIn struct {
 
 // DecodeMetrics reads the body of POST /v1/usage-metrics. Of the counters it
 // only checks the form.
-func DecodeMetrics(r io.Reader) (Metrics, error) {
-	body, err := io.ReadAll(r)
-	if err != nil {
-		return Metrics{}, err
-	}
+func DecodeMetrics(body []byte) (Metrics, error) {
 	var in struct {
 		RemediationComponents []*componentIn `json:"remediation_components"`
 		LogProcessors         []*componentIn `json:"log_processors"`
@@ -207,7 +202,6 @@ func (in *componentIn) component(at string, bad *ValidationError) ComponentMetri
 		in = &componentIn{}
 	}
 	c := in.ComponentMetrics
-	c.Metrics = nil
 	c.Version = need(in.Version, at+"version", bad)
 	c.Startup = need(in.Startup, at+"utc_startup_timestamp", bad)
 	short := map[string]string{"version": c.Version, "type": c.Type, "name": c.Name}

@@ -131,7 +131,7 @@ func FuzzDecodeStream(f *testing.F) {
 func TestDecodeMetrics(t *testing.T) {
 	f := func(body, want string) {
 		t.Helper()
-		_, err := DecodeMetrics(strings.NewReader(body))
+		_, err := DecodeMetrics([]byte(body))
 		switch {
 		case want == "" && err != nil:
 			t.Fatal(err)

@@ -38,14 +38,14 @@ func ParseDuration(s string) (time.Duration, error) {
 	return sign * d, nil
 }
 
-// FormatDuration writes a duration in Go syntax, rounded to whole seconds:
+// formatDuration writes a duration in Go syntax, rounded to whole seconds:
 // "3h59m58s", "-2m0s", "0s".
-func FormatDuration(d time.Duration) string {
-	return string(AppendDuration(make([]byte, 0, 24), d))
+func formatDuration(d time.Duration) string {
+	return string(appendDuration(make([]byte, 0, 24), d))
 }
 
-// AppendDuration appends what FormatDuration returns.
-func AppendDuration(dst []byte, d time.Duration) []byte {
+// appendDuration appends what formatDuration returns.
+func appendDuration(dst []byte, d time.Duration) []byte {
 	s := int64(d.Round(time.Second) / time.Second)
 	if s < 0 {
 		dst = append(dst, '-')

@@ -44,7 +44,7 @@ func TestParseDuration(t *testing.T) {
 func TestFormatDuration(t *testing.T) {
 	f := func(d time.Duration, want string) {
 		t.Helper()
-		if got := FormatDuration(d); got != want {
+		if got := formatDuration(d); got != want {
 			t.Fatalf("%v: got %s, want %s", d, got, want)
 		}
 	}
@@ -68,7 +68,7 @@ func FuzzDuration(f *testing.F) {
 		if err != nil {
 			return
 		}
-		text := FormatDuration(d)
+		text := formatDuration(d)
 		if want := d.Round(time.Second).String(); text != want && d.Round(time.Second)%time.Second == 0 {
 			t.Fatalf("%v: got %s, want %s", d, text, want)
 		}

@@ -13,7 +13,7 @@ import (
 // allocation. In streams the UUID is told too, if there is one.
 func AppendDecision(dst []byte, d *decisions.Decision, now time.Time, withUUID bool) []byte {
 	dst = append(dst, `{"duration":"`...)
-	dst = AppendDuration(dst, d.Until.Sub(now))
+	dst = appendDuration(dst, d.Until.Sub(now))
 	dst = append(dst, `","id":`...)
 	dst = strconv.AppendInt(dst, d.ID, 10)
 	dst = append(dst, `,"origin":`...)

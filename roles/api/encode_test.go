@@ -10,7 +10,7 @@ import (
 
 var t0 = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// The two shapes of lapi §1.6 and §1.8, for encoding/json.
+// The two shapes of GET /v1/decisions and of its stream, for encoding/json.
 type liveShape struct {
 	Duration string `json:"duration"`
 	ID       int64  `json:"id"`

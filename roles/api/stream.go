@@ -38,8 +38,8 @@ type StreamConfig struct {
 	ScenariosNotContaining []string
 }
 
-// Stream follows the decisions of a LAPI: the whole set first, then changes
-// (lapi §1.8). It is for one goroutine.
+// Stream follows the decisions of a LAPI: the whole set first, then changes.
+// It is for one goroutine.
 //
 // Our own server holds a request open until there is news, hands out a cursor
 // to continue from, and tells of every decision. An upstream one is polled,

@@ -140,8 +140,9 @@ func utc(text string) string {
 	return stamp(t)
 }
 
-// AlertsDelete forgets alerts for good. Bouncers are not told: they keep the
-// decisions until these end by themselves (see 'decisions delete').
+// AlertsDelete forgets alerts for good. Our LAPI tells bouncers that their
+// decisions have ended; CrowdSec's doesn't, so those of its bouncers stay until
+// they end by themselves (see 'decisions delete').
 type AlertsDelete struct {
 	Scope     string `help:"Scope (ip, range, country, as, or another)."`
 	Value     string `short:"v" help:"Value within its scope."`

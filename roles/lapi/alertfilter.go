@@ -14,7 +14,7 @@ import (
 	"cs/storage"
 )
 
-// alertFilter is what a query for alerts asks for (lapi §1.5).
+// alertFilter is what a query for alerts asks for (GET /v1/alerts).
 type alertFilter struct {
 	storage.AlertFilter
 	withoutDecisions bool

@@ -268,7 +268,7 @@ func (s *Server) mayDelete(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // removeAlerts deletes alerts for good. Their decisions end with them, and
-// unlike upstream's bouncers ours and others' are told.
+// bouncers are told, which CrowdSec's LAPI does not do.
 func (s *Server) removeAlerts(ctx context.Context, ids []int64) (int, error) {
 	if len(ids) == 0 {
 		return 0, nil
@@ -277,20 +277,16 @@ func (s *Server) removeAlerts(ctx context.Context, ids []int64) (int, error) {
 	for _, id := range ids {
 		doomed[id] = true
 	}
+	release, err := s.commits.hold(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
 	n, err := s.store.DeleteAlerts(ctx, ids)
 	if err != nil {
 		return 0, err
 	}
-	var ended []int64
-	s.decisions.View(func(set *decisions.Set) {
-		set.All(func(d *decisions.Decision) bool {
-			if doomed[d.AlertID] {
-				ended = append(ended, d.ID)
-			}
-			return true
-		})
-	})
-	s.decisions.End(ended, s.now())
+	s.decisions.EndOfAlerts(doomed, s.now())
 	return n, nil
 }
 

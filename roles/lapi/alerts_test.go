@@ -16,7 +16,7 @@ import (
 	"cs/storage/mem"
 )
 
-// TestAlertOfAnAgent is the example of lapi §A.2 and §A.3.
+// TestAlertOfAnAgent sends and lists what a CrowdSec agent does.
 func TestAlertOfAnAgent(t *testing.T) {
 	clk, turned := clockAtNoon()
 	s := open(t, turned)

@@ -64,14 +64,22 @@ func (b *bouncers) lastTold() (id int64) {
 }
 
 func (b *bouncers) insert(row storage.Bouncer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	// A row with LastPull alone may be that of a bouncer that never streamed.
 	r := &bouncerRow{Bouncer: row, streams: row.Cursor > 0}
 	b.rows[row.Name] = r
 	b.byKey[row.KeyHash] = append(b.byKey[row.KeyHash], r)
 }
 
-func (b *bouncers) remove(r *bouncerRow) {
-	delete(b.rows, r.Name)
+func (b *bouncers) remove(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := b.rows[name]
+	if r == nil {
+		return
+	}
+	delete(b.rows, name)
 	rest := slices.DeleteFunc(b.byKey[r.KeyHash], func(o *bouncerRow) bool { return o == r })
 	if len(rest) == 0 {
 		delete(b.byKey, r.KeyHash)
@@ -203,34 +211,46 @@ func (b *bouncers) list() []storage.Bouncer {
 func (b *bouncers) knowsKey(key string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.ContainsFunc(b.byKey[auth.HashKey(key)], func(r *bouncerRow) bool { return r.AuthType == authKey })
+	return keyOwner(b.byKey[auth.HashKey(key)]) != nil
 }
 
 // bouncer returns the name of the bouncer that holds a key and asks from ip;
 // "" if it is nobody's. Hosts that share a key get a row each, and so a place
-// in the log each (lapi §2.3).
+// in the log each.
 func (s *Server) bouncer(ctx context.Context, key, ip, agent string) (string, error) {
-	b, now := s.bouncers, s.now()
+	hash, now := auth.HashKey(key), s.now()
+	if name, known := s.bouncers.enter(hash, ip, agent, now); known {
+		return name, nil
+	}
+	s.accounts.Lock()
+	defer s.accounts.Unlock()
+	if name, known := s.bouncers.enter(hash, ip, agent, now); known {
+		return name, nil // somebody was quicker
+	}
+	if err := s.shareKey(ctx, hash, ip, now); err != nil {
+		return "", err
+	}
+	name, _ := s.bouncers.enter(hash, ip, agent, now)
+	return name, nil
+}
+
+// enter returns the name of the bouncer that holds the key of a hash and asks
+// from ip, and notes what it tells of itself; "" if it may not come in. It is
+// not known if the key is somebody's who never came from there.
+func (b *bouncers) enter(hash, ip, agent string, now time.Time) (name string, known bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	rows := b.byKey[auth.HashKey(key)]
+	rows := b.byKey[hash]
 	row := rowFor(rows, ip)
-	if row == nil {
-		first := slices.IndexFunc(rows, func(r *bouncerRow) bool { return r.AuthType == authKey })
-		if first < 0 {
-			return "", nil
-		}
-		if len(rows) == 1 && rows[0].IP == "" {
-			row = rows[0]
-		} else {
-			var err error
-			if row, err = s.shareKey(ctx, rows, rows[first], ip, now); err != nil {
-				return "", err
-			}
-		}
+	switch {
+	case row != nil:
+	case len(rows) == 1 && rows[0].IP == "":
+		row = rows[0]
+	default:
+		return "", keyOwner(rows) == nil
 	}
 	if row.AuthType != authKey {
-		return "", nil
+		return "", true
 	}
 	kind, version, plain := strings.Cut(agent, "/")
 	if !plain || strings.Contains(version, "/") {
@@ -243,7 +263,7 @@ func (s *Server) bouncer(ctx context.Context, key, ip, agent string) (string, er
 		}
 		row.Type, row.Version, row.Updated, row.changed = kind, version, now, true
 	}
-	return row.Name, nil
+	return row.Name, true
 }
 
 func rowFor(rows []*bouncerRow, ip string) *bouncerRow {
@@ -255,33 +275,67 @@ func rowFor(rows []*bouncerRow, ip string) *bouncerRow {
 	return nil
 }
 
-// shareKey makes the row "base@ip" for another host with the same key. The
-// caller holds the lock of the bouncers.
-func (s *Server) shareKey(ctx context.Context, rows []*bouncerRow, first *bouncerRow, ip string, now time.Time) (*bouncerRow, error) {
-	b := s.bouncers
-	if len(rows) >= maxSharing {
-		var idle *bouncerRow
-		for _, r := range rows {
-			if r.AutoCreated && (idle == nil || r.LastPull.Before(idle.LastPull)) {
-				idle = r
-			}
+// keyOwner returns the oldest row that comes in by its key, nil if there is none.
+func keyOwner(rows []*bouncerRow) *bouncerRow {
+	for _, r := range rows {
+		if r.AuthType == authKey {
+			return r
 		}
-		if idle != nil {
-			if err := s.store.DeleteBouncer(ctx, idle.Name); err != nil && !errors.Is(err, storage.ErrNotFound) {
-				return nil, err
-			}
-			b.remove(idle)
+	}
+	return nil
+}
+
+// shareKey makes the row "base@ip" for another host with the same key. The
+// caller holds s.accounts; polls go on while the disk is written.
+func (s *Server) shareKey(ctx context.Context, hash, ip string, now time.Time) error {
+	owner, idle := s.bouncers.sharing(hash)
+	if idle != "" {
+		if err := s.dropBouncer(ctx, idle); err != nil {
+			return err
 		}
 	}
 	row := storage.Bouncer{
-		Name: baseName(first.Name) + "@" + ip, KeyHash: first.KeyHash, AuthType: authKey,
+		Name: baseName(owner) + "@" + ip, KeyHash: hash, AuthType: authKey,
 		IP: ip, AutoCreated: true, Created: now, Updated: now,
 	}
 	if err := s.store.AddBouncer(ctx, row); err != nil {
-		return nil, fmt.Errorf("cannot add bouncer %q: %w", row.Name, err)
+		return fmt.Errorf("cannot add bouncer %q: %w", row.Name, err)
 	}
-	b.insert(row)
-	return b.rows[row.Name], nil
+	s.bouncers.insert(row)
+	return nil
+}
+
+// sharing returns whose the key of a hash is and, if too many hosts share it,
+// who makes room for another one.
+func (b *bouncers) sharing(hash string) (owner, idle string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	rows := b.byKey[hash]
+	if r := keyOwner(rows); r != nil {
+		owner = r.Name
+	}
+	if len(rows) < maxSharing {
+		return owner, ""
+	}
+	var silent *bouncerRow
+	for _, r := range rows {
+		if r.AutoCreated && (silent == nil || r.LastPull.Before(silent.LastPull)) {
+			silent = r
+		}
+	}
+	if silent != nil {
+		idle = silent.Name
+	}
+	return owner, idle
+}
+
+// dropBouncer removes one row. The caller holds s.accounts.
+func (s *Server) dropBouncer(ctx context.Context, name string) error {
+	if err := s.store.DeleteBouncer(ctx, name); err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	s.bouncers.remove(name)
+	return nil
 }
 
 // baseName removes the addresses at the end of a name.
@@ -323,15 +377,14 @@ func (s *Server) ensureBouncer(ctx context.Context, name string) error {
 }
 
 func (s *Server) insertBouncer(ctx context.Context, row storage.Bouncer) error {
-	b := s.bouncers
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	s.accounts.Lock()
+	defer s.accounts.Unlock()
 	row.Created = s.now()
 	row.Updated = row.Created
 	if err := s.store.AddBouncer(ctx, row); err != nil {
 		return err
 	}
-	b.insert(row)
+	s.bouncers.insert(row)
 	return nil
 }
 
@@ -339,29 +392,39 @@ var errAutoCreated = errors.New("is auto-created and cannot be deleted, delete p
 
 // deleteBouncer removes a bouncer and the rows of other hosts with its key.
 func (s *Server) deleteBouncer(ctx context.Context, name string) error {
-	b := s.bouncers
+	s.accounts.Lock()
+	defer s.accounts.Unlock()
+	doomed, err := s.bouncers.family(name)
+	if err != nil {
+		return err
+	}
+	for _, name := range doomed {
+		if err := s.dropBouncer(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// family returns the names of a bouncer and of the rows made because other
+// hosts use its key.
+func (b *bouncers) family(name string) ([]string, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	row := b.rows[name]
 	if row == nil {
-		return fmt.Errorf("bouncer %q %w", name, storage.ErrNotFound)
+		return nil, fmt.Errorf("bouncer %q %w", name, storage.ErrNotFound)
 	}
 	if row.AutoCreated && row.AuthType == authKey {
-		return fmt.Errorf("bouncer %q %w %q", name, errAutoCreated, baseName(name))
+		return nil, fmt.Errorf("bouncer %q %w %q", name, errAutoCreated, baseName(name))
 	}
-	doomed := []*bouncerRow{row}
+	names := []string{name}
 	for _, r := range b.rows {
 		if r.AutoCreated && r != row && strings.HasPrefix(r.Name, name+"@") {
-			doomed = append(doomed, r)
+			names = append(names, r.Name)
 		}
 	}
-	for _, r := range doomed {
-		if err := s.store.DeleteBouncer(ctx, r.Name); err != nil && !errors.Is(err, storage.ErrNotFound) {
-			return err
-		}
-		b.remove(r)
-	}
-	return nil
+	return names, nil
 }
 
 // clip bounds what strangers say of themselves.

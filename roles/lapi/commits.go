@@ -2,6 +2,7 @@ package lapi
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"cs/decisions"
@@ -21,6 +22,17 @@ type commit struct {
 	known  []bool
 	err    error
 	done   bool // guarded by turn
+}
+
+// hold waits for the turn, which keeps the store and the log in step, and
+// returns what gives it back.
+func (c *commits) hold(ctx context.Context) (release func(), err error) {
+	select {
+	case c.turn <- struct{}{}:
+		return func() { <-c.turn }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // commit stores alerts, tells the bouncers, and returns which of the alerts
@@ -83,7 +95,7 @@ func (s *Server) writeTogether(ctx context.Context, batch []*commit) error {
 	}
 	if len(fresh) > 0 {
 		if refused := s.decisions.Add(fresh, s.now()); refused > 0 {
-			s.log.Error("too many live decisions, some are stored but not in force", "refused", refused, "limit", s.conf.MaxDecisions)
+			s.log.Error("too many live decisions: new ones are stored, and come into force when others end", "refused", refused, "limit", s.conf.MaxDecisions)
 		}
 		s.wakeClock()
 	}
@@ -95,6 +107,11 @@ func (s *Server) expire(ctx context.Context, ids []int64) (int, error) {
 	if len(ids) == 0 {
 		return 0, nil
 	}
+	release, err := s.commits.hold(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
 	now := s.now()
 	n, err := s.store.ExpireDecisions(ctx, ids, now)
 	if err != nil {
@@ -102,4 +119,40 @@ func (s *Server) expire(ctx context.Context, ids []int64) (int, error) {
 	}
 	s.decisions.End(ids, now)
 	return n, nil
+}
+
+// readmitMost is how many refused decisions are let in at a time.
+const readmitMost = 64 << 10
+
+// readmit brings decisions into force that the limit refused, as far as there
+// is room by now. Nothing is stored or deleted meanwhile, so that none comes
+// back that somebody has just deleted.
+func (s *Server) readmit(ctx context.Context) error {
+	if s.decisions.Room() == 0 {
+		return nil
+	}
+	release, err := s.commits.hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	now, room := s.now(), min(s.decisions.Room(), readmitMost)
+	var waiting []decisions.Decision
+	all := true
+	err = s.store.EachDecision(ctx, now, func(d *decisions.Decision) bool {
+		if s.decisions.Has(d.ID) {
+			return true
+		}
+		if all = len(waiting) < room; all {
+			waiting = append(waiting, *d)
+		}
+		return all
+	})
+	if err != nil {
+		return fmt.Errorf("cannot look for decisions that had no room: %w", err)
+	}
+	n := s.decisions.Readmit(waiting, all, now)
+	s.log.Info("decisions that had no room are in force", "decisions", n)
+	s.wakeClock()
+	return nil
 }

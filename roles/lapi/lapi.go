@@ -85,9 +85,8 @@ type Config struct {
 	// Listening, if set, is called each time Run has all its listeners.
 	Listening func()
 
-	Ready func()           // told when Run listens; may be nil
-	Log   *slog.Logger     // must be set
-	Now   func() time.Time // nil: time.Now
+	Log *slog.Logger     // must be set
+	Now func() time.Time // nil: time.Now
 
 	passwordCost int // 0: auth.Cost; tests have no time for it
 }
@@ -104,6 +103,7 @@ type Server struct {
 	signer    *auth.Signer
 	passwords *auth.Passwords
 	throttle  *auth.Throttle
+	accounts  sync.Mutex // held while rows of machines and bouncers are added or removed, in the store and in memory
 	epoch     string
 	uploads   chan struct{} // a slot for each large body in memory
 	log       *slog.Logger
@@ -222,6 +222,11 @@ func (s *Server) load(ctx context.Context) error {
 	}
 	// What a bouncer was told last may have been deleted with its alert.
 	s.decisions.Restored(max(last, s.bouncers.lastTold()), now)
+	s.decisions.View(func(set *decisions.Set) {
+		if refused := set.Refused(); refused > 0 {
+			s.log.Error("too many live decisions: some come into force when others end", "refused", refused, "limit", s.conf.MaxDecisions)
+		}
+	})
 	return nil
 }
 
@@ -259,7 +264,7 @@ func (s *Server) clock(ctx context.Context) {
 	}
 }
 
-// keepBooks writes stamps and deletes old alerts.
+// keepBooks writes stamps, deletes old alerts, and lets in what had no room.
 func (s *Server) keepBooks(ctx context.Context) {
 	stamps, idle, retain := time.NewTicker(stampEvery), time.NewTicker(idleStampEvery), time.NewTicker(retainEvery)
 	defer stamps.Stop()
@@ -273,6 +278,9 @@ func (s *Server) keepBooks(ctx context.Context) {
 		case <-idle.C:
 			all = true
 		case <-stamps.C:
+			if err := s.readmit(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("some decisions are not in force", "err", err)
+			}
 		case <-retain.C:
 			if err := s.retain(ctx); err != nil && ctx.Err() == nil {
 				s.log.Error("cannot delete old alerts", "err", err)

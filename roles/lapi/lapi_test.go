@@ -122,7 +122,7 @@ func machine(t *testing.T, s *Server, id string) visitor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return visitor{t: t, h: s.Handler(), token: token, agent: "crowdsec/v1.7.8-linux"}
+	return visitor{t: t, h: s.handler(), token: token, agent: "crowdsec/v1.7.8-linux"}
 }
 
 // bouncer makes a bouncer with a key.
@@ -132,7 +132,7 @@ func bouncer(t *testing.T, s *Server, name string) visitor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return visitor{t: t, h: s.Handler(), key: key, agent: "crowdsec-firewall-bouncer/v0.0.34"}
+	return visitor{t: t, h: s.handler(), key: key, agent: "crowdsec-firewall-bouncer/v0.0.34"}
 }
 
 // alertJSON is an alert as it is posted; decisions is "null" or an array.
@@ -152,7 +152,7 @@ func TestRegistration(t *testing.T) {
 		c.Token = goodToken
 		c.TokenRanges = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 	})
-	v := visitor{t: t, h: s.Handler()}
+	v := visitor{t: t, h: s.handler()}
 	body := func(id, token string) string {
 		return fmt.Sprintf(`{"machine_id":%q,"password":"pw","registration_token":%q}`, id, token)
 	}
@@ -178,13 +178,13 @@ func TestRegistration(t *testing.T) {
 
 func TestBouncerRegistration(t *testing.T) {
 	s := open(t, func(c *Config) { c.Token, c.BouncerRegistration = goodToken, true })
-	v := visitor{t: t, h: s.Handler()}
+	v := visitor{t: t, h: s.handler()}
 	w := v.want("POST", "/v1/bouncers", `{"name":"fw","registration_token":"`+goodToken+`"}`, 201, "*")
 	var out api.BouncerResponse
 	if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || len(out.Key) != 43 {
 		t.Fatalf("%s: %v", w.Body, err)
 	}
-	visitor{t: t, h: s.Handler(), key: out.Key}.want("GET", "/v1/decisions", "", 200, "null")
+	visitor{t: t, h: s.handler(), key: out.Key}.want("GET", "/v1/decisions", "", 200, "null")
 	v.want("POST", "/v1/bouncers", `{"name":"fw","registration_token":"`+goodToken+`"}`, 403, `{"message":"bouncer fw already exists"}`)
 	v.want("POST", "/v1/bouncers", `{"name":"fw2","registration_token":"`+strings.Repeat("x", 40)+`"}`, 401, "*")
 	v.want("POST", "/v1/bouncers", `{"name":"fw2"}`, 422, "*")
@@ -195,7 +195,7 @@ func TestLogin(t *testing.T) {
 	if err := s.addMachine(t.Context(), "m", "secret", "", true); err != nil {
 		t.Fatal(err)
 	}
-	v := visitor{t: t, h: s.Handler(), agent: "crowdsec/v1.7.8-linux"}
+	v := visitor{t: t, h: s.handler(), agent: "crowdsec/v1.7.8-linux"}
 	w := v.want("POST", "/v1/watchers/login", `{"machine_id":"m","password":"secret","scenarios":["a","b"]}`, 200, "*")
 	var in api.LoginResponse
 	if err := json.Unmarshal(w.Body.Bytes(), &in); err != nil || in.Code != 200 {
@@ -257,7 +257,7 @@ func TestTokens(t *testing.T) {
 	r := httptest.NewRequest("GET", "/v1/heartbeat", nil)
 	fresh, _, _ := s.signer.Sign("m", clk.Now())
 	r.AddCookie(&http.Cookie{Name: "jwt", Value: fresh})
-	if w := (visitor{t: t, h: s.Handler()}).send(r); w.Code != 200 {
+	if w := (visitor{t: t, h: s.handler()}).send(r); w.Code != 200 {
 		t.Fatal(w.Body)
 	}
 }
@@ -271,7 +271,7 @@ func TestTokensSurviveARestart(t *testing.T) {
 	v := machine(t, first, "m")
 	first.Close()
 	second := open(t, again)
-	v.h = second.Handler()
+	v.h = second.handler()
 	v.want("GET", "/v1/heartbeat", "", 200, "")
 }
 
@@ -281,8 +281,8 @@ func TestWhoMayAsk(t *testing.T) {
 	b.want("GET", "/v1/alerts", "", 401, `{"code":401,"message":"cookie token is empty"}`)
 	b.want("DELETE", "/v1/decisions", "", 401, `{"code":401,"message":"cookie token is empty"}`)
 	m.want("GET", "/v1/decisions", "", 403, `{"message":"access forbidden"}`)
-	visitor{t: t, h: s.Handler(), key: "bad"}.want("GET", "/v1/decisions/stream", "", 403, `{"message":"access forbidden"}`)
-	visitor{t: t, h: s.Handler(), key: "bad"}.want("HEAD", "/v1/decisions/stream", "", 403, "*")
+	visitor{t: t, h: s.handler(), key: "bad"}.want("GET", "/v1/decisions/stream", "", 403, `{"message":"access forbidden"}`)
+	visitor{t: t, h: s.handler(), key: "bad"}.want("HEAD", "/v1/decisions/stream", "", 403, "*")
 	b.want("HEAD", "/v1/decisions/stream", "", 200, "")
 	m.want("GET", "/admin/v1/machines", "", 404, "") // not over TCP
 }
@@ -358,7 +358,7 @@ func TestUsageMetrics(t *testing.T) {
 	m.want("POST", "/v1/usage-metrics", `{"log_processors":[`+strings.Repeat(report[1:len(report)-1]+",", 2)+report[1:len(report)-1]+`]}`, 400, `{"message":"Payload has more than one log processor"}`)
 	m.want("POST", "/v1/usage-metrics", `{"log_processors":[{}]}`, 422, "*")
 	m.want("POST", "/v1/usage-metrics", `{`, 400, "*")
-	visitor{t: t, h: s.Handler()}.want("POST", "/v1/usage-metrics", `{}`, 403, "*")
+	visitor{t: t, h: s.handler()}.want("POST", "/v1/usage-metrics", `{}`, 403, "*")
 
 	row, err := s.store.Machine(t.Context(), "m")
 	if err != nil || row.OSName != "debian" || row.OSVersion != "12" || row.Datasources["file"] != 1 {

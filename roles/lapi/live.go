@@ -15,7 +15,7 @@ import (
 	"cs/roles/api"
 )
 
-// decisionFilter is what a bouncer asks for (lapi §1.6). Keys that nobody
+// decisionFilter is what a bouncer asks for (GET /v1/decisions). Keys that nobody
 // knows are ignored: bouncers send all sorts of them.
 type decisionFilter struct {
 	places      []netip.Prefix // from ip= and range=; a decision must fit all

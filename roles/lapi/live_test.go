@@ -122,7 +122,7 @@ func TestDeletingDecisions(t *testing.T) {
 	}
 }
 
-// TestSharedKey is lapi §A.7.
+// TestSharedKey has two hosts use one key.
 func TestSharedKey(t *testing.T) {
 	clk, turned := clockAtNoon()
 	s := open(t, turned)
@@ -228,7 +228,7 @@ func BenchmarkLive(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	h := s.Handler()
+	h := s.handler()
 	for b.Loop() {
 		r := httptest.NewRequest("GET", "/v1/decisions?ip=10.0.1.1", nil)
 		r.Header.Set("X-Api-Key", key)

@@ -154,9 +154,16 @@ func (s *Server) addMachine(ctx context.Context, id, password, ip string, valida
 	if err != nil {
 		return err
 	}
+	s.accounts.Lock()
+	defer s.accounts.Unlock()
+	return s.insertMachine(ctx, id, hash, ip, validated)
+}
+
+// insertMachine adds a row. The caller holds s.accounts.
+func (s *Server) insertMachine(ctx context.Context, id, hash, ip string, validated bool) error {
 	now := s.now()
-	err = s.store.AddMachine(ctx, storage.Machine{
-		ID: id, PasswordHash: hash, AuthType: "password", IP: ip,
+	err := s.store.AddMachine(ctx, storage.Machine{
+		ID: id, PasswordHash: hash, AuthType: authPassword, IP: ip,
 		Validated: validated, Created: now, Updated: now,
 	})
 	if err == nil {
@@ -171,12 +178,14 @@ func (s *Server) replaceMachine(ctx context.Context, id, password string) error 
 	if err != nil {
 		return err
 	}
+	s.accounts.Lock()
+	defer s.accounts.Unlock()
 	err = s.store.UpdateMachine(ctx, id, func(m *storage.Machine) error {
-		m.PasswordHash, m.AuthType, m.Validated, m.Updated = hash, "password", true, s.now()
+		m.PasswordHash, m.AuthType, m.Validated, m.Updated = hash, authPassword, true, s.now()
 		return nil
 	})
 	if errors.Is(err, storage.ErrNotFound) {
-		return s.addMachine(ctx, id, password, "", true)
+		return s.insertMachine(ctx, id, hash, "", true)
 	}
 	if err == nil {
 		s.machines.set(id, true)
@@ -190,19 +199,26 @@ func (s *Server) ensureMachine(ctx context.Context, id string) error {
 	if s.machines.allowed(id) {
 		return nil
 	}
-	now := s.now()
-	err := s.store.AddMachine(ctx, storage.Machine{ID: id, AuthType: "password", Validated: true, Created: now, Updated: now})
+	s.accounts.Lock()
+	defer s.accounts.Unlock()
+	err := s.insertMachine(ctx, id, "", "", true)
 	if errors.Is(err, storage.ErrExists) {
-		return s.validateMachine(ctx, id)
+		return s.setValid(ctx, id)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot add machine %q: %w", id, err)
 	}
-	s.machines.set(id, true)
 	return nil
 }
 
 func (s *Server) validateMachine(ctx context.Context, id string) error {
+	s.accounts.Lock()
+	defer s.accounts.Unlock()
+	return s.setValid(ctx, id)
+}
+
+// setValid lets a machine in. The caller holds s.accounts.
+func (s *Server) setValid(ctx context.Context, id string) error {
 	err := s.store.UpdateMachine(ctx, id, func(m *storage.Machine) error {
 		m.Validated, m.Updated = true, s.now()
 		return nil
@@ -215,6 +231,8 @@ func (s *Server) validateMachine(ctx context.Context, id string) error {
 
 // deleteMachine makes the tokens of a machine worthless at once.
 func (s *Server) deleteMachine(ctx context.Context, id string) error {
+	s.accounts.Lock()
+	defer s.accounts.Unlock()
 	err := s.store.DeleteMachine(ctx, id)
 	if err == nil || errors.Is(err, storage.ErrNotFound) {
 		s.machines.remove(id)

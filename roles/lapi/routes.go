@@ -16,14 +16,14 @@ const (
 	viaSocket
 )
 
-// Handler returns the routes as they are served over TCP.
-func (s *Server) Handler() http.Handler { return s.routes(viaTCP) }
+// handler returns the routes as they are served over TCP.
+func (s *Server) handler() http.Handler { return s.routes(viaTCP) }
 
-// SocketHandler returns the routes as they are served on the unix socket,
+// socketHandler returns the routes as they are served on the unix socket,
 // with those for administration. Its users count as this host.
-func (s *Server) SocketHandler() http.Handler { return s.routes(viaSocket) }
+func (s *Server) socketHandler() http.Handler { return s.routes(viaSocket) }
 
-// routes builds the table. Each line is a path of lapi §1.2.
+// routes builds the table: the paths of CrowdSec's LAPI and our own.
 func (s *Server) routes(how via) http.Handler {
 	mux := http.NewServeMux()
 	add := func(path string, m methods) {

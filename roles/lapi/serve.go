@@ -44,7 +44,7 @@ func (s *Server) Run(ctx context.Context) error {
 		case err != nil:
 			return err
 		default:
-			serve(l, s.SocketHandler())
+			serve(l, s.socketHandler())
 		}
 	}
 	if s.conf.Listen != "" {
@@ -53,13 +53,10 @@ func (s *Server) Run(ctx context.Context) error {
 		if err != nil {
 			return explainBusy(s.conf.Listen, err)
 		}
-		serve(limitListener(l, maxConnections), s.Handler())
+		serve(limitListener(l, maxConnections), s.handler())
 		s.log.Info("CrowdSec Local API listening on " + l.Addr().String())
 	}
 
-	if s.conf.Ready != nil {
-		s.conf.Ready()
-	}
 	failed := make(chan error, len(servers))
 	var done sync.WaitGroup
 	for i, srv := range servers {

@@ -251,7 +251,7 @@ func TestFloodOfBadLogins(t *testing.T) {
 	if err := s.addMachine(t.Context(), "m", "secret", "", true); err != nil {
 		t.Fatal(err)
 	}
-	v := visitor{t: t, h: s.Handler()}
+	v := visitor{t: t, h: s.handler()}
 	good := `{"machine_id":"m","password":"secret"}`
 	v.want("POST", "/v1/watchers/login", good, 200, "*")
 	count := map[int]int{}
@@ -278,7 +278,7 @@ func TestFloodOfRegistrations(t *testing.T) {
 	s := open(t, nil)
 	count := map[int]int{}
 	for i := range 50 {
-		v := visitor{t: t, h: s.Handler()}
+		v := visitor{t: t, h: s.handler()}
 		count[v.do("POST", "/v1/watchers", fmt.Sprintf(`{"machine_id":"m%d","password":"pw"}`, i)).Code]++
 	}
 	if count[201] != 10 || count[429] != 40 {
@@ -287,7 +287,7 @@ func TestFloodOfRegistrations(t *testing.T) {
 	for i := range maxPending {
 		s.machines.set(fmt.Sprint("pending", i), false)
 	}
-	visitor{t: t, h: s.Handler(), from: "198.51.100.1"}.want("POST", "/v1/watchers", `{"machine_id":"x","password":"pw"}`, 403, `{"message":"access forbidden"}`)
+	visitor{t: t, h: s.handler(), from: "198.51.100.1"}.want("POST", "/v1/watchers", `{"machine_id":"x","password":"pw"}`, 403, `{"message":"access forbidden"}`)
 }
 
 func TestRefusedBodyIsNotRead(t *testing.T) {

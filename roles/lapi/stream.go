@@ -27,7 +27,7 @@ func (s *Server) probeStream(w http.ResponseWriter, _ *http.Request, _ string) {
 }
 
 // streamDecisions tells a bouncer what changed since it last asked, or
-// everything (lapi §1.8). The place in the log is that of its row, or the
+// everything. The place in the log is that of its row, or the
 // cursor that it brings along.
 func (s *Server) streamDecisions(w http.ResponseWriter, r *http.Request, bouncer string) {
 	q := r.URL.Query()

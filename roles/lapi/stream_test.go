@@ -112,7 +112,7 @@ func TestBrokenAnswerDoesNotMoveTheCursor(t *testing.T) {
 	b.want("GET", "/v1/decisions", "", 200, "*") // adopts the address
 	r := httptest.NewRequest("GET", "/v1/decisions/stream", nil)
 	r.Header.Set(api.HeaderKey, b.key)
-	s.Handler().ServeHTTP(&brokenWriter{httptest.NewRecorder(), 100_000}, r)
+	s.handler().ServeHTTP(&brokenWriter{httptest.NewRecorder(), 100_000}, r)
 	if c := s.bouncers.place("b"); c.ID != 0 {
 		t.Fatalf("%+v", c)
 	}
@@ -293,9 +293,9 @@ func playViews(t *testing.T, r *rand.Rand) {
 				t.Fatal(err)
 			}
 			s = reopen()
-			m.h = s.Handler()
+			m.h = s.handler()
 			for _, u := range old {
-				u.h = s.Handler()
+				u.h = s.handler()
 			}
 			feed = s.Feed("ours")
 			wire = streamOf(t, s, wire.key)
@@ -371,7 +371,7 @@ type ourBouncer struct {
 }
 
 func streamOf(t *testing.T, s *Server, key string) *ourBouncer {
-	return &ourBouncer{visitor: visitor{t: t, h: s.Handler(), key: key}}
+	return &ourBouncer{visitor: visitor{t: t, h: s.handler(), key: key}}
 }
 
 func (o *ourBouncer) next() (decisions.Delta, error) {
@@ -395,7 +395,7 @@ func (o *ourBouncer) next() (decisions.Delta, error) {
 // TestStreamClient runs the real client against the real server.
 func TestStreamClient(t *testing.T) {
 	s := open(t, nil)
-	srv := httptest.NewServer(s.Handler())
+	srv := httptest.NewServer(s.handler())
 	defer srv.Close()
 	b := bouncer(t, s, "b")
 	m := machine(t, s, "m")
@@ -448,7 +448,7 @@ func BenchmarkStartup(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	h := s.Handler()
+	h := s.handler()
 	for b.Loop() {
 		r := httptest.NewRequest("GET", "/v1/decisions/stream?startup=true", nil)
 		r.Header.Set("X-Api-Key", key)
@@ -463,7 +463,7 @@ func BenchmarkDelta(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	h := s.Handler()
+	h := s.handler()
 	for b.Loop() {
 		r := httptest.NewRequest("GET", "/v1/decisions/stream", nil)
 		r.Header.Set("X-Api-Key", key)

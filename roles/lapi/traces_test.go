@@ -103,7 +103,7 @@ func replay(t *testing.T, s *Server, x exchange) error {
 		}
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
-	w := visitor{t: t, h: s.Handler(), from: "127.0.0.1"}.send(r)
+	w := visitor{t: t, h: s.handler(), from: "127.0.0.1"}.send(r)
 	if w.Code != x.Status {
 		return fmt.Errorf("status %d, recorded %d: %s", w.Code, x.Status, w.Body)
 	}

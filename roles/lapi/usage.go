@@ -11,7 +11,13 @@ import (
 // usageMetrics takes a report of usage. What it tells of the sender (version,
 // operating system) is kept with its row; the counters are checked only.
 func (s *Server) usageMetrics(w http.ResponseWriter, r *http.Request, who string) {
-	in, err := api.DecodeMetrics(r.Body)
+	body, release, err := s.upload(r)
+	defer release()
+	if err != nil {
+		refuseBody(w, err)
+		return
+	}
+	in, err := api.DecodeMetrics(body)
 	var invalid *api.ValidationError
 	switch {
 	case errors.As(err, &invalid):

@@ -22,7 +22,7 @@ func TestTokens(t *testing.T) {
 	if err != nil || !expire.Equal(t0.Add(time.Hour)) {
 		t.Fatal(expire, err)
 	}
-	// The claims of lapi §A.1.
+	// The claims of CrowdSec's tokens.
 	parsed, _, err := jwt.NewParser().ParseUnverified(token, jwt.MapClaims{})
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ var (
 )
 
 // Signer makes and checks the tokens of machines: HS256, with the claims id,
-// exp and orig_iat (lapi §2.1).
+// exp and orig_iat, as CrowdSec's LAPI does.
 type Signer struct{ secret []byte }
 
 // NewSigner returns a signer; whoever knows the secret can make tokens.

@@ -1,6 +1,6 @@
 // Package profile turns an alert without decisions into one with them: what to
-// do about whom, for how long. The rules are upstream's profiles.yaml (lapi
-// §3.2), or built-in ones. roles/lapi calls it for every alert of an agent; it
+// do about whom, for how long. The rules are CrowdSec's
+// profiles.yaml, or built-in ones. roles/lapi calls it for every alert of an agent; it
 // knows nothing of stores or of HTTP.
 package profile
 

@@ -1,0 +1,76 @@
+package lapi
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"cs/storage"
+	"cs/storage/mem"
+)
+
+// TestRefusedDecisionsComeLater: what had no room when it was stored comes into
+// force when others have ended, unless somebody has lifted it meanwhile.
+func TestRefusedDecisionsComeLater(t *testing.T) {
+	clk, turned := clockAtNoon()
+	s := open(t, func(c *Config) { turned(c); c.MaxDecisions = 2 })
+	m, b := machine(t, s, "m"), bouncer(t, s, "b")
+	manual(t, m, clk.Now(), decisionJSON("ip", "1.1.1.1", "ban", "cscli", "1h"), decisionJSON("ip", "1.1.1.2", "ban", "cscli", "1h"),
+		decisionJSON("ip", "1.1.1.3", "ban", "cscli", "4h"), decisionJSON("ip", "1.1.1.4", "ban", "cscli", "4h"))
+	b.want("GET", "/v1/decisions?ip=1.1.1.3", "", 200, "null")
+	b.want("GET", "/v1/decisions/stream?startup=true", "", 200, "*")
+	if _, err := s.expire(t.Context(), []int64{4}); err != nil {
+		t.Fatal(err)
+	}
+	clk.Add(2 * time.Hour)
+	s.decisions.Advance(clk.Now())
+	if err := s.readmit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const left = `{"duration":"2h0m0s","id":3,"origin":"cscli","scenario":"manual","scope":"Ip","type":"ban","value":"1.1.1.3"}`
+	b.want("GET", "/v1/decisions?ip=1.1.1.3", "", 200, "["+left+"]")
+	b.want("GET", "/v1/decisions", "", 200, "["+left+"]")
+	if w := b.want("GET", "/v1/decisions/stream", "", 200, "*"); w.Header().Get("X-Cs-Full") != "true" {
+		t.Fatalf("a bouncer that polls must get the whole set, this is %s", w.Body)
+	}
+	if n := s.decisions.Room(); n != 0 {
+		t.Fatalf("nobody waits for the room of %d", n)
+	}
+}
+
+// slowDisk is a store whose AddBouncer waits.
+type slowDisk struct {
+	storage.Store
+	adding, goOn chan struct{}
+}
+
+func (d slowDisk) AddBouncer(ctx context.Context, b storage.Bouncer) error {
+	if b.AutoCreated {
+		close(d.adding)
+		<-d.goOn
+	}
+	return d.Store.AddBouncer(ctx, b)
+}
+
+// TestPollsDoNotWaitForTheDisk: while a row is made for a new host, others are
+// answered.
+func TestPollsDoNotWaitForTheDisk(t *testing.T) {
+	disk := slowDisk{mem.New(), make(chan struct{}), make(chan struct{})}
+	s := open(t, func(c *Config) { c.OpenStore = func(context.Context) (storage.Store, error) { return disk, nil } })
+	b := bouncer(t, s, "b")
+	b.want("GET", "/v1/decisions", "", 200, "null")
+	second := b
+	second.from = "192.0.2.2"
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		second.want("GET", "/v1/decisions", "", 200, "null")
+	}()
+	<-disk.adding
+	b.want("GET", "/v1/decisions", "", 200, "null")
+	close(disk.goOn)
+	<-answered
+	if rows := s.bouncers.list(); len(rows) != 2 || rows[1].Name != "b@192.0.2.2" {
+		t.Fatalf("rows %+v", rows)
+	}
+}
