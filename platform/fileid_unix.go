@@ -27,8 +27,10 @@ func FileIDAt(path string) (FileID, error) {
 }
 
 // OpenShared opens a file for reading without keeping others from renaming
-// or deleting it.
-func OpenShared(path string) (*os.File, error) { return os.Open(path) }
+// or deleting it, and without waiting for a writer if it is a FIFO.
+func OpenShared(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+}
 
 func idOf(fi os.FileInfo) (FileID, error) {
 	st, ok := fi.Sys().(*syscall.Stat_t)

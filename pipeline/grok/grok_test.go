@@ -192,9 +192,6 @@ func TestLoad(t *testing.T) {
 	if l, errs := Load(filepath.Join(dir, "nowhere")); len(errs) != 0 || !l.Has("SSHD_FAIL") {
 		t.Errorf("directory that doesn't exist: %v", errs)
 	}
-	if errs := l.LoadFile(filepath.Join(dir, "notes.txt")); len(errs) != 0 || !l.Has("E1") {
-		t.Errorf("LoadFile: %v", errs)
-	}
 }
 
 // slow is the twin of the expansion, taken literally from the rules: every

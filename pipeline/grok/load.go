@@ -119,17 +119,6 @@ func load(files []patternFile) (*Library, []error) {
 	return l, errs
 }
 
-// LoadFile adds the definitions of one pattern file. Each faulty line gives an
-// error with file and line number, among them names that are defined already,
-// and the rest is still added.
-func (l *Library) LoadFile(path string) []error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return []error{fmt.Errorf("cannot read patterns: %w", err)}
-	}
-	return l.read(patternFile{label: path, text: string(text), check: true})
-}
-
 // read adds the definitions of a file. Those of stock files are known to be
 // valid (a test sees to it), so the time to parse them all is saved.
 func (l *Library) read(f patternFile) []error {

@@ -45,7 +45,7 @@ func openReader(path string) (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !fi.Mode().IsRegular() { // opening a FIFO would hang
+	if !fi.Mode().IsRegular() { // opening a device may do something
 		return nil, errNotRegular
 	}
 	f, err := platform.OpenShared(path)
@@ -53,6 +53,9 @@ func openReader(path string) (*reader, error) {
 		return nil, err
 	}
 	id, err := platform.FileIDOf(f)
+	if fi, serr := f.Stat(); err == nil && serr == nil && !fi.Mode().IsRegular() {
+		err = errNotRegular // it took the file's place meanwhile
+	}
 	if err != nil {
 		f.Close()
 		return nil, err
