@@ -44,9 +44,8 @@ type Record struct {
 	// Overflows are the buckets that overflowed, in the order in which they did.
 	Overflows []Result
 
-	// LastFailure is about the run-time errors of expressions, "" without any.
-	Failures    uint64
-	LastFailure string
+	Failures    uint64 // run-time errors of expressions
+	LastFailure string // the last of them; "" if there was none
 }
 
 // Entry is what one document did with one event.
@@ -58,7 +57,7 @@ type Entry struct {
 
 // Event is a copy of an event under upstream's names of its fields.
 type Event struct {
-	Type            int               `yaml:"Type,omitempty"` // 0: of a log, 1: of an overflow
+	Type            int               `yaml:"Type,omitempty"` // 0: of a log
 	ExpectMode      int               `yaml:"ExpectMode,omitempty"`
 	Whitelisted     bool              `yaml:"Whitelisted,omitempty"`
 	WhitelistReason string            `yaml:"WhitelistReason,omitempty"`
@@ -67,7 +66,6 @@ type Event struct {
 	Parsed          map[string]string `yaml:"Parsed,omitempty"`
 	Enriched        map[string]string `yaml:"Enriched,omitempty"`
 	Unmarshaled     map[string]any    `yaml:"Unmarshaled,omitempty"`
-	Overflow        *Overflow         `yaml:"Overflow,omitempty"`
 	Time            time.Time         `yaml:"Time,omitempty"`
 	StrTime         string            `yaml:"StrTime,omitempty"`
 	StrTimeFormat   string            `yaml:"StrTimeFormat,omitempty"`

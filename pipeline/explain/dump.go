@@ -1,0 +1,146 @@
+package explain
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"cs/decisions"
+	"cs/platform"
+	"cs/platform/strict"
+)
+
+// The names of the dump files.
+const (
+	ParserDump = "parser-dump.yaml"
+	BucketDump = "bucket-dump.yaml"
+	PourDump   = "bucketpour-dump.yaml"
+)
+
+// WriteDumps writes the record as the three dump files of upstream (spec §6.1)
+// into a directory, which it makes. Upstream's MapKey, a hash that nobody reads,
+// is left out.
+func (r *Record) WriteDumps(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("cannot make the directory of dumps: %w", err)
+	}
+	overflows := []overflowEvent{}
+	for _, o := range r.Overflows {
+		overflows = append(overflows, newOverflowEvent(o.Overflow))
+	}
+	write := func(name string, v any) error {
+		// Logs may tell secrets: only we read them.
+		if err := platform.WriteFile(filepath.Join(dir, name), strict.Append(nil, v), 0o600); err != nil {
+			return fmt.Errorf("cannot write a dump: %w", err)
+		}
+		return nil
+	}
+	return errors.Join(write(ParserDump, r.Parsers), write(BucketDump, overflows), write(PourDump, r.Poured))
+}
+
+// What follows are upstream's names of an overflow and its parts: lower case
+// from the alert on, and always written.
+type (
+	overflowEvent struct {
+		Type          int            `yaml:"Type"`
+		Overflow      dumpedOverflow `yaml:"Overflow"`
+		MarshaledTime string         `yaml:"MarshaledTime"`
+	}
+	dumpedOverflow struct {
+		Sources   map[string]dumpedSource `yaml:"Sources"`
+		Alert     *dumpedAlert            `yaml:"Alert"`
+		APIAlerts []dumpedAlert           `yaml:"APIAlerts"`
+	}
+	dumpedAlert struct {
+		Capacity        int32
+		CreatedAt       string
+		Decisions       []string // an engine's alert has none
+		Events          []dumpedAlertEvent
+		EventsCount     int32
+		ID              int64
+		Kind            string
+		Labels          []string
+		Leakspeed       string
+		MachineID       string
+		Message         string
+		Meta            []decisions.KeyValue
+		Remediation     bool
+		Scenario        string
+		ScenarioHash    string
+		ScenarioVersion string
+		Simulated       bool
+		Source          dumpedSource
+		StartAt         string
+		StopAt          string
+		UUID            string
+	}
+	dumpedAlertEvent struct {
+		Meta      []decisions.KeyValue
+		Timestamp string
+	}
+	dumpedSource struct {
+		ASName    string
+		ASNumber  string
+		Cn        string
+		IP        string
+		Latitude  float32
+		Longitude float32
+		Range     string
+		Scope     string
+		Value     string
+	}
+)
+
+func newOverflowEvent(o *Overflow) overflowEvent {
+	e := overflowEvent{
+		Type:          1,
+		Overflow:      dumpedOverflow{Sources: map[string]dumpedSource{}},
+		MarshaledTime: stamp(o.Alert().StopAt),
+	}
+	for name, src := range o.Sources() {
+		e.Overflow.Sources[name] = newDumpedSource(src)
+	}
+	for i := range o.Alerts {
+		e.Overflow.APIAlerts = append(e.Overflow.APIAlerts, newDumpedAlert(&o.Alerts[i]))
+	}
+	e.Overflow.Alert = &e.Overflow.APIAlerts[0]
+	return e
+}
+
+func newDumpedAlert(a *decisions.Alert) dumpedAlert {
+	d := dumpedAlert{
+		Capacity:        a.Capacity,
+		CreatedAt:       stamp(a.Created),
+		EventsCount:     a.EventsCount,
+		ID:              a.ID,
+		Kind:            a.Kind,
+		Leakspeed:       a.Leakspeed,
+		MachineID:       a.MachineID,
+		Message:         a.Message,
+		Meta:            a.Meta,
+		Remediation:     a.Remediation,
+		Scenario:        a.Scenario,
+		ScenarioHash:    a.ScenarioHash,
+		ScenarioVersion: a.ScenarioVersion,
+		Simulated:       a.Simulated,
+		Source:          newDumpedSource(&a.Source),
+		StartAt:         stamp(a.StartAt),
+		StopAt:          stamp(a.StopAt),
+		UUID:            a.UUID,
+	}
+	for _, e := range a.Events {
+		d.Events = append(d.Events, dumpedAlertEvent{e.Meta, e.Timestamp})
+	}
+	return d
+}
+
+func newDumpedSource(s *decisions.Source) dumpedSource {
+	return dumpedSource{
+		ASName: s.ASName, ASNumber: s.ASNumber, Cn: s.Country, IP: s.IP,
+		Latitude: s.Latitude, Longitude: s.Longitude, Range: s.Range, Scope: s.Scope, Value: s.Value,
+	}
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }

@@ -1,0 +1,269 @@
+package explain
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+
+	"cs/pipeline/hub"
+	"cs/pipeline/source/file"
+)
+
+const (
+	lineParser = `name: acme/line
+filter: "evt.Line.Labels.type == 'acme'"
+onsuccess: next_stage
+grok:
+  pattern: '^%{IP:ip} %{INT:n} %{GREEDYDATA:rest}$'
+  apply_on: Line.Raw
+statics:
+  - meta: source_ip
+    expression: evt.Parsed.ip
+  - target: evt.StrTime
+    expression: "'2026-01-02T03:04:0' + evt.Parsed.n + 'Z'"
+`
+	dateParser = `name: acme/date
+filter: "evt.StrTime != ''"
+statics:
+  - method: ParseDate
+    expression: evt.StrTime
+  - target: evt.MarshaledTime
+    expression: evt.Enriched.MarshaledTime
+`
+	scenario = `type: leaky
+name: acme/bf
+description: many
+filter: "evt.Meta.source_ip != ''"
+groupby: evt.Meta.source_ip
+capacity: 1
+leakspeed: 10s
+labels: {remediation: true}
+`
+)
+
+// acme is a hub with one test.
+func acme(t *testing.T, more map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	files := map[string]string{
+		"parsers/s01-parse/acme/line.yaml":  lineParser,
+		"parsers/s02-enrich/acme/date.yaml": dateParser,
+		"scenarios/acme/bf.yaml":            scenario,
+		".tests/t/config.yaml":              "parsers: [acme/line, ./parsers/s02-enrich/acme/date.yaml, '']\nscenarios: [acme/bf]\nlog_file: x.log\nlog_type: acme\n",
+		".tests/t/x.log":                    "192.0.2.1 1 a\nnonsense\n192.0.2.1 2 b\n",
+		".tests/t/parser.assert":            "len(results) == 3\n",
+		".tests/t/scenario.assert":          "len(results) == 1\n",
+	}
+	for name, text := range more {
+		files[name] = text
+	}
+	for name, text := range files {
+		if text == "-" {
+			continue
+		}
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func runAcme(t *testing.T, more map[string]string) *TestResult {
+	t.Helper()
+	h, err := OpenHub(acme(t, more))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := h.Tests()
+	if err != nil || !cmp.Equal(names, []string{"t"}) {
+		t.Fatalf("tests are %v, %v", names, err)
+	}
+	return h.Test(context.Background(), "t")
+}
+
+func TestFailures(t *testing.T) {
+	f := func(file, text, wantErr string, want ...string) {
+		t.Helper()
+		r := runAcme(t, map[string]string{".tests/t/" + file: text})
+		var got []string
+		for _, f := range r.Failures {
+			got = append(got, f.String())
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: want -, got +:\n%s", text, diff)
+		}
+		if wantErr == "" && r.Err != nil || wantErr != "" && (r.Err == nil || !strings.Contains(r.Err.Error(), wantErr)) {
+			t.Errorf("%s: got error %v, want %q", text, r.Err, wantErr)
+		}
+		if ok := wantErr == "" && len(want) == 0; r.OK() != ok {
+			t.Errorf("%s: OK is %v", text, r.OK())
+		}
+	}
+	f("parser.assert", "len(results) == 3\n\nlen(results[\"none\"][\"none\"]) == 0\n", "")
+	f("parser.assert", "len(results) == 2\n", "", "parser.assert:1: len(results) == 2\n\tlen(results) is 3")
+	f("parser.assert", "true\r\nresults[\"s01-parse\"][\"acme/line\"][1].Success\n", "",
+		"parser.assert:2: results[\"s01-parse\"][\"acme/line\"][1].Success\n\tresults[\"s01-parse\"][\"acme/line\"][1].Success is false")
+	f("parser.assert", `results["s01-parse"]["acme/line"][9].Success == true`, "index out of range")
+	f("parser.assert", `result`, "unknown name result")
+	f("parser.assert", `1`, "must be true or false")
+	f("parser.assert", ``, "is empty")
+	f("scenario.assert", `results[0].Overflow.Alert.Remediation == false`, "",
+		"scenario.assert:1: results[0].Overflow.Alert.Remediation == false\n\tresults[0].Overflow.Alert.Remediation is true")
+	f("scenario.assert", `"nobody" in results[0].Overflow.GetSources()`, "") // can't be explained
+	f("config.yaml", "parsers: [acme/lines]\nlog_file: x.log\nlog_type: acme\n", "cannot find the parser acme/lines")
+	f("config.yaml", "log_type: acme\n", "log_file is missing")
+	f("config.yaml", "parsers: 1\n", "config.yaml:1: parsers: want a list")
+	f("config.yaml", "ignore_parsers: true\nlog_file: none\nlog_type: acme\n", "cannot read")
+	f("config.yaml", "parsers: [acme/line, acme/date]\nlog_file: x.log\nlog_type: acme\nnew: 1\n", "")
+}
+
+// Generated assertions hold.
+func TestGenerate(t *testing.T) {
+	r := runAcme(t, map[string]string{".tests/t/parser.assert": "", ".tests/t/scenario.assert": "-"})
+	if len(r.Generated) != 2 || r.OK() {
+		t.Fatalf("generated %v, %v", r.Generated, r.Err)
+	}
+	again := runAcme(t, map[string]string{".tests/t/parser.assert": r.Generated[parserName], ".tests/t/scenario.assert": r.Generated[scenarioName]})
+	if !again.OK() || again.Checked < 30 {
+		t.Fatalf("of %d generated assertions fail %v, %v", again.Checked, again.Failures, again.Err)
+	}
+}
+
+func TestOverrides(t *testing.T) {
+	r := runAcme(t, map[string]string{
+		".tests/t/config.yaml":   "parsers: [acme/line]\noverride_statics:\n - {target: evt.StrTime, value: 'a: \"b\"'}\n - {meta: m, expression: evt.Line.Raw}\nlog_file: x.log\nlog_type: acme\n",
+		".tests/t/parser.assert": `results["s00-raw"]["overrides"][0].Evt.StrTime == "a: \"b\""` + "\n" + `results["s00-raw"]["overrides"][1].Evt.Meta["m"] == "nonsense"` + "\n",
+	})
+	if !r.OK() {
+		t.Fatal(r.Failures, r.Err)
+	}
+}
+
+// Data files are those of the hub, by the last part of their URL.
+func TestDataFiles(t *testing.T) {
+	withData := func(more map[string]string) *TestResult {
+		more["scenarios/acme/bf.yaml"] = strings.Replace(scenario, "evt.Meta.source_ip != ''", "evt.Meta.source_ip in File('local.txt')", 1) +
+			"data:\n - {source_url: 'https://host/path/remote.txt?v=1', dest_file: local.txt, type: string}\n"
+		return runAcme(t, more)
+	}
+	if r := withData(map[string]string{"data/remote.txt": "192.0.2.1\n"}); !r.OK() {
+		t.Error(r.Failures, r.Err)
+	}
+	if r := withData(map[string]string{".cache/data/local.txt": "192.0.2.1\n"}); !r.OK() {
+		t.Error(r.Failures, r.Err)
+	}
+	if r := withData(map[string]string{"data/local.txt": "192.0.2.1\n"}); r.Err == nil || !strings.Contains(r.Err.Error(), "data file local.txt of https://host/path/remote.txt?v=1 is not there") {
+		t.Error(r.Err)
+	}
+}
+
+func TestIndex(t *testing.T) {
+	r := runAcme(t, map[string]string{
+		".index.json":          `{"parsers": {"acme/other": {"path": "parsers/s01-parse/acme/line.yaml", "stage": "s01-parse", "version": "0.1"}}, "scenarios": {"acme/bf": {"path": "scenarios/acme/bf.yaml"}}}`,
+		".tests/t/config.yaml": "parsers: [acme/other, ./parsers/s02-enrich/acme/date.yaml]\nscenarios: [acme/bf]\nlog_file: x.log\nlog_type: acme\n",
+	})
+	if !r.OK() {
+		t.Fatal(r.Failures, r.Err)
+	}
+}
+
+func TestHubWithoutTests(t *testing.T) {
+	if _, err := OpenHub(t.TempDir()); err == nil {
+		t.Fatal("want an error")
+	}
+	h, err := OpenHub(acme(t, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"../t", "none", ""} {
+		if r := h.Test(context.Background(), name); r.OK() {
+			t.Errorf("test %q passes", name)
+		}
+	}
+}
+
+// The dumps are what others read: keys and their case count.
+func TestDumps(t *testing.T) {
+	dir := acme(t, map[string]string{".tests/t/x.log": "192.0.2.1 1 a\nnonsense\n192.0.2.1 2 b\xff\n"})
+	var items []hub.Item
+	for _, it := range []hub.Item{{Kind: hub.Parser, Stage: "s01-parse", Path: "a", Data: []byte(lineParser)},
+		{Kind: hub.Parser, Stage: "s02-enrich", Path: "b", Data: []byte(dateParser)},
+		{Kind: hub.Scenario, Path: "c", Data: []byte(scenario)}} {
+		items = append(items, it)
+	}
+	rec, faulty, err := Run(context.Background(), Options{Content: hub.Content{Items: items}, Events: true},
+		file.NewReplay(file.Config{Globs: []string{filepath.Join(dir, ".tests/t/x.log")}, Labels: map[string]string{"type": "acme"}}))
+	if err != nil || len(faulty) > 0 {
+		t.Fatal(err, faulty)
+	}
+	out := filepath.Join(dir, "out", "deep")
+	if err := rec.WriteDumps(out); err != nil {
+		t.Fatal(err)
+	}
+	read := func(name string, to any) string {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(out, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.Unmarshal(text, to); err != nil {
+			t.Fatalf("%v in\n%s", err, text)
+		}
+		return string(text)
+	}
+	var parsers map[string]map[string][]struct {
+		Idx int
+		Evt struct {
+			Stage string         `yaml:"Stage"`
+			Line  map[string]any `yaml:"Line"`
+			Meta  map[string]any `yaml:"Meta"`
+			Time  time.Time      `yaml:"Time"`
+		}
+		Success bool
+	}
+	text := read(ParserDump, &parsers)
+	lines := parsers["s01-parse"]["acme/line"]
+	if len(lines) != 3 || lines[0].Idx != 1 || !lines[0].Success || lines[1].Success || lines[0].Evt.Stage != "s02-enrich" ||
+		lines[0].Evt.Line["process"] != true || lines[0].Evt.Meta["source_ip"] != "192.0.2.1" {
+		t.Errorf("lines are %+v", lines)
+	}
+	if at := parsers["s02-enrich"]["acme/date"][0].Evt.Time; !at.Equal(time.Date(2026, 1, 2, 3, 4, 1, 0, time.UTC)) {
+		t.Errorf("Time is %v", at)
+	}
+	if !strings.Contains(text, "\nsuccess:\n  \"\": []\n") || !strings.Contains(text, "!!binary MTkyLjAuMi4xIDIgYv8=") {
+		t.Errorf("dump is\n%s", text)
+	}
+	var poured map[string][]struct{ Line struct{ Time string } }
+	read(PourDump, &poured)
+	if len(poured["OK"]) != 2 || len(poured["acme/bf"]) != 2 {
+		t.Errorf("poured are %v", poured)
+	}
+	var overflows []struct {
+		Type     int `yaml:"Type"`
+		Overflow struct {
+			Sources map[string]map[string]any `yaml:"Sources"`
+			Alert   map[string]any            `yaml:"Alert"`
+		} `yaml:"Overflow"`
+		MarshaledTime string `yaml:"MarshaledTime"`
+	}
+	read(BucketDump, &overflows)
+	if len(overflows) != 1 || overflows[0].Type != 1 || overflows[0].MarshaledTime != "2026-01-02T03:04:02Z" ||
+		overflows[0].Overflow.Sources["192.0.2.1"]["scope"] != "Ip" {
+		t.Fatalf("overflows are %+v", overflows)
+	}
+	for _, key := range strings.Fields("capacity createdat decisions events eventscount id kind labels leakspeed machineid message meta remediation scenario scenariohash scenarioversion simulated source startat stopat uuid") {
+		if _, ok := overflows[0].Overflow.Alert[key]; !ok {
+			t.Errorf("an alert has no %s", key)
+		}
+	}
+}
