@@ -20,26 +20,33 @@ type Overflow struct {
 	// Value of its source unless a postoverflow changed that.
 	Keys []string
 
-	At time.Time // of the overflow
+	At        time.Time // of the overflow
+	Reprocess bool      // the scenarios want to see it as an event
 }
 
 // tell turns a full bucket into alerts. Without a source there are
 // none: nobody could be punished.
 func (s *Set) tell(sc *Scenario, o *bucket.Overflow) *Overflow {
 	at := func(ns int64) time.Time { return time.Unix(0, ns).UTC() }
-	out := &Overflow{At: at(o.At)}
+	out := &Overflow{At: at(o.At), Reprocess: sc.reprocess}
 	var sources []decisions.Source
 	events := make([]decisions.Event, 0, o.Len())
 	for i := range o.Len() {
 		k := s.codec.read(o.Record(i))
-		src, ok := sc.source(&k)
-		if !ok {
-			return out
+		add := func(key string, src decisions.Source) {
+			if j := slices.Index(out.Keys, key); j >= 0 {
+				sources[j] = src // the last event's details win
+			} else {
+				sources, out.Keys = append(sources, src), append(out.Keys, key)
+			}
 		}
-		if j := slices.Index(out.Keys, src.Value); j >= 0 {
-			sources[j] = src // the last event's details win
+		if k.overflow {
+			sc.takeOver(&k, add)
+		} else if src, ok := sc.source(&k); ok {
+			add(src.Value, src)
 		} else {
-			sources, out.Keys = append(sources, src), append(out.Keys, src.Value)
+			out.Keys = nil
+			return out
 		}
 		for j := range k.event.Meta {
 			k.event.Meta[j].Value = clean(k.event.Meta[j].Value)
@@ -71,6 +78,25 @@ func (s *Set) tell(sc *Scenario, o *bucket.Overflow) *Overflow {
 	return out
 }
 
+// takeOver adds the sources of an overflow that became an event: those that the
+// scenario is about, or the ranges of addresses.
+func (sc *Scenario) takeOver(k *kept, add func(key string, src decisions.Source)) {
+	for _, s := range k.sources {
+		switch {
+		case s.source.Scope == sc.scope:
+			add(s.key, s.source)
+		case sc.scope == decisions.ScopeRange && s.source.Scope == decisions.ScopeIP:
+			s.source.Scope, s.source.Value = sc.scope, s.source.Range
+			if sc.scopeValue != nil {
+				s.source.Value = clean(k.scopeValue)
+			}
+			if s.source.Value != "" {
+				add(s.source.Value, s.source)
+			}
+		}
+	}
+}
+
 // source returns whom a kept event is about. ok is false if there is no alert
 // because of it.
 func (sc *Scenario) source(k *kept) (src decisions.Source, ok bool) {
@@ -79,9 +105,13 @@ func (sc *Scenario) source(k *kept) (src decisions.Source, ok bool) {
 	}
 	src = k.source
 	src.Scope = sc.scope
-	if _, err := decisions.ParseAddr(src.IP); err != nil {
+	addr, err := decisions.ParseAddr(src.IP)
+	if err != nil {
 		return src, false
 	}
+	// A server that listens on both families logs ::ffff:192.0.2.1 for an IPv4
+	// client, whose packets no ban of that address would stop.
+	src.IP = addr.String()
 	if src.Range != "" {
 		p, err := decisions.ParsePrefix(src.Range)
 		if err != nil {

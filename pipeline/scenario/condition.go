@@ -149,7 +149,7 @@ func (c *codec) appendQueued(b []byte, e *event.Event, group string) []byte {
 	b = appendText(b, isGroup, group)
 	for _, s := range c.others {
 		if e.Has(s) {
-			b = appendText(b, firstSlot+uint64(s), e.Get(s))
+			b = appendText(b, uint64(firstSlot)+uint64(s), e.Get(s))
 		}
 	}
 	return b
@@ -169,10 +169,11 @@ func (c *codec) readQueued(b []byte) *queued {
 			q.time = time.Unix(0, int64(ns)).UTC()
 		case isGroup:
 			q.group = text
-		case isScopeValue:
 		default:
-			space, name := c.schema.Name(event.Slot(number - firstSlot))
-			q.fields[space][name] = text
+			if number >= uint64(firstSlot) {
+				space, name := c.schema.Name(event.Slot(number - uint64(firstSlot)))
+				q.fields[space][name] = text
+			}
 		}
 	})
 	return q

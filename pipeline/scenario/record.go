@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"encoding/binary"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -32,8 +33,24 @@ const (
 	isScopeValue
 	isTime
 	isGroup
-	firstSlot
+	isOverflow // an empty text: the event is one
+	isKey      // begins a source of the overflow; the following belong to it
+	isLatitude
+	isLongitude
+	isSourceText
+	firstSlot = isSourceText + len(sourceTexts)
 )
+
+// sourceTexts are the parts of a source, by number above isSourceText.
+var sourceTexts = [7]func(*decisions.Source) *string{
+	func(s *decisions.Source) *string { return &s.Scope },
+	func(s *decisions.Source) *string { return &s.Value },
+	func(s *decisions.Source) *string { return &s.IP },
+	func(s *decisions.Source) *string { return &s.Range },
+	func(s *decisions.Source) *string { return &s.ASNumber },
+	func(s *decisions.Source) *string { return &s.ASName },
+	func(s *decisions.Source) *string { return &s.Country },
+}
 
 // field is a part of decisions.Source that an enrichment found.
 type field struct {
@@ -85,12 +102,12 @@ func (c *codec) appendEvent(b []byte, e *event.Event) []byte {
 	}
 	for _, s := range c.metas {
 		if e.Has(s) {
-			b = appendText(b, firstSlot+uint64(s), e.Get(s))
+			b = appendText(b, uint64(firstSlot)+uint64(s), e.Get(s))
 		}
 	}
 	for i := range c.fields {
 		if s := c.fields[i].slot; e.Has(s) {
-			b = appendText(b, firstSlot+uint64(s), e.Get(s))
+			b = appendText(b, uint64(firstSlot)+uint64(s), e.Get(s))
 		}
 	}
 	return b
@@ -121,6 +138,46 @@ type kept struct {
 	source     decisions.Source // IP and Range as the metas say, scope and value empty
 	scopeValue string
 	hasValue   bool // the scope expression gave a value
+	overflow   bool // the event was an overflow, of
+	sources    []keyed
+}
+
+// keyed is a source of an overflow with what tells it from the others.
+type keyed struct {
+	key    string
+	source decisions.Source
+}
+
+// appendOverflow appends what an overflow that became an event is about.
+func (c *codec) appendOverflow(b []byte, o *Overflow) []byte {
+	b = appendText(b, isOverflow, "")
+	for i := range o.Alerts {
+		src := &o.Alerts[i].Source
+		b = appendText(b, isKey, o.Keys[i])
+		for j, text := range sourceTexts {
+			b = appendText(b, isSourceText+uint64(j), *text(src))
+		}
+		b = appendText(b, isLatitude, strconv.FormatFloat(float64(src.Latitude), 'g', -1, 32))
+		b = appendText(b, isLongitude, strconv.FormatFloat(float64(src.Longitude), 'g', -1, 32))
+	}
+	return b
+}
+
+// readSource takes what appendOverflow wrote.
+func (k *kept) readSource(number uint64, text string) {
+	if number == isKey {
+		k.sources = append(k.sources, keyed{key: text})
+		return
+	}
+	src := &k.sources[len(k.sources)-1].source
+	switch number {
+	case isLatitude:
+		src.Latitude = degrees(text)
+	case isLongitude:
+		src.Longitude = degrees(text)
+	default:
+		*sourceTexts[number-isSourceText](src) = text
+	}
 }
 
 // read reads a record for an alert.
@@ -128,15 +185,22 @@ func (c *codec) read(b []byte) (k kept) {
 	c.each(b, func(number uint64, text string) {
 		switch number {
 		case isTimestamp:
-			k.event.Timestamp = text
+			k.event.Timestamp = clean(text) // content may take any text for it
 			return
 		case isScopeValue:
 			k.scopeValue, k.hasValue = text, true
 			return
 		case isTime, isGroup:
 			return
+		case isOverflow:
+			k.overflow = true
+			return
 		}
-		slot := event.Slot(number - firstSlot)
+		if number < uint64(firstSlot) {
+			k.readSource(number, text)
+			return
+		}
+		slot := event.Slot(number - uint64(firstSlot))
 		if space, name := c.schema.Name(slot); space == event.Meta {
 			k.event.Meta = append(k.event.Meta, decisions.KeyValue{Key: name, Value: text})
 			switch slot {

@@ -123,7 +123,13 @@ func (r *Runner) Advance(now time.Time) { r.set.table.Advance(now, &r.overflow, 
 
 // Run gives the event to all scenarios whose filter it passes. All filters run
 // before the first bucket sees the event, because a filter may set a Meta.
-func (r *Runner) Run(now time.Time) {
+func (r *Runner) Run(now time.Time) { r.run(now, nil) }
+
+// RunOverflow gives an overflow, as the event that it became, to all scenarios
+// whose filter it passes. The Alert of Expr is its first.
+func (r *Runner) RunOverflow(o *Overflow, now time.Time) { r.run(now, o) }
+
+func (r *Runner) run(now time.Time, o *Overflow) {
 	r.hits = r.hits[:0]
 	r.set.index.Run(r.Expr, r.visit)
 	if len(r.hits) == 0 {
@@ -140,6 +146,9 @@ func (r *Runner) Run(now time.Time) {
 		}
 	}
 	r.record = r.set.codec.appendEvent(r.record[:0], e)
+	if o != nil {
+		r.record = r.set.codec.appendOverflow(r.record, o)
+	}
 	shared := len(r.record)
 	for _, i := range r.hits {
 		p.Spec = i

@@ -521,6 +521,8 @@ func TestScopes(t *testing.T) {
 	// one alert for each source, all with all the events
 	f("", "s Ip=192.0.2.1 2/2, s Ip=192.0.2.2 2/2", a, b)
 	f("", "s Ip=192.0.2.1 2/2", a, a)
+	f("", "s Ip=192.0.2.1 2/2", a, fields{"Meta.source_ip": "::ffff:192.0.2.1"})
+	f("", "s Ip=2001:db8::1 2/2", fields{"Meta.source_ip": "2001:DB8::1"}, fields{"Meta.source_ip": "2001:0db8::1"})
 	// without an address there is no alert
 	f("", "", a, fields{"Meta.a": "x"})
 	f("", "", a, fields{"Meta.source_ip": "nobody"})
