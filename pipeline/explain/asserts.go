@@ -118,10 +118,8 @@ func (l byScenario) Less(i, j int) bool {
 // errNotTrueOrFalse is about an assertion that asserts nothing.
 var errNotTrueOrFalse = errors.New("an assertion must be true or false")
 
-// check evaluates all lines of a file. An assertion that can't be evaluated is
-// an error, as it is upstream; the others are evaluated nevertheless.
+// check evaluates the lines of a file, up to the first that can't be evaluated.
 func (a *asserts) check(text []byte) (failures []Failure, checked int, err error) {
-	var errs []error
 	n := 0
 	for raw := range bytes.Lines(text) {
 		n++
@@ -135,13 +133,14 @@ func (a *asserts) check(text []byte) (failures []Failure, checked int, err error
 		checked++
 		f, err := a.line(line)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s:%d: %w", a.file, n, err))
-		} else if f != nil {
+			return failures, checked, fmt.Errorf("%s:%d: %w", a.file, n, err)
+		}
+		if f != nil {
 			f.File, f.Line = a.file, n
 			failures = append(failures, *f)
 		}
 	}
-	return failures, checked, errors.Join(errs...)
+	return failures, checked, nil
 }
 
 // compared finds what a comparison is about.

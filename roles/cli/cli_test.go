@@ -35,6 +35,7 @@ type grammar struct {
 	Alerts    Alerts    `cmd:"" aliases:"alert"`
 	Bouncers  Bouncers  `cmd:"" aliases:"bouncer"`
 	Decisions Decisions `cmd:"" aliases:"decision"`
+	Hubtest   Hubtest   `cmd:""`
 	LAPI      struct {
 		Status LAPIStatus `cmd:""`
 	} `cmd:"" name:"lapi"`
