@@ -26,11 +26,18 @@ var (
 	ErrCorrupt = errors.New("damaged")
 )
 
+// How somebody proves who they are.
+const (
+	AuthPassword = "password" // machines
+	AuthKey      = "api-key"  // bouncers
+	AuthTLS      = "tls"      // either
+)
+
 // Machine is a log processor that may send alerts.
 type Machine struct {
 	ID            string
 	PasswordHash  string // bcrypt, or "" for TLS machines
-	AuthType      string // "password" or "tls"
+	AuthType      string // AuthPassword or AuthTLS
 	IP            string
 	Validated     bool
 	Version       string
@@ -51,8 +58,8 @@ type Machine struct {
 // ("name@ip", AutoCreated) and its own cursor.
 type Bouncer struct {
 	Name         string
-	KeyHash      string // lower-case hex of SHA-512 of the key
-	AuthType     string // "api-key" or "tls"
+	KeyHash      string // see HashKey
+	AuthType     string // AuthKey or AuthTLS
 	IP           string
 	Type         string
 	Version      string

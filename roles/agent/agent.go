@@ -49,9 +49,9 @@ const (
 
 // Files in the data directory.
 const (
-	PositionsName = "positions.json"
-	SpoolName     = "spool"
-	RejectedName  = "rejected-alerts.jsonl"
+	positionsName = "positions.json"
+	spoolName     = "spool"
+	rejectedName  = "rejected-alerts.jsonl"
 )
 
 // LAPI takes alerts. *api.Client is one over the wire, *lapi.Local in process.
@@ -145,13 +145,13 @@ func New(cfg Config) (*Agent, error) {
 			return nil, fmt.Errorf("cannot make the data directory: %w", err)
 		}
 		var err error
-		if sp, err = openSpool(filepath.Join(cfg.DataDir, SpoolName), cfg.SpoolBytes); err != nil {
+		if sp, err = openSpool(filepath.Join(cfg.DataDir, spoolName), cfg.SpoolBytes); err != nil {
 			return nil, err
 		}
 		if sp.damaged > 0 {
 			a.log.Error("the spool was damaged, alerts may be lost", "bytes", sp.damaged)
 		}
-		rejected = filepath.Join(cfg.DataDir, RejectedName)
+		rejected = filepath.Join(cfg.DataDir, rejectedName)
 	}
 	a.outbox = newOutbox(cfg.LAPI, sp, rejected, a.log)
 	if sp != nil {
@@ -193,7 +193,7 @@ func (a *Agent) loadPipeline(alert func(decisions.Alert)) (Engine, []error) {
 // openPositions reads how far each log was read: what was saved, and what was
 // put into the spool with an alert since.
 func (a *Agent) openPositions(sp *spool) error {
-	path := filepath.Join(a.cfg.DataDir, PositionsName)
+	path := filepath.Join(a.cfg.DataDir, positionsName)
 	var err error
 	a.positions, err = source.OpenPositions(path, a.barrier, time.Now)
 	if err != nil {

@@ -67,7 +67,7 @@ func (f *Reading) inputs(env *platform.Env, r config.Agent) ([]config.Acquisitio
 		return nil, errors.New("--type needs a --log before it")
 	}
 	if r.AcquisitionPath == "" && r.AcquisitionDir == "" {
-		found := DiscoverHost(os.DirFS("/"))
+		found := discoverHost(os.DirFS("/"))
 		if len(found) == 0 {
 			return nil, errors.New("no datasource enabled: this system has no usual logs, name some with --log FILE --type TYPE")
 		}
@@ -161,8 +161,8 @@ type Command struct {
 	Reading `embed:""`
 }
 
-// ErrNoCredentials says that nothing tells the LAPI who we are.
-var ErrNoCredentials = errors.New("no credentials for the LAPI: give --token to join it, or run 'cs register'")
+// errNoCredentials says that nothing tells the LAPI who we are.
+var errNoCredentials = errors.New("no credentials for the LAPI: give --token to join it, or run 'cs register'")
 
 // Run reads logs until ctx ends.
 func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flags) error {
@@ -198,7 +198,7 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 
 // remote returns the link to the LAPI, with credentials that are made now if
 // there are none.
-func (c *Command) remote(env *platform.Env, r config.Resolved, scenarios func() []string) (*Remote, error) {
+func (c *Command) remote(env *platform.Env, r config.Resolved, scenarios func() []string) (*remote, error) {
 	url := c.LAPIURL
 	path := r.Agent.CredentialsPath
 	_, err := config.ReadCredentials(path, env.LookupEnv)
@@ -208,7 +208,7 @@ func (c *Command) remote(env *platform.Env, r config.Resolved, scenarios func() 
 			// Who may open the administration socket needs no account.
 			return c.connect(env, r, config.Credentials{URL: url}, false, scenarios)
 		case c.Token == "":
-			return nil, ErrNoCredentials
+			return nil, errNoCredentials
 		case url == "":
 			url = config.DefaultURL
 		}
@@ -223,10 +223,10 @@ func (c *Command) remote(env *platform.Env, r config.Resolved, scenarios func() 
 	return c.connect(env, r, credentials, made, scenarios)
 }
 
-func (c *Command) connect(env *platform.Env, r config.Resolved, credentials config.Credentials, made bool, scenarios func() []string) (*Remote, error) {
+func (c *Command) connect(env *platform.Env, r config.Resolved, credentials config.Credentials, made bool, scenarios func() []string) (*remote, error) {
 	conf := credentials.Client(env.Version, r.Agent.InsecureSkipVerify)
 	conf.Scenarios = scenarios
-	return NewRemote(credentials, made, conf, c.Token)
+	return newRemote(credentials, made, conf, c.Token)
 }
 
 // printer is a LAPI that shows alerts to a person.

@@ -73,7 +73,7 @@ func TestNoCredentials(t *testing.T) {
 	env, _ := testEnv()
 	c := Command{LAPIURL: "http://127.0.0.1:1", Reading: Reading{Logs: []string{"/a"}, Types: []string{"x"}}}
 	err := c.Run(context.Background(), env, &config.Flags{DataDir: t.TempDir()})
-	if !errors.Is(err, ErrNoCredentials) {
+	if !errors.Is(err, errNoCredentials) {
 		t.Fatalf("got %v", err)
 	}
 }

@@ -31,9 +31,9 @@ var (
 	sshdInJournal = []string{"_COMM=sshd", "_COMM=sshd-session", "_COMM=sshd-auth"}
 )
 
-// Discover returns the logs to read on this host when nobody names any. root is the
+// discover returns the logs to read on this host when nobody names any. root is the
 // root of its file system, journalErr what journal.Available says.
-func Discover(root fs.FS, journalErr error) (found []config.Acquisition) {
+func discover(root fs.FS, journalErr error) (found []config.Acquisition) {
 	if runtime.GOOS == "windows" {
 		return nil
 	}
@@ -70,8 +70,8 @@ func Discover(root fs.FS, journalErr error) (found []config.Acquisition) {
 	return found
 }
 
-// DiscoverHost is Discover for this host.
-func DiscoverHost(root fs.FS) []config.Acquisition { return Discover(root, journal.Available()) }
+// discoverHost is discover for this host.
+func discoverHost(root fs.FS) []config.Acquisition { return discover(root, journal.Available()) }
 
 // hasJournal tells whether a journal is kept: in memory or on disk, in a
 // directory named by the machine.

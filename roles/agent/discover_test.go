@@ -20,7 +20,7 @@ func TestDiscover(t *testing.T) {
 			root[name] = &fstest.MapFile{}
 		}
 		got := ""
-		for _, acq := range Discover(root, journal) {
+		for _, acq := range discover(root, journal) {
 			if acq.Labels["type"] != "syslog" {
 				continue
 			}
@@ -41,7 +41,7 @@ func TestDiscover(t *testing.T) {
 	f("/var/log/auth*.log", nil)
 
 	web := ""
-	for _, acq := range Discover(fstest.MapFS{}, none) {
+	for _, acq := range discover(fstest.MapFS{}, none) {
 		if kind := acq.Labels["type"]; kind != "syslog" {
 			web += kind + " " + strings.Join(acq.Globs, " ") + "\n"
 		}

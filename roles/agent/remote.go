@@ -11,10 +11,10 @@ import (
 	"cs/roles/config"
 )
 
-// Remote is a LAPI over the wire. It registers by itself when it has a token
+// remote is a LAPI over the wire. It registers by itself when it has a token
 // and the LAPI doesn't know it, on the first start or after a reinstallation
 // of the LAPI.
-type Remote struct {
+type remote struct {
 	client      *api.Client
 	credentials config.Credentials
 	token       string
@@ -23,28 +23,28 @@ type Remote struct {
 	new bool       // the LAPI can't know the credentials yet
 }
 
-// NewRemote returns the link for credentials. isNew says that they were just
+// newRemote returns the link for credentials. isNew says that they were just
 // made, so that the LAPI can't know them. token may be empty.
-func NewRemote(credentials config.Credentials, isNew bool, conf api.ClientConfig, token string) (*Remote, error) {
+func newRemote(credentials config.Credentials, isNew bool, conf api.ClientConfig, token string) (*remote, error) {
 	client, err := api.NewClient(conf)
 	if err != nil {
 		return nil, err
 	}
-	return &Remote{client: client, credentials: credentials, token: token, new: isNew}, nil
+	return &remote{client: client, credentials: credentials, token: token, new: isNew}, nil
 }
 
 // SendAlerts is api.Client's.
-func (r *Remote) SendAlerts(ctx context.Context, alerts []decisions.Alert) error {
+func (r *remote) SendAlerts(ctx context.Context, alerts []decisions.Alert) error {
 	return r.call(ctx, func() error { return r.client.SendAlerts(ctx, alerts) })
 }
 
 // Heartbeat is api.Client's.
-func (r *Remote) Heartbeat(ctx context.Context) error {
+func (r *remote) Heartbeat(ctx context.Context) error {
 	return r.call(ctx, func() error { return r.client.Heartbeat(ctx) })
 }
 
 // call makes a call. If we are not let in, it registers and makes it again.
-func (r *Remote) call(ctx context.Context, f func() error) error {
+func (r *remote) call(ctx context.Context, f func() error) error {
 	if r.token == "" || r.credentials.Login == "" {
 		return f()
 	}
@@ -69,7 +69,7 @@ func (r *Remote) call(ctx context.Context, f func() error) error {
 }
 
 // announceNew registers credentials that the LAPI can't know yet.
-func (r *Remote) announceNew(ctx context.Context) error {
+func (r *remote) announceNew(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.new {
@@ -86,7 +86,7 @@ func (r *Remote) announceNew(ctx context.Context) error {
 	return err
 }
 
-func (r *Remote) announce(ctx context.Context) error {
+func (r *remote) announce(ctx context.Context) error {
 	validated, err := r.credentials.Announce(ctx, r.client, r.token)
 	if err == nil && !validated {
 		err = fmt.Errorf("machine %q is registered and waits to be let in: run 'cs machines validate %s' on the LAPI's host: %w",

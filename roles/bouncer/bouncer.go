@@ -40,8 +40,8 @@ const (
 )
 
 const (
-	// DefaultInterval is how often the LAPI is asked, and the longest pause after errors.
-	DefaultInterval = 10 * time.Second
+	// defaultInterval is how often the LAPI is asked, and the longest pause after errors.
+	defaultInterval = 10 * time.Second
 	firstPause      = time.Second
 	// The saved set is written at once after a change, saveBurst times in a row
 	// and every saveGap while changes go on: flash wears out, and a kill must lose
@@ -63,8 +63,8 @@ const (
 	closeTime = time.Second
 )
 
-// SavedName is the file of the saved set in the data directory.
-const SavedName = "bouncer.saved"
+// savedName is the file of the saved set in the data directory.
+const savedName = "bouncer.saved"
 
 // Config is what a Bouncer needs.
 type Config struct {
@@ -76,7 +76,7 @@ type Config struct {
 	Types []string
 	// OnStop is Keep (also when empty) or Clean.
 	OnStop string
-	// Interval is the longest pause after errors of the feed; 0 takes DefaultInterval.
+	// Interval is the longest pause after errors of the feed; 0 takes defaultInterval.
 	Interval time.Duration
 	// MaxDecisions, MaxEntries, MaxLengths are limits, see remediate.Config.
 	MaxDecisions, MaxEntries, MaxLengths int
@@ -111,7 +111,7 @@ func New(cfg Config) (*Bouncer, error) {
 		return nil, fmt.Errorf("cannot use %q for what to do at the end: known are %s, %s", cfg.OnStop, Keep, Clean)
 	}
 	if cfg.Interval <= 0 {
-		cfg.Interval = DefaultInterval
+		cfg.Interval = defaultInterval
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -33,7 +33,7 @@ func (f *feed) Next(ctx context.Context) (decisions.Delta, error) {
 	select {
 	case <-ctx.Done():
 		return decisions.Delta{}, ctx.Err()
-	case <-time.After(DefaultInterval):
+	case <-time.After(defaultInterval):
 		return decisions.Delta{}, nil
 	case v := <-f.next:
 		if err, ok := v.(error); ok {
@@ -158,7 +158,7 @@ func TestCleansWhenAsked(t *testing.T) {
 
 func TestEnforcesWhileTheFeedIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		saved := filepath.Join(t.TempDir(), SavedName)
+		saved := filepath.Join(t.TempDir(), savedName)
 		r := start(t, remediatetest.NewFake(time.Now), saved, nil)
 		r.tell(decisions.Delta{Full: true, New: []decisions.Decision{ban(1, "203.0.113.1", time.Hour), ban(2, "203.0.113.2", time.Minute)}})
 		for range 5 {
@@ -189,7 +189,7 @@ func TestEnforcesWhileTheFeedIsAway(t *testing.T) {
 // seconds at most while changes go on.
 func TestSavesSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		saved := filepath.Join(t.TempDir(), SavedName)
+		saved := filepath.Join(t.TempDir(), savedName)
 		r := start(t, remediatetest.NewFake(time.Now), saved, nil)
 		r.tell(decisions.Delta{Full: true})
 		has := func(want int) {
@@ -218,7 +218,7 @@ func TestSavesSoon(t *testing.T) {
 // which is not in the saved set: that must not be lifted before the feed answers.
 func TestCrashOpensNoGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		saved := filepath.Join(t.TempDir(), SavedName)
+		saved := filepath.Join(t.TempDir(), savedName)
 		kernel := remediatetest.NewFake(time.Now)
 		r := start(t, kernel, saved, nil)
 		old, fresh := ban(1, "203.0.113.1", time.Hour), ban(2, "203.0.113.2", time.Hour)
@@ -256,7 +256,7 @@ func TestCrashOpensNoGap(t *testing.T) {
 
 func TestDamagedSavedSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		saved := filepath.Join(t.TempDir(), SavedName)
+		saved := filepath.Join(t.TempDir(), savedName)
 		if err := os.WriteFile(saved, []byte("nonsense"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -281,7 +281,7 @@ func TestSuspiciousListIsAskedForAgain(t *testing.T) {
 		r.tell(decisions.Delta{Full: true, New: many})
 		r.tell(decisions.Delta{Full: true, New: many[:100]})
 		r.blocks("203.0.1.5", true)
-		time.Sleep(suspectAgain + DefaultInterval + time.Millisecond)
+		time.Sleep(suspectAgain + defaultInterval + time.Millisecond)
 		synctest.Wait()
 		if r.feed.resyncs != 1 {
 			t.Errorf("asked again %d times, want once", r.feed.resyncs)

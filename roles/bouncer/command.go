@@ -71,10 +71,10 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	if err != nil {
 		return err
 	}
-	feed := NewRemote(env, r)
+	feed := newRemote(env, r)
 	feed.Token, feed.Name = c.Token, c.Name
 	// What can't work is told now; what may work later is tried again.
-	if err := feed.CheckKey(); err != nil {
+	if err := feed.checkKey(); err != nil {
 		return err
 	}
 	if _, err := api.NewClient(feed.Client); err != nil {
@@ -136,7 +136,7 @@ func (c *Command) over(b, flags config.Bouncer) config.Bouncer {
 func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 	b := r.Bouncer
 	cfg := Config{
-		SavedPath:    filepath.Join(r.DataDir, SavedName),
+		SavedPath:    filepath.Join(r.DataDir, savedName),
 		Types:        b.Types,
 		OnStop:       b.OnStop,
 		Interval:     b.UpdateFrequency,
@@ -158,10 +158,10 @@ func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 	return cfg, nil
 }
 
-// NewRemote makes the feed over the wire that the configuration asks for.
-func NewRemote(env *platform.Env, r config.Resolved) *Remote {
+// newRemote makes the feed over the wire that the configuration asks for.
+func newRemote(env *platform.Env, r config.Resolved) *remote {
 	b := r.Bouncer
-	f := &Remote{
+	f := &remote{
 		Client: api.ClientConfig{
 			URL: b.APIURL, APIKey: b.APIKey,
 			CACert: b.CACertPath, CertFile: b.CertPath, KeyFile: b.KeyPath, InsecureSkipVerify: b.InsecureSkipVerify,
@@ -171,7 +171,7 @@ func NewRemote(env *platform.Env, r config.Resolved) *Remote {
 			Interval: b.UpdateFrequency, Scopes: b.Scopes, Origins: b.Origins,
 			ScenariosContaining: b.ScenariosContaining, ScenariosNotContaining: b.ScenariosNotContaining,
 		},
-		KeyPath: filepath.Join(r.DataDir, KeyName),
+		KeyPath: filepath.Join(r.DataDir, keyName),
 	}
 	if f.Client.URL == "" {
 		f.Client.URL = config.DefaultURL

@@ -76,48 +76,48 @@ func (s *server) forget() {
 
 func TestKeyByToken(t *testing.T) {
 	s := newServer(t)
-	path := filepath.Join(t.TempDir(), "state", KeyName)
-	remote := func(token string) *Remote {
-		return &Remote{Client: api.ClientConfig{URL: s.URL}, Token: token, KeyPath: path, Stream: api.StreamConfig{Interval: time.Millisecond}}
+	path := filepath.Join(t.TempDir(), "state", keyName)
+	with := func(token string) *remote {
+		return &remote{Client: api.ClientConfig{URL: s.URL}, Token: token, KeyPath: path, Stream: api.StreamConfig{Interval: time.Millisecond}}
 	}
-	next := func(f *Remote) {
+	next := func(f *remote) {
 		t.Helper()
 		d, err := f.Next(t.Context())
 		if err != nil || !d.Full || len(d.New) != 1 {
 			t.Fatalf("got %+v, %v", d, err)
 		}
 	}
-	if err := remote("").CheckKey(); !errors.Is(err, ErrNoKey) {
+	if err := with("").checkKey(); !errors.Is(err, errNoKey) {
 		t.Errorf("without key and token: %v", err)
 	}
-	if _, err := remote("wrong").Next(t.Context()); !errors.Is(err, api.ErrDenied) {
+	if _, err := with("wrong").Next(t.Context()); !errors.Is(err, api.ErrDenied) {
 		t.Errorf("with the wrong token: %v", err)
 	}
-	next(remote(testToken))
+	next(with(testToken))
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the key's file: %v, %v", info, err)
 	}
 	// The next start needs no token, and registers nothing.
-	if err := remote("").CheckKey(); err != nil {
+	if err := with("").checkKey(); err != nil {
 		t.Error(err)
 	}
-	next(remote(""))
-	if len(s.names) != 1 || s.names[0] != DefaultName() {
+	next(with(""))
+	if len(s.names) != 1 || s.names[0] != defaultName() {
 		t.Errorf("registered are %q", s.names)
 	}
 	// The LAPI was installed anew and doesn't know the key; its name is taken.
 	s.forget()
-	f := remote(testToken)
+	f := with(testToken)
 	if _, err := f.Next(t.Context()); !errors.Is(err, api.ErrDenied) {
 		t.Errorf("with a forgotten key: %v", err)
 	}
 	next(f)
-	if len(s.names) != 2 || !strings.HasPrefix(s.names[1], DefaultName()+"-") {
+	if len(s.names) != 2 || !strings.HasPrefix(s.names[1], defaultName()+"-") {
 		t.Errorf("registered are %q", s.names)
 	}
 	// A key that was given is never replaced.
-	f = remote(testToken)
+	f = with(testToken)
 	f.Client.APIKey = "given"
 	for range 2 {
 		if _, err := f.Next(t.Context()); !errors.Is(err, api.ErrDenied) {

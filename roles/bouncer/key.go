@@ -15,16 +15,16 @@ import (
 	"cs/roles/api"
 )
 
-// KeyName is the file of the API key in the data directory.
-const KeyName = "bouncer.key"
+// keyName is the file of the API key in the data directory.
+const keyName = "bouncer.key"
 
-// ErrNoKey: there is neither a key nor a token to get one with.
-var ErrNoKey = errors.New("no API key: give --api-key, or --token to get one from the LAPI")
+// errNoKey: there is neither a key nor a token to get one with.
+var errNoKey = errors.New("no API key: give --api-key, or --token to get one from the LAPI")
 
-// Remote is a Feed over the wire. It connects when Next is first called, so
+// remote is a Feed over the wire. It connects when Next is first called, so
 // that a LAPI that is away is met by the bouncer's patience: without an API
 // key it asks for one with the token, and keeps it in a file that only we may read.
-type Remote struct {
+type remote struct {
 	// Client is how the LAPI is reached. An APIKey in it is used as it is.
 	Client api.ClientConfig
 	Stream api.StreamConfig
@@ -40,19 +40,19 @@ type Remote struct {
 	stored bool // the key is the file's
 }
 
-// CheckKey tells whether there is a key, or a way to get one.
-func (f *Remote) CheckKey() error {
+// checkKey tells whether there is a key, or a way to get one.
+func (f *remote) checkKey() error {
 	if f.Client.APIKey != "" || f.Token != "" || f.Client.CertFile != "" {
 		return nil
 	}
 	if _, err := readKey(f.KeyPath); err != nil {
-		return ErrNoKey
+		return errNoKey
 	}
 	return nil
 }
 
 // Next is api.Stream's, after connecting.
-func (f *Remote) Next(ctx context.Context) (decisions.Delta, error) {
+func (f *remote) Next(ctx context.Context) (decisions.Delta, error) {
 	if f.stream == nil {
 		if err := f.connect(ctx); err != nil {
 			return decisions.Delta{}, err
@@ -71,18 +71,18 @@ func (f *Remote) Next(ctx context.Context) (decisions.Delta, error) {
 }
 
 // Resync makes the next answer the whole set.
-func (f *Remote) Resync() {
+func (f *remote) Resync() {
 	if f.stream != nil {
 		f.stream.Resync()
 	}
 }
 
-func (f *Remote) forget() {
+func (f *remote) forget() {
 	f.client.Close()
 	f.client, f.stream, f.stored = nil, nil, false
 }
 
-func (f *Remote) connect(ctx context.Context) error {
+func (f *remote) connect(ctx context.Context) error {
 	cfg := f.Client
 	f.stored = false
 	if cfg.APIKey == "" && cfg.CertFile == "" {
@@ -104,9 +104,9 @@ func (f *Remote) connect(ctx context.Context) error {
 }
 
 // register gets a key with the token and stores it.
-func (f *Remote) register(ctx context.Context) (string, error) {
+func (f *remote) register(ctx context.Context) (string, error) {
 	if f.Token == "" {
-		return "", ErrNoKey
+		return "", errNoKey
 	}
 	c, err := api.NewClient(f.Client)
 	if err != nil {
@@ -115,7 +115,7 @@ func (f *Remote) register(ctx context.Context) (string, error) {
 	defer c.Close()
 	name := f.Name
 	if name == "" {
-		name = DefaultName()
+		name = defaultName()
 	}
 	key, err := c.RegisterBouncer(ctx, name, f.Token)
 	if errors.Is(err, api.ErrExists) && f.Name == "" {
@@ -134,8 +134,8 @@ func (f *Remote) register(ctx context.Context) (string, error) {
 	return key, nil
 }
 
-// DefaultName is the name that a bouncer registers under.
-func DefaultName() string {
+// defaultName is the name that a bouncer registers under.
+func defaultName() string {
 	host, err := os.Hostname()
 	if err != nil || host == "" {
 		host = "localhost"

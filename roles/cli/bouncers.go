@@ -10,6 +10,7 @@ import (
 
 	"cs/platform"
 	"cs/roles/api"
+	"cs/storage"
 )
 
 // Bouncers groups the commands about the accounts of bouncers, kept by the
@@ -170,7 +171,7 @@ func (c *BouncersDelete) Run(ctx context.Context, env *platform.Env, g *Globals)
 // client certificate are made by themselves too, but each has its own.
 func sharedKey(bouncers []api.Bouncer, name string) (parent string, ok bool) {
 	for _, b := range bouncers {
-		if b.Name == name && b.AutoCreated && b.AuthType != "tls" {
+		if b.Name == name && b.AutoCreated && b.AuthType != storage.AuthTLS {
 			parent, _, _ = strings.Cut(name, "@")
 			return parent, true
 		}

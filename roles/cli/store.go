@@ -2,10 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha512"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -63,8 +59,8 @@ func (a *storeAccounts) AddMachine(ctx context.Context, name, password string, f
 	}
 	now := a.now()
 	m := storage.Machine{
-		ID: name, PasswordHash: string(hash), AuthType: "password", Validated: true,
-		Created: now, Updated: now, LastPush: now,
+		ID: name, PasswordHash: string(hash), AuthType: storage.AuthPassword, Validated: true,
+		Created: now, Updated: now,
 	}
 	err = a.store.AddMachine(ctx, m)
 	if !force || !errors.Is(err, storage.ErrExists) {
@@ -107,17 +103,14 @@ func (a *storeAccounts) Bouncers(ctx context.Context) ([]api.Bouncer, error) {
 	return list, nil
 }
 
-// AddBouncer keeps only the hash of the key: SHA-512, lower-case hex, no salt,
-// since a key of 256 random bits needs none.
+// AddBouncer keeps only the hash of the key.
 func (a *storeAccounts) AddBouncer(ctx context.Context, name, key string) (string, error) {
 	if key == "" {
-		secret := make([]byte, 32)
-		rand.Read(secret) // never fails, says its documentation
-		key = base64.RawStdEncoding.EncodeToString(secret)
+		key = storage.NewKey()
 	}
-	hash, now := sha512.Sum512([]byte(key)), a.now()
+	now := a.now()
 	err := a.store.AddBouncer(ctx, storage.Bouncer{
-		Name: name, KeyHash: hex.EncodeToString(hash[:]), AuthType: "api-key", Created: now, Updated: now,
+		Name: name, KeyHash: storage.HashKey(key), AuthType: storage.AuthKey, Created: now, Updated: now,
 	})
 	return key, condition(err)
 }

@@ -12,18 +12,12 @@ import (
 
 	"cs/decisions"
 	"cs/roles/api"
-	"cs/roles/lapi/auth"
 	"cs/storage"
 )
 
 // maxSharing bounds the rows made for the addresses that share one key. At the
 // bound the row that has been silent for longest is given up for a new one.
 const maxSharing = 256
-
-const (
-	authKey      = "api-key"
-	authPassword = "password"
-)
 
 // bouncers holds the rows of all bouncers in memory, so that a poll doesn't
 // touch the store, and collects what polls change.
@@ -211,14 +205,14 @@ func (b *bouncers) list() []storage.Bouncer {
 func (b *bouncers) knowsKey(key string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return keyOwner(b.byKey[auth.HashKey(key)]) != nil
+	return keyOwner(b.byKey[storage.HashKey(key)]) != nil
 }
 
 // bouncer returns the name of the bouncer that holds a key and asks from ip;
 // "" if it is nobody's. Hosts that share a key get a row each, and so a place
 // in the log each.
 func (s *Server) bouncer(ctx context.Context, key, ip, agent string) (string, error) {
-	hash, now := auth.HashKey(key), s.now()
+	hash, now := storage.HashKey(key), s.now()
 	if name, known := s.bouncers.enter(hash, ip, agent, now); known {
 		return name, nil
 	}
@@ -249,7 +243,7 @@ func (b *bouncers) enter(hash, ip, agent string, now time.Time) (name string, kn
 	default:
 		return "", keyOwner(rows) == nil
 	}
-	if row.AuthType != authKey {
+	if row.AuthType != storage.AuthKey {
 		return "", true
 	}
 	kind, version, plain := strings.Cut(agent, "/")
@@ -278,7 +272,7 @@ func rowFor(rows []*bouncerRow, ip string) *bouncerRow {
 // keyOwner returns the oldest row that comes in by its key, nil if there is none.
 func keyOwner(rows []*bouncerRow) *bouncerRow {
 	for _, r := range rows {
-		if r.AuthType == authKey {
+		if r.AuthType == storage.AuthKey {
 			return r
 		}
 	}
@@ -295,7 +289,7 @@ func (s *Server) shareKey(ctx context.Context, hash, ip string, now time.Time) e
 		}
 	}
 	row := storage.Bouncer{
-		Name: baseName(owner) + "@" + ip, KeyHash: hash, AuthType: authKey,
+		Name: baseName(owner) + "@" + ip, KeyHash: hash, AuthType: storage.AuthKey,
 		IP: ip, AutoCreated: true, Created: now, Updated: now,
 	}
 	if err := s.store.AddBouncer(ctx, row); err != nil {
@@ -355,9 +349,9 @@ func baseName(name string) string {
 // addBouncer makes a bouncer and returns its key: a new one if key is empty.
 func (s *Server) addBouncer(ctx context.Context, name, key string) (string, error) {
 	if key == "" {
-		key = auth.NewKey()
+		key = storage.NewKey()
 	}
-	return key, s.insertBouncer(ctx, storage.Bouncer{Name: name, KeyHash: auth.HashKey(key), AuthType: authKey})
+	return key, s.insertBouncer(ctx, storage.Bouncer{Name: name, KeyHash: storage.HashKey(key), AuthType: storage.AuthKey})
 }
 
 // ensureBouncer makes a bouncer whose key nobody knows, unless there is one of
@@ -415,7 +409,7 @@ func (b *bouncers) family(name string) ([]string, error) {
 	if row == nil {
 		return nil, fmt.Errorf("bouncer %q %w", name, storage.ErrNotFound)
 	}
-	if row.AutoCreated && row.AuthType == authKey {
+	if row.AutoCreated && row.AuthType == storage.AuthKey {
 		return nil, fmt.Errorf("bouncer %q %w %q", name, errAutoCreated, baseName(name))
 	}
 	names := []string{name}

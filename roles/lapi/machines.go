@@ -163,7 +163,7 @@ func (s *Server) addMachine(ctx context.Context, id, password, ip string, valida
 func (s *Server) insertMachine(ctx context.Context, id, hash, ip string, validated bool) error {
 	now := s.now()
 	err := s.store.AddMachine(ctx, storage.Machine{
-		ID: id, PasswordHash: hash, AuthType: authPassword, IP: ip,
+		ID: id, PasswordHash: hash, AuthType: storage.AuthPassword, IP: ip,
 		Validated: validated, Created: now, Updated: now,
 	})
 	if err == nil {
@@ -181,7 +181,7 @@ func (s *Server) replaceMachine(ctx context.Context, id, password string) error 
 	s.accounts.Lock()
 	defer s.accounts.Unlock()
 	err = s.store.UpdateMachine(ctx, id, func(m *storage.Machine) error {
-		m.PasswordHash, m.AuthType, m.Validated, m.Updated = hash, authPassword, true, s.now()
+		m.PasswordHash, m.AuthType, m.Validated, m.Updated = hash, storage.AuthPassword, true, s.now()
 		return nil
 	})
 	if errors.Is(err, storage.ErrNotFound) {

@@ -16,7 +16,6 @@ import (
 
 	"cs/platform/sharedtest"
 	"cs/roles/api"
-	"cs/roles/lapi/auth"
 	"cs/storage"
 )
 
@@ -131,7 +130,7 @@ func prepare(t *testing.T, s *Server, x exchange) {
 	t.Helper()
 	key := x.RequestHeaders["X-Api-Key"]
 	if key != "" && x.Status == 200 && !s.bouncers.knowsKey(key) {
-		if err := s.insertBouncer(t.Context(), storage.Bouncer{Name: "recorded " + auth.HashKey(key)[:8], KeyHash: auth.HashKey(key), AuthType: authKey}); err != nil {
+		if err := s.insertBouncer(t.Context(), storage.Bouncer{Name: "recorded " + storage.HashKey(key)[:8], KeyHash: storage.HashKey(key), AuthType: storage.AuthKey}); err != nil {
 			t.Fatal(err)
 		}
 	}

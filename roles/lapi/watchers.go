@@ -134,7 +134,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		s.fail(w, r, err)
 		return
-	case m.AuthType != authPassword:
+	case m.AuthType != storage.AuthPassword:
 		err = fmt.Errorf("machine %s attempted to auth with password but it is configured to use %s", m.ID, m.AuthType)
 	case !m.Validated:
 		err = fmt.Errorf("machine %s not validated", m.ID)
