@@ -2,7 +2,7 @@
 // and how to talk to it. It holds the wire types, their one conversion each
 // way from and to package decisions, the encoder of the bouncers' answers, and
 // the client that agents, bouncers and operators' commands use against our
-// server or an upstream one (v1.7).
+// server or CrowdSec's own (upstream's, v1.7).
 //
 // It decides nothing: which decisions a bouncer is told is decisions.Log's
 // business, who may ask is roles/lapi's. Only roles import it.

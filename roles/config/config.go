@@ -1,13 +1,14 @@
-// Package config reads what people write: config.yaml in upstream's form with
-// our own sections, and the files it names: acquisition, credentials, the
-// firewall bouncer's own file. It has two steps. Load gives a File as it was
-// typed, every key optional; flags and environment variables may be laid over
-// it; Resolve turns it into what each role needs, all checked, with all errors
-// at once. defaults.go is the one table of defaults.
+// Package config reads what people write: config.yaml in the form of CrowdSec
+// (upstream) with our own sections, and the files it names: acquisition,
+// credentials, the firewall bouncer's own file. It has two steps. Load gives a
+// File as it was typed, every key optional; flags and environment variables may
+// be laid over it; Resolve turns it into what each role needs, all checked,
+// with all errors at once. Flags.Resolve does both for a command. defaults.go
+// is the one table of defaults, places.go says where things are.
 //
-// The package opens no socket and decides nothing: the roles declare what they
-// need, and roles/run hands each one its part. profiles.yaml is read where it
-// is understood (roles/lapi/profile).
+// The package opens no socket and decides nothing: each role takes what it
+// needs of the Resolved. profiles.yaml is read where it is understood
+// (roles/lapi/profile).
 package config
 
 import (

@@ -1,8 +1,8 @@
 // Package lapi is the Local API: the server that agents report to, that
 // bouncers ask, and that operators' commands talk to. It takes alerts, lets
 // the profiles decide, keeps both in a store, and tells every bouncer what
-// changed. COMPAT.md lists where it deviates from upstream's on
-// purpose.
+// changed. COMPAT.md lists where it deviates from CrowdSec's
+// (upstream's) on purpose.
 //
 // What goes over the wire is described in roles/api, which decisions a bouncer
 // hears of in decisions.Log. This package wires them to HTTP and to the store.

@@ -1,7 +1,7 @@
 // Package profile turns an alert without decisions into one with them: what to
-// do about whom, for how long. The rules are CrowdSec's
-// profiles.yaml, or built-in ones. roles/lapi calls it for every alert of an agent; it
-// knows nothing of stores or of HTTP.
+// do about whom, for how long. The rules are a profiles.yaml as CrowdSec
+// (upstream) reads it, or built-in ones. roles/lapi calls it for every alert of
+// an agent; it knows nothing of stores or of HTTP.
 package profile
 
 import (
