@@ -7,7 +7,6 @@
 package pipeline
 
 import (
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,6 +55,9 @@ type Tracer interface {
 	Arrived(e *event.Event)
 	// Poured tells into whose bucket the event goes.
 	Poured(e *event.Event, scenario string)
+	// Overflowed tells what came out of a bucket. The event is the overflow, as
+	// the postoverflows left it. If it is not whitelisted the alerts are sent.
+	Overflowed(e *event.Event, o *scenario.Overflow)
 }
 
 // Step is what one document did with an event.
@@ -71,6 +73,7 @@ type Engine struct {
 	opt     Options
 	schema  *event.Schema
 	stages  *node.Stages
+	after   *node.Stages // of postoverflows
 	set     *scenario.Set
 	stashes *node.Stashes
 
@@ -83,7 +86,7 @@ type Engine struct {
 		worker *worker
 	}
 
-	lines, parsed, whitelisted, poured, alerts, failures atomic.Uint64
+	lines, parsed, whitelisted, poured, alerts, pardoned, failures atomic.Uint64
 }
 
 // Stats counts since the start, except where noted.
@@ -93,6 +96,7 @@ type Stats struct {
 	Whitelisted uint64
 	Poured      uint64 // went into at least one bucket
 	Alerts      uint64
+	Pardoned    uint64 // overflows that a postoverflow whitelisted
 	Failures    uint64 // run-time errors of expressions
 	LastFailure string // with the name of the item; "" if there was none
 	Parsers     int    // documents loaded
@@ -115,6 +119,8 @@ func Load(opt Options) (*Engine, []error) {
 	files := hub.NewFiles(opt.DataDir, opt.Content.Data)
 	ec := &expr.Compiler{Schema: e.schema, Files: files}
 	parsers := node.Compiler{Expr: ec, Grok: patterns, Files: files, Stashes: e.stashes, Warn: opt.Warn}
+	// Postoverflows have a name space of their own, which starts from the same patterns.
+	after := node.Compiler{Expr: ec, Grok: patterns.Clone(), Files: files, Stashes: e.stashes, Warn: opt.Warn}
 	scenarios := scenario.NewCompiler(ec, files) // before the parsers: its few fields must have room
 	scenarios.Warn = opt.Warn
 	for _, item := range opt.Content.Items {
@@ -127,11 +133,11 @@ func Load(opt Options) (*Engine, []error) {
 			errs = append(errs, parsers.Add(item)...)
 		case hub.Scenario:
 			errs = append(errs, scenarios.Add(item)...)
-		default:
-			errs = append(errs, fmt.Errorf("cannot load %s: a %s is not supported yet", item.Path, item.Kind))
+		case hub.PostOverflow:
+			errs = append(errs, after.Add(item)...)
 		}
 	}
-	e.stages = parsers.Stages()
+	e.stages, e.after = parsers.Stages(), after.Stages()
 	e.set = scenarios.Set(bucket.Config{MaxBuckets: opt.MaxBuckets, MaxKept: opt.MaxKept})
 	return e, errs
 }
@@ -158,6 +164,7 @@ func (e *Engine) Advance(now time.Time) {
 	w := e.clock.worker
 	w.ctx.Now = now
 	w.pour.Advance(now)
+	w.settle(now)
 	e.count(w)
 }
 
@@ -175,6 +182,7 @@ func (e *Engine) Stats() Stats {
 		Whitelisted: e.whitelisted.Load(),
 		Poured:      e.poured.Load(),
 		Alerts:      e.alerts.Load(),
+		Pardoned:    e.pardoned.Load(),
 		Failures:    e.failures.Load(),
 		LastFailure: last,
 		Parsers:     e.stages.Len(),
@@ -189,6 +197,9 @@ type worker struct {
 	ctx    expr.Ctx
 	parse  *node.Runner
 	pour   *scenario.Runner
+	after  *aftermath // nil until it is needed
+
+	overflows []*scenario.Overflow // to be settled
 
 	parsed, whitelisted, failures uint64
 }
@@ -210,19 +221,30 @@ func (e *Engine) newWorker() *worker {
 	w.ctx.Stash = e.stashes
 	w.parse = node.NewRunner(e.stages, &w.ctx, w.failed)
 	w.pour = e.set.NewRunner(&w.ctx, w.overflow, w.failed)
-	if t := e.opt.Tracer; t != nil {
-		w.parse.Trace = func(stage string, n *node.Node, ok bool) {
-			t.Parsed(w.ctx.Event, Step{stage, n.Name(), ok, w.parse.Stage()})
-		}
-		w.pour.Trace = func(scenario string) { t.Poured(w.ctx.Event, scenario) }
-	}
+	e.trace(w.parse, w.pour, &w.ctx)
 	return w
+}
+
+// trace lets the tracer watch runners, if there is one.
+func (e *Engine) trace(parse *node.Runner, pour *scenario.Runner, ctx *expr.Ctx) {
+	t := e.opt.Tracer
+	if t == nil {
+		return
+	}
+	parse.Trace = func(stage string, n *node.Node, ok bool) {
+		t.Parsed(ctx.Event, Step{stage, n.Name(), ok, parse.Stage()})
+	}
+	pour.Trace = func(scenario string) { t.Poured(ctx.Event, scenario) }
 }
 
 // put counts what a worker did and keeps it for the next.
 func (e *Engine) put(w *worker) {
 	e.count(w)
 	w.ctx.Event.Release()
+	if w.after != nil {
+		w.after.ctx.Event.Release()
+		w.after.ctx.Alert = nil
+	}
 	e.mu.Lock()
 	e.idle = append(e.idle, w)
 	e.mu.Unlock()
@@ -253,15 +275,7 @@ func (w *worker) line(l event.Line, now time.Time) {
 		w.engine.opt.Tracer.Arrived(ev)
 	}
 	w.pour.Run(now)
-}
-
-func (w *worker) overflow(o *scenario.Overflow) {
-	for _, a := range o.Alerts {
-		w.engine.alerts.Add(1)
-		if w.engine.opt.Alert != nil {
-			w.engine.opt.Alert(a)
-		}
-	}
+	w.settle(now)
 }
 
 func (w *worker) failed(item string, err error) {

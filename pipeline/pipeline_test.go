@@ -3,7 +3,6 @@ package pipeline_test
 import (
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -303,7 +302,7 @@ func TestFaultyContent(t *testing.T) {
 	f(hub.Parser, "name: a\nstatics:\n - target: evt.Nope\n   value: y\n", `bad.yaml:3: statics[0].target: "evt.Nope" is nothing that a text can be assigned to`)
 	f(hub.Parser, "name: a\nwhitelist: {ip: [300.1.1.1]}\n", `bad.yaml:2: whitelist.ip[0]: cannot parse address`)
 	f(hub.Parser, "name: a\npattern_syntax: {X: '('}\nstatics: [{meta: a, value: b}]\n", "bad.yaml:2: pattern_syntax.X: cannot define pattern X")
-	f(hub.PostOverflow, "name: a\n", "a postoverflow is not supported yet")
+	f(hub.PostOverflow, "name: a\n", "cannot load postoverflow: bad.yaml:1: name: node is empty")
 }
 
 func BenchmarkLineNginx(b *testing.B) {
@@ -334,7 +333,6 @@ func BenchmarkLineSSHD(b *testing.B) {
 // With all of the public hub loaded, 700 scenarios and 150 parsers.
 func BenchmarkLineNginxHub(b *testing.B) {
 	c, _ := hub.Load(filepath.Join(sharedtest.Dir(b), "hub"))
-	c.Items = slices.DeleteFunc(c.Items, func(it hub.Item) bool { return it.Kind == hub.PostOverflow })
 	e, _ := pipeline.Load(pipeline.Options{Content: c, DataDir: filepath.Join(sharedtest.Dir(b), "hub", "data")})
 	benchmarkLines(b, e, nginxLines())
 }

@@ -23,6 +23,7 @@ import (
 	"cs/pipeline"
 	"cs/pipeline/event"
 	"cs/pipeline/hub"
+	"cs/pipeline/scenario"
 	"cs/pipeline/source"
 )
 
@@ -90,16 +91,18 @@ type Result struct{ Overflow *Overflow }
 // Overflow is what came out of a bucket.
 type Overflow struct {
 	Alerts []decisions.Alert // one for each source, never empty
+	keys   []string          // of the sources
 }
 
 // Alert returns the first alert.
 func (o *Overflow) Alert() *decisions.Alert { return &o.Alerts[0] }
 
-// Sources returns whom the overflow is about, by their values.
+// Sources returns whom the overflow is about, by the values that they had before
+// the postoverflows.
 func (o *Overflow) Sources() map[string]*decisions.Source {
 	m := make(map[string]*decisions.Source, len(o.Alerts))
 	for i := range o.Alerts {
-		m[o.Alerts[i].Source.Value] = &o.Alerts[i].Source
+		m[o.keys[i]] = &o.Alerts[i].Source
 	}
 	return m
 }
@@ -130,7 +133,7 @@ func Run(ctx context.Context, opt Options, src source.Source) (*Record, []error,
 	}}
 	engine, faulty := pipeline.Load(pipeline.Options{
 		Content: opt.Content, DataDir: opt.DataDir, PatternDir: opt.PatternDir,
-		Alert: rec.alert, Tracer: rec, Warn: opt.Warn,
+		Tracer: rec, Warn: opt.Warn,
 	})
 	err := src.Run(ctx, func(_ context.Context, batch []event.Line, done func()) error {
 		for i := range batch {
@@ -217,20 +220,20 @@ func (r *recorder) Poured(e *event.Event, scenario string) {
 	r.rec.Poured[scenario] = append(r.rec.Poured[scenario], copied)
 }
 
-// alert takes an alert of the engine. The alerts of one overflow come one after
-// the other and share their events.
-func (r *recorder) alert(a decisions.Alert) {
+// Overflowed implements pipeline.Tracer.
+func (r *recorder) Overflowed(_ *event.Event, o *scenario.Overflow) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.steps += len(a.Events)
-	if n := len(r.rec.Overflows); n > 0 && len(a.Events) > 0 {
-		last := r.rec.Overflows[n-1].Overflow
-		if before := last.Alert().Events; len(before) > 0 && &before[0] == &a.Events[0] {
-			last.Alerts = append(last.Alerts, a)
-			return
+	r.steps += len(o.Alerts[0].Events)
+	alerts := slices.Clone(o.Alerts)
+	for i := range alerts { // upstream keeps addresses as the log spelt them
+		src := &alerts[i].Source
+		if src.Scope == decisions.ScopeIP && src.Value == src.IP {
+			src.Value = o.Spelt[i]
 		}
+		src.IP = o.Spelt[i]
 	}
-	r.rec.Overflows = append(r.rec.Overflows, Result{&Overflow{Alerts: []decisions.Alert{a}}})
+	r.rec.Overflows = append(r.rec.Overflows, Result{&Overflow{Alerts: alerts, keys: o.Keys}})
 }
 
 // snapshot copies an event, whose texts live only as long as its line.

@@ -36,7 +36,7 @@ statics:
   - target: evt.MarshaledTime
     expression: evt.Enriched.MarshaledTime
 `
-	scenario = `type: leaky
+	bruteForce = `type: leaky
 name: acme/bf
 description: many
 filter: "evt.Meta.source_ip != ''"
@@ -54,7 +54,7 @@ func acme(t *testing.T, more map[string]string) string {
 	files := map[string]string{
 		"parsers/s01-parse/acme/line.yaml":  lineParser,
 		"parsers/s02-enrich/acme/date.yaml": dateParser,
-		"scenarios/acme/bf.yaml":            scenario,
+		"scenarios/acme/bf.yaml":            bruteForce,
 		".tests/t/config.yaml":              "parsers: [acme/line, ./parsers/s02-enrich/acme/date.yaml, '']\nscenarios: [acme/bf]\nlog_file: x.log\nlog_type: acme\n",
 		".tests/t/x.log":                    "192.0.2.1 1 a\nnonsense\n192.0.2.1 2 b\n",
 		".tests/t/parser.assert":            "len(results) == 3\n",
@@ -152,7 +152,7 @@ func TestOverrides(t *testing.T) {
 // Data files are those of the hub, by the last part of their URL.
 func TestDataFiles(t *testing.T) {
 	withData := func(more map[string]string) *TestResult {
-		more["scenarios/acme/bf.yaml"] = strings.Replace(scenario, "evt.Meta.source_ip != ''", "evt.Meta.source_ip in File('local.txt')", 1) +
+		more["scenarios/acme/bf.yaml"] = strings.Replace(bruteForce, "evt.Meta.source_ip != ''", "evt.Meta.source_ip in File('local.txt')", 1) +
 			"data:\n - {source_url: 'https://host/path/remote.txt?v=1', dest_file: local.txt, type: string}\n"
 		return runAcme(t, more)
 	}
@@ -195,11 +195,10 @@ func TestHubWithoutTests(t *testing.T) {
 // The dumps are what others read: keys and their case count.
 func TestDumps(t *testing.T) {
 	dir := acme(t, map[string]string{".tests/t/x.log": "192.0.2.1 1 a\nnonsense\n192.0.2.1 2 b\xff\n"})
-	var items []hub.Item
-	for _, it := range []hub.Item{{Kind: hub.Parser, Stage: "s01-parse", Path: "a", Data: []byte(lineParser)},
+	items := []hub.Item{
+		{Kind: hub.Parser, Stage: "s01-parse", Path: "a", Data: []byte(lineParser)},
 		{Kind: hub.Parser, Stage: "s02-enrich", Path: "b", Data: []byte(dateParser)},
-		{Kind: hub.Scenario, Path: "c", Data: []byte(scenario)}} {
-		items = append(items, it)
+		{Kind: hub.Scenario, Path: "c", Data: []byte(bruteForce)},
 	}
 	rec, faulty, err := Run(context.Background(), Options{Content: hub.Content{Items: items}, Events: true},
 		file.NewReplay(file.Config{Globs: []string{filepath.Join(dir, ".tests/t/x.log")}, Labels: map[string]string{"type": "acme"}}))

@@ -94,7 +94,7 @@ type Compiler struct {
 func (c *Compiler) Add(item hub.Item) []error {
 	docs, err := strict.Parse(item.Path, item.Data)
 	if err != nil {
-		return []error{fmt.Errorf("cannot load parser: %w", err)}
+		return []error{fmt.Errorf("cannot load %s: %w", item.Kind, err)}
 	}
 	var errs []error
 	for _, d := range docs {
@@ -108,7 +108,7 @@ func (c *Compiler) Add(item hub.Item) []error {
 			n, err = c.top(&doc, d.Place())
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("cannot load parser: %w", err))
+			errs = append(errs, fmt.Errorf("cannot load %s: %w", item.Kind, err))
 			continue
 		}
 		if c.stages == nil {
@@ -414,6 +414,10 @@ func (c *Compiler) target(s *static, t strict.Text) (err error) {
 	name := strings.TrimPrefix(t.Value, "evt.")
 	if d, ok := targets[name]; ok {
 		s.dest = d
+		return nil
+	}
+	if s.alert = alertTargets[name]; s.alert != nil {
+		s.dest = toAlert
 		return nil
 	}
 	space, key, _ := strings.Cut(name, ".")

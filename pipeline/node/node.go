@@ -66,6 +66,10 @@ func (s *Stages) Len() (n int) {
 type Runner struct {
 	Expr *expr.Ctx // its Event is the one that is parsed
 
+	// Sources are whom an overflow is about: whitelists of addresses look at
+	// them when Expr.Alert is not nil.
+	Sources []string
+
 	// Failed is told of run-time errors: the node goes on without what failed.
 	// May be nil.
 	Failed func(node string, err error)

@@ -2,7 +2,9 @@ package node
 
 import (
 	"errors"
+	"strings"
 
+	"cs/decisions"
 	"cs/pipeline/enrich"
 	"cs/pipeline/event"
 	"cs/pipeline/expr"
@@ -15,6 +17,7 @@ type static struct {
 	expr  *expr.Program // else this
 	dest  dest
 	slot  event.Slot
+	alert func(*decisions.Alert) *string // the text in the alert of an overflow
 }
 
 // dest is where the value of a static goes.
@@ -29,6 +32,7 @@ const (
 	toSrc
 	toModule
 	toWhitelistReason
+	toAlert
 	viaParseDate // slot is Enriched.MarshaledTime
 	viaJSON
 	toNothing
@@ -43,6 +47,19 @@ var targets = map[string]dest{
 	"Line.Src":        toSrc,
 	"Line.Module":     toModule,
 	"WhitelistReason": toWhitelistReason,
+}
+
+// alertTargets are those in the alert of an overflow.
+var alertTargets = map[string]func(*decisions.Alert) *string{
+	"Overflow.Alert.Message":         func(a *decisions.Alert) *string { return &a.Message },
+	"Overflow.Alert.Scenario":        func(a *decisions.Alert) *string { return &a.Scenario },
+	"Overflow.Alert.Source.IP":       func(a *decisions.Alert) *string { return &a.Source.IP },
+	"Overflow.Alert.Source.Range":    func(a *decisions.Alert) *string { return &a.Source.Range },
+	"Overflow.Alert.Source.Scope":    func(a *decisions.Alert) *string { return &a.Source.Scope },
+	"Overflow.Alert.Source.Value":    func(a *decisions.Alert) *string { return &a.Source.Value },
+	"Overflow.Alert.Source.Cn":       func(a *decisions.Alert) *string { return &a.Source.Country },
+	"Overflow.Alert.Source.AsName":   func(a *decisions.Alert) *string { return &a.Source.ASName },
+	"Overflow.Alert.Source.AsNumber": func(a *decisions.Alert) *string { return &a.Source.ASNumber },
 }
 
 // assign runs statics in order. An error means that the event must be given
@@ -95,6 +112,12 @@ func (s *static) set(n *Node, r *Runner, v string) {
 		e.Line.Module = v
 	case toWhitelistReason:
 		e.WhitelistReason = v
+	case toAlert:
+		if r.Expr.Alert != nil { // a line has none
+			// It outlives the event, and goes out into the world.
+			v = strings.ReplaceAll(v, "\x00", "")
+			*s.alert(r.Expr.Alert) = strings.Clone(strings.ToValidUTF8(v, "\uFFFD"))
+		}
 	case viaParseDate:
 		d, ok := r.dates.Parse(v, e.StrTimeFormat, r.Expr.Now)
 		if !ok {

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"slices"
+
 	"github.com/gaissmai/bart"
 
 	"cs/decisions"
@@ -28,13 +30,22 @@ func (w *whitelist) apply(n *Node, r *Runner) bool {
 	return true
 }
 
+// covers tells whether a text is one of the addresses.
+func (w *whitelist) covers(text string) bool {
+	if w.prefixes == nil || text == "" {
+		return false
+	}
+	a, err := decisions.ParseAddr(text)
+	return err == nil && w.prefixes.Contains(a)
+}
+
 func (w *whitelist) lists(n *Node, r *Runner) bool {
-	if w.prefixes != nil {
-		if text := r.Expr.Event.Get(w.source); text != "" {
-			if a, err := decisions.ParseAddr(text); err == nil && w.prefixes.Contains(a) {
-				return true
-			}
+	if r.Expr.Alert == nil {
+		if w.covers(r.Expr.Event.Get(w.source)) {
+			return true
 		}
+	} else if slices.ContainsFunc(r.Sources, w.covers) {
+		return true
 	}
 	for _, p := range w.exprs {
 		ok, err := p.Bool(r.Expr)

@@ -17,8 +17,9 @@ type Overflow struct {
 	Alerts []decisions.Alert
 
 	// Keys tell the sources apart: Alerts[i] is about Keys[i], which is the
-	// Value of its source unless a postoverflow changed that.
-	Keys []string
+	// Value of its source as the log spelt it, and stays when a postoverflow
+	// changes that. Spelt[i] is its address as the log spelt it.
+	Keys, Spelt []string
 
 	At        time.Time // of the overflow
 	Reprocess bool      // the scenarios want to see it as an event
@@ -30,23 +31,29 @@ func (s *Set) tell(sc *Scenario, o *bucket.Overflow) *Overflow {
 	at := func(ns int64) time.Time { return time.Unix(0, ns).UTC() }
 	out := &Overflow{At: at(o.At), Reprocess: sc.reprocess}
 	var sources []decisions.Source
+	var ids []string // keys, but one for all spellings of an address
 	events := make([]decisions.Event, 0, o.Len())
 	for i := range o.Len() {
 		k := s.codec.read(o.Record(i))
-		add := func(key string, src decisions.Source) {
-			if j := slices.Index(out.Keys, key); j >= 0 {
-				sources[j] = src // the last event's details win
-			} else {
-				sources, out.Keys = append(sources, src), append(out.Keys, key)
+		add := func(id, key, spelt string, src decisions.Source) {
+			j := slices.Index(ids, id)
+			if j < 0 {
+				j = len(ids)
+				ids, sources = append(ids, id), append(sources, src)
+				out.Keys, out.Spelt = append(out.Keys, key), append(out.Spelt, spelt)
 			}
+			sources[j], out.Keys[j], out.Spelt[j] = src, key, spelt // the last event's details win
 		}
 		if k.overflow {
 			sc.takeOver(&k, add)
 		} else if src, ok := sc.source(&k); ok {
-			add(src.Value, src)
+			key := src.Value
+			if src.Scope == decisions.ScopeIP {
+				key = k.source.IP
+			}
+			add(src.Value, key, k.source.IP, src)
 		} else {
-			out.Keys = nil
-			return out
+			return &Overflow{At: out.At}
 		}
 		for j := range k.event.Meta {
 			k.event.Meta[j].Value = clean(k.event.Meta[j].Value)
@@ -55,7 +62,7 @@ func (s *Set) tell(sc *Scenario, o *bucket.Overflow) *Overflow {
 	}
 	who := fmt.Sprintf("%d sources", len(sources))
 	if len(sources) == 1 {
-		who = out.Keys[0]
+		who = ids[0]
 	}
 	for _, src := range sources {
 		out.Alerts = append(out.Alerts, decisions.Alert{
@@ -80,18 +87,18 @@ func (s *Set) tell(sc *Scenario, o *bucket.Overflow) *Overflow {
 
 // takeOver adds the sources of an overflow that became an event: those that the
 // scenario is about, or the ranges of addresses.
-func (sc *Scenario) takeOver(k *kept, add func(key string, src decisions.Source)) {
+func (sc *Scenario) takeOver(k *kept, add func(id, key, spelt string, src decisions.Source)) {
 	for _, s := range k.sources {
 		switch {
 		case s.source.Scope == sc.scope:
-			add(s.key, s.source)
+			add(s.key, s.key, s.source.IP, s.source)
 		case sc.scope == decisions.ScopeRange && s.source.Scope == decisions.ScopeIP:
 			s.source.Scope, s.source.Value = sc.scope, s.source.Range
 			if sc.scopeValue != nil {
 				s.source.Value = clean(k.scopeValue)
 			}
 			if s.source.Value != "" {
-				add(s.source.Value, s.source)
+				add(s.source.Value, s.source.Value, s.source.IP, s.source)
 			}
 		}
 	}
