@@ -33,9 +33,8 @@ var paramNames = [...]string{"anything", "a string", "an int", "a number", "a bo
 // laterFunctions are helpers of upstream that nothing here does yet: content
 // that needs one is refused with that reason.
 var laterFunctions = map[string]bool{
-	"CrowdsecCTI": true,
-	"GeoIPEnrich": true, "GeoIPASNEnrich": true, "GeoIPRangeEnrich": true, "IPToCountry": true,
-	"LibInjectionIsSQLI": true, "LibInjectionIsXSS": true, "JA4H": true, "LookupHost": true,
+	"CrowdsecCTI":        true,
+	"LibInjectionIsSQLI": true, "LibInjectionIsXSS": true, "JA4H": true,
 	"SetInStash": true, "MatchKnownBot": true, "HTTPGet": true, "HTTPHead": true, "HTTPPost": true, "HTTPRequest": true,
 	"GetDecisionsCount": true, "GetDecisionsSinceCount": true, "GetActiveDecisionsCount": true,
 	"GetActiveDecisionsTimeLeft": true, "JsonExtractLib": true,

@@ -216,12 +216,12 @@ func (e *Env) typeOf(t reflect.Type) typ {
 	return typ{}
 }
 
-// object finds the members of a Go type: in e, or among those of evt.Overflow.
+// object finds the members of a Go type: in e, or among those that are always there.
 func (e *Env) object(t reflect.Type) *object {
 	if e != nil && e.types[t] != nil {
 		return e.types[t]
 	}
-	return overflowEnv.types[t]
+	return known.types[t]
 }
 
 func (e *Env) variable(name string) (value, bool) {
@@ -245,9 +245,10 @@ func (e *Env) names() []string {
 	return names
 }
 
-// overflowEnv describes the alert below evt.Overflow.
-var overflowEnv = NewEnv().
-	Type(AlertMembers()...)
+// known describes the alert below evt.Overflow, and the records of Lookups.
+var known = NewEnv().
+	Type(AlertMembers()...).
+	Type(lookupMembers()...)
 
 var overflow = dynamic(typ{kind: objectKind, obj: &object{
 	name: "evt.Overflow",

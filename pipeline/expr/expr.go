@@ -7,8 +7,9 @@
 //
 // It knows the event and the helper functions of content (funcs_*.go, one file
 // a theme). It reads no file and no network: lists come through Files, the
-// stash through Stash. Callers: pipeline/node, pipeline/scenario and
-// roles/lapi/profile, which brings its own variables in an Env.
+// stash through Stash, what others know about an address through Lookups.
+// Callers: pipeline/node, pipeline/scenario and roles/lapi/profile, which
+// brings its own variables in an Env.
 package expr
 
 import (
@@ -30,6 +31,9 @@ type Compiler struct {
 	Schema *event.Schema // where evt's fields get their slots; nil: there is no evt
 	Env    *Env          // more names; may be nil
 	Files  Files         // the lists of File, RegexpInFile …; nil: there are none
+
+	// Lookups answers GeoIPEnrich, LookupHost …; nil: nothing is known.
+	Lookups Lookups
 
 	// Warn is told what is doubtful but no error, for example the name of a
 	// data file that is not there. May be nil.

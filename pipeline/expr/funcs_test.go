@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/netip"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -159,4 +161,63 @@ func FuzzFindJSON(f *testing.F) {
 			t.Fatalf("%q at %q: %q, want %q", s, path, got, want)
 		}
 	})
+}
+
+type testLookups struct{}
+
+func (testLookups) Hosts(name string) []string { return []string{"192.0.2.1", name} }
+func (testLookups) City(ip netip.Addr) *City {
+	c := &City{}
+	if ip.Is4() {
+		c.City.Names = map[string]string{"en": "Paris"}
+		c.Country = Country{IsoCode: "FR", IsInEuropeanUnion: true}
+		c.Location = Location{Latitude: 46, Longitude: 2}
+		c.Subdivisions = []*Subdivision{{IsoCode: "IDF"}}
+	}
+	return c
+}
+func (testLookups) ASN(netip.Addr) *ASN {
+	return &ASN{AutonomousSystemNumber: 4242, AutonomousSystemOrganization: "Crowdsec"}
+}
+func (testLookups) Range(ip netip.Addr) (netip.Prefix, bool) {
+	return netip.PrefixFrom(ip, 24).Masked(), ip.Is4()
+}
+
+func TestLookups(t *testing.T) {
+	f := func(look Lookups, src string, want any) {
+		t.Helper()
+		c := &Compiler{Schema: event.NewSchema(), Lookups: look}
+		p, err := c.Compile(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := p.Any(&Ctx{Event: event.New(c.Schema)})
+		if err != nil {
+			got = "error"
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s: got %v, want %v (%v)", src, got, want, err)
+		}
+	}
+	known := testLookups{}
+	f(known, `GeoIPEnrich("1.2.3.4").Country.IsoCode + GeoIPEnrich("1.2.3.4").City.Names["en"] + GeoIPEnrich("1.2.3.4").City.Names.en`, "FRParisParis")
+	f(known, `GeoIPEnrich("1.2.3.4").Location.Latitude == 46 && GeoIPEnrich("1.2.3.4").Country.IsInEuropeanUnion`, true)
+	f(known, `GeoIPEnrich("1.2.3.4").Subdivisions[0].IsoCode`, "IDF")
+	f(known, `GeoIPEnrich("1.2.3.4").Subdivisions[1].IsoCode`, "error")
+	f(known, `GeoIPEnrich("::1").Country.IsoCode`, "")
+	f(known, `GeoIPEnrich("nobody") == nil`, true)
+	f(known, `GeoIPEnrich("nobody").Country.IsoCode`, "error")
+	f(known, `GeoIPASNEnrich("1.2.3.4").AutonomousSystemNumber == 4242 && GeoIPASNEnrich("1.2.3.4").AutonomousSystemOrganization == "Crowdsec"`, true)
+	f(known, `GeoIPRangeEnrich("1.2.3.4").String()`, "1.2.3.0/24")
+	f(known, `GeoIPRangeEnrich("::1") == nil && GeoIPRangeEnrich("1.2.3.4") != nil`, true)
+	f(known, `IPToCountry("1.2.3.4") + IPToCountry("::1") + IPToCountry("nobody")`, "FR")
+	f(known, `LookupHost("a")`, "[192.0.2.1 a]")
+	f(known, `any(LookupHost("a"), # == "192.0.2.1")`, true)
+	f(nil, `GeoIPEnrich("1.2.3.4") == nil && GeoIPASNEnrich("1.2.3.4") == nil && GeoIPRangeEnrich("1.2.3.4") == nil`, true)
+	f(nil, `IPToCountry("1.2.3.4") == "" && len(LookupHost("a")) == 0`, true)
+
+	_, err := (&Compiler{Lookups: known}).Compile(`GeoIPEnrich("1.2.3.4").Country.ISOCode`)
+	if err == nil || !strings.Contains(err.Error(), "did you mean IsoCode?") {
+		t.Error(err)
+	}
 }
