@@ -29,6 +29,9 @@ type host struct {
 
 func newHost(t *testing.T) *host {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("the built program has no race detector; the long run has had this")
+	}
 	if err := lab.Usable(); err != nil {
 		if os.Getenv("CS_REQUIRE_SHARED") == "1" {
 			t.Fatal(err)
