@@ -51,6 +51,9 @@ const description = "Protects hosts: reads logs, detects attacks, blocks the att
 
 // execute runs one command line and returns the exit code.
 func execute(ctx context.Context, args []string, env *platform.Env) int {
+	if isCrowdsec(env.Program, args) {
+		return executeDaemon(ctx, args, env)
+	}
 	var g grammar
 	exit := -1
 	app, err := kong.New(&g,

@@ -84,12 +84,21 @@ var members = []expr.Member{
 	expr.Field("StrTime", func(e *Event) string { return e.StrTime }),
 	expr.Field("StrTimeFormat", func(e *Event) string { return e.StrTimeFormat }),
 	expr.Field("MarshaledTime", func(e *Event) string { return e.MarshaledTime }),
-	expr.Field("Line", func(e *Event) *Line { return e.Line }),
+	expr.Field("Line", func(e *Event) Line { return e.Line }),
 
-	expr.Field("Raw", func(l *Line) string { return l.Raw }),
-	expr.Field("Src", func(l *Line) string { return l.Src }),
-	expr.Field("Module", func(l *Line) string { return l.Module }),
-	expr.Field("Labels", func(l *Line) map[string]string { return l.Labels }),
+	// A result is an event, too.
+	expr.Field("Parsed", func(r Result) map[string]string { return r.Event.Parsed }),
+	expr.Field("Meta", func(r Result) map[string]string { return r.Event.Meta }),
+	expr.Field("Enriched", func(r Result) map[string]string { return r.Event.Enriched }),
+	expr.Field("Whitelisted", func(r Result) bool { return r.Event.Whitelisted }),
+	expr.Field("WhitelistReason", func(r Result) string { return r.Event.WhitelistReason }),
+	expr.Field("Stage", func(r Result) string { return r.Event.Stage }),
+	expr.Field("MarshaledTime", func(r Result) string { return r.Event.MarshaledTime }),
+
+	expr.Field("Raw", func(l Line) string { return l.Raw }),
+	expr.Field("Src", func(l Line) string { return l.Src }),
+	expr.Field("Module", func(l Line) string { return l.Module }),
+	expr.Field("Labels", func(l Line) map[string]string { return l.Labels }),
 
 	expr.Field("Alert", (*Overflow).Alert),
 	expr.Field("Sources", (*Overflow).Sources),

@@ -28,7 +28,7 @@ func (r *Record) WriteDumps(dir string) error {
 	}
 	overflows := []overflowEvent{}
 	for _, o := range r.Overflows {
-		overflows = append(overflows, newOverflowEvent(o.Overflow))
+		overflows = append(overflows, newOverflowEvent(o))
 	}
 	write := func(name string, v any) error {
 		// Logs may tell secrets: only we read them.
@@ -44,9 +44,16 @@ func (r *Record) WriteDumps(dir string) error {
 // from the alert on, and always written.
 type (
 	overflowEvent struct {
-		Type          int            `yaml:"Type"`
-		Overflow      dumpedOverflow `yaml:"Overflow"`
-		MarshaledTime string         `yaml:"MarshaledTime"`
+		Type            int               `yaml:"Type"`
+		Whitelisted     bool              `yaml:"Whitelisted,omitempty"`
+		WhitelistReason string            `yaml:"WhitelistReason,omitempty"`
+		Parsed          map[string]string `yaml:"Parsed,omitempty"`
+		Enriched        map[string]string `yaml:"Enriched,omitempty"`
+		Unmarshaled     map[string]any    `yaml:"Unmarshaled,omitempty"`
+		Overflow        dumpedOverflow    `yaml:"Overflow"`
+		Time            time.Time         `yaml:"Time,omitempty"`
+		MarshaledTime   string            `yaml:"MarshaledTime,omitempty"`
+		Meta            map[string]string `yaml:"Meta,omitempty"`
 	}
 	dumpedOverflow struct {
 		Sources   map[string]dumpedSource `yaml:"Sources"`
@@ -93,11 +100,13 @@ type (
 	}
 )
 
-func newOverflowEvent(o *Overflow) overflowEvent {
+func newOverflowEvent(r Result) overflowEvent {
+	evt, o := r.Event, r.Overflow
 	e := overflowEvent{
-		Type:          1,
-		Overflow:      dumpedOverflow{Sources: map[string]dumpedSource{}},
-		MarshaledTime: stamp(o.Alert().StopAt),
+		Type: 1, Whitelisted: evt.Whitelisted, WhitelistReason: evt.WhitelistReason,
+		Parsed: evt.Parsed, Enriched: evt.Enriched, Unmarshaled: evt.Unmarshaled, Meta: evt.Meta,
+		Time: evt.Time, MarshaledTime: evt.MarshaledTime,
+		Overflow: dumpedOverflow{Sources: map[string]dumpedSource{}},
 	}
 	for name, src := range o.Sources() {
 		e.Overflow.Sources[name] = newDumpedSource(src)

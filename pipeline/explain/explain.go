@@ -58,12 +58,12 @@ type Entry struct {
 
 // Event is a copy of an event under upstream's names of its fields.
 type Event struct {
-	Type            int               `yaml:"Type,omitempty"` // 0: of a log
+	Type            int               `yaml:"Type,omitempty"` // 0: of a log, 1: an overflow
 	ExpectMode      int               `yaml:"ExpectMode,omitempty"`
 	Whitelisted     bool              `yaml:"Whitelisted,omitempty"`
 	WhitelistReason string            `yaml:"WhitelistReason,omitempty"`
 	Stage           string            `yaml:"Stage,omitempty"`
-	Line            *Line             `yaml:"Line,omitempty"`
+	Line            Line              `yaml:"Line,omitempty"`
 	Parsed          map[string]string `yaml:"Parsed,omitempty"`
 	Enriched        map[string]string `yaml:"Enriched,omitempty"`
 	Unmarshaled     map[string]any    `yaml:"Unmarshaled,omitempty"`
@@ -75,7 +75,7 @@ type Event struct {
 	Meta            map[string]string `yaml:"Meta,omitempty"`
 }
 
-// Line is where an event comes from.
+// Line is where an event comes from. An overflow has none.
 type Line struct {
 	Raw     string            `yaml:"Raw,omitempty"`
 	Src     string            `yaml:"Src,omitempty"`
@@ -86,7 +86,10 @@ type Line struct {
 }
 
 // Result is a bucket that overflowed.
-type Result struct{ Overflow *Overflow }
+type Result struct {
+	Event    *Event // what the postoverflows made of it
+	Overflow *Overflow
+}
 
 // Overflow is what came out of a bucket.
 type Overflow struct {
@@ -221,7 +224,8 @@ func (r *recorder) Poured(e *event.Event, scenario string) {
 }
 
 // Overflowed implements pipeline.Tracer.
-func (r *recorder) Overflowed(_ *event.Event, o *scenario.Overflow) {
+func (r *recorder) Overflowed(e *event.Event, o *scenario.Overflow) {
+	copied := snapshot(e)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.steps += len(o.Alerts[0].Events)
@@ -233,7 +237,7 @@ func (r *recorder) Overflowed(_ *event.Event, o *scenario.Overflow) {
 		}
 		src.IP = o.Spelt[i]
 	}
-	r.rec.Overflows = append(r.rec.Overflows, Result{&Overflow{Alerts: alerts, keys: o.Keys}})
+	r.rec.Overflows = append(r.rec.Overflows, Result{copied, &Overflow{Alerts: alerts, keys: o.Keys}})
 }
 
 // snapshot copies an event, whose texts live only as long as its line.
@@ -246,10 +250,14 @@ func snapshot(e *event.Event) *Event {
 		Time:        e.Time,
 		StrTime:     strings.Clone(e.StrTime), StrTimeFormat: strings.Clone(e.StrTimeFormat),
 		MarshaledTime: strings.Clone(e.MarshaledTime),
-		Line: &Line{
+	}
+	if e.Line.Module == "" {
+		c.Type = 1
+	} else {
+		c.Line = Line{
 			Raw: strings.Clone(e.Line.Raw), Src: strings.Clone(e.Line.Src), Time: e.Line.Time,
 			Labels: e.Line.Labels, Process: true, Module: e.Line.Module,
-		},
+		}
 	}
 	texts := map[event.Space]map[string]string{event.Parsed: c.Parsed, event.Meta: c.Meta, event.Enriched: c.Enriched}
 	for i := range e.Schema().Len() {

@@ -199,6 +199,7 @@ func TestDumps(t *testing.T) {
 		{Kind: hub.Parser, Stage: "s01-parse", Path: "a", Data: []byte(lineParser)},
 		{Kind: hub.Parser, Stage: "s02-enrich", Path: "b", Data: []byte(dateParser)},
 		{Kind: hub.Scenario, Path: "c", Data: []byte(bruteForce)},
+		{Kind: hub.PostOverflow, Stage: "s01-whitelist", Path: "d", Data: []byte("name: acme/pardon\nwhitelist: {reason: friends, ip: [192.0.2.1]}\n")},
 	}
 	rec, faulty, err := Run(context.Background(), Options{Content: hub.Content{Items: items}, Events: true},
 		file.NewReplay(file.Config{Globs: []string{filepath.Join(dir, ".tests/t/x.log")}, Labels: map[string]string{"type": "acme"}}))
@@ -247,8 +248,12 @@ func TestDumps(t *testing.T) {
 	if len(poured["OK"]) != 2 || len(poured["acme/bf"]) != 2 {
 		t.Errorf("poured are %v", poured)
 	}
+	if after := parsers["s01-whitelist"]["acme/pardon"]; len(after) != 1 || !after[0].Success || after[0].Evt.Line != nil {
+		t.Errorf("the postoverflow is %+v", after)
+	}
 	var overflows []struct {
-		Type     int `yaml:"Type"`
+		Type     int  `yaml:"Type"`
+		Pardoned bool `yaml:"Whitelisted"`
 		Overflow struct {
 			Sources map[string]map[string]any `yaml:"Sources"`
 			Alert   map[string]any            `yaml:"Alert"`
@@ -256,7 +261,7 @@ func TestDumps(t *testing.T) {
 		MarshaledTime string `yaml:"MarshaledTime"`
 	}
 	read(BucketDump, &overflows)
-	if len(overflows) != 1 || overflows[0].Type != 1 || overflows[0].MarshaledTime != "2026-01-02T03:04:02Z" ||
+	if len(overflows) != 1 || overflows[0].Type != 1 || !overflows[0].Pardoned || overflows[0].MarshaledTime != "2026-01-02T03:04:02Z" ||
 		overflows[0].Overflow.Sources["192.0.2.1"]["scope"] != "Ip" {
 		t.Fatalf("overflows are %+v", overflows)
 	}

@@ -18,9 +18,6 @@ import (
 	"cs/platform/sharedtest"
 )
 
-// wantPassed only grows, and all is all.
-const wantPassed = 204
-
 // TestHub runs the tests of the public hub, and evaluates each of their
 // assertions a second time, with upstream's own language, over results in
 // upstream's own form.
@@ -33,33 +30,24 @@ func TestHub(t *testing.T) {
 	if err != nil || len(names) == 0 {
 		t.Fatal("no tests found: ", err)
 	}
-	passed, run, checked := 0, 0, 0
+	checked := 0
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			r := h.Test(context.Background(), name)
-			run++
 			checked += r.Checked
 			for _, w := range r.Warnings {
 				t.Log(w)
 			}
 			for _, f := range r.Failures {
-				t.Log(f)
+				t.Error(f)
 			}
-			switch {
-			case r.OK():
-				passed++
-			case r.Err != nil:
-				t.Skip(r.Err)
-			default:
-				t.Skipf("%d of %d assertions fail", len(r.Failures), r.Checked)
+			if r.Err != nil {
+				t.Fatal(r.Err)
 			}
 			compareWithVM(t, filepath.Join(h.tests(), name), r.Record)
 		})
 	}
-	t.Logf("%d of %d passed, with %d assertions", passed, len(names), checked)
-	if run == len(names) && passed < wantPassed {
-		t.Errorf("only %d passed, it were %d", passed, wantPassed)
-	}
+	t.Logf("%d tests with %d assertions", len(names), checked)
 }
 
 // What upstream's assertions see, as Go types.

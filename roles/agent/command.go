@@ -23,6 +23,9 @@ type Reading struct {
 	Content    string   `help:"Directory with parsers/ and scenarios/ (default: the built-in starter set)." placeholder:"DIR" type:"path"`
 	MaxBuckets int      `help:"Most attackers to watch at once (default 262144)." placeholder:"N"`
 	FromStart  bool     `help:"Read logs that were never read before from their start, not from their end."`
+
+	// Inputs, if there are any, are read instead of all others.
+	Inputs []config.Acquisition `kong:"-"`
 }
 
 // Overlay lays the flags over the file.
@@ -60,6 +63,9 @@ func (f *Reading) Config(env *platform.Env, r config.Resolved) (Config, error) {
 // inputs returns the logs to read: those of the flags, else of the acquisition
 // files, else the usual ones.
 func (f *Reading) inputs(env *platform.Env, r config.Agent) ([]config.Acquisition, error) {
+	if len(f.Inputs) > 0 {
+		return f.Inputs, nil
+	}
 	if len(f.Logs) > 0 {
 		return f.named()
 	}

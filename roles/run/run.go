@@ -30,6 +30,10 @@ type Command struct {
 
 	NoAgent   bool `name:"no-agent" help:"Read no logs."`
 	NoBouncer bool `name:"no-bouncer" help:"Leave the firewall alone."`
+
+	// Once ends all roles when the agent has read everything, which its inputs
+	// must have an end for. The agent keeps nothing on disk.
+	Once bool `kong:"-"`
 }
 
 // Names under which the roles of this process are known to its LAPI.
@@ -55,6 +59,9 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	if !r.LAPI.Enabled {
 		return errors.New("the configuration has no LAPI for the others: run 'cs agent' and 'cs bouncer-firewall' with --lapi-url instead")
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var failed error // of a replay, which is not tried again
 	server := &server{conf: lapi.NewConfig(env, r), opened: make(chan struct{})}
 	ready := newCountdown(func() {
 		env.Log.Info("cs is ready", "data_dir", r.DataDir, "listen", r.LAPI.Listen)
@@ -85,18 +92,23 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 		if err != nil {
 			return err
 		}
+		cfg.Stateless = c.Once
 		cfg.LAPI = &machine{server: server}
 		cfg.Ready = ready.add()
 		services = append(services, supervise.Service{Name: "agent", Run: func(ctx context.Context) error {
 			a, err := agent.New(cfg)
-			if err != nil {
-				return err
+			if err == nil {
+				err = a.Run(ctx)
 			}
-			return a.Run(ctx)
+			if c.Once {
+				failed, err = err, nil
+				stop()
+			}
+			return err
 		}})
 	}
 	server.ready = ready.add()
-	return errors.Join(supervise.Run(ctx, env.Log, services...), server.Close())
+	return errors.Join(supervise.Run(ctx, env.Log, services...), failed, server.Close())
 }
 
 // server is the LAPI that the links below lead to. It stays open while its

@@ -1,0 +1,276 @@
+//go:build !bouncer_only
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"cs/pipeline"
+	"cs/pipeline/explain"
+	"cs/pipeline/hub"
+	"cs/pipeline/source/file"
+	"cs/platform"
+	"cs/roles/agent"
+	"cs/roles/cli"
+	"cs/roles/config"
+	"cs/roles/lapi/profile"
+	"cs/roles/run"
+)
+
+// isCrowdsec tells whether we stand in for upstream's daemon, whose command
+// line has flags only: by our name, or by a flag that is its alone.
+func isCrowdsec(program string, args []string) bool {
+	return strings.HasPrefix(program, "crowdsec") || slices.Contains(args, "-dsn")
+}
+
+// daemon is the command line of upstream's daemon (spec cli §2.1).
+type daemon struct {
+	cli.Globals
+	fatal     bool
+	version   bool
+	test      bool
+	noAgent   bool
+	noAPI     bool
+	dsn       string
+	logType   string
+	labels    map[string]string
+	transform string
+	dumpDir   string
+}
+
+// parseDaemon reads the command line. Faults of form, and a request for help,
+// are told on the flag set's output.
+func parseDaemon(args []string, env *platform.Env) (*daemon, error) {
+	d := &daemon{labels: map[string]string{}}
+	set := flag.NewFlagSet(env.Program, flag.ContinueOnError)
+	set.SetOutput(env.Stderr)
+	set.StringVar(&d.Config, "c", "", "configuration `file`")
+	set.BoolVar(&d.Trace, "trace", false, "log everything")
+	set.BoolVar(&d.Debug, "debug", false, "log what helps to find an error")
+	set.BoolVar(&d.Info, "info", false, "log confirmations")
+	set.BoolVar(&d.Warning, "warning", false, "log warnings and errors only")
+	set.BoolVar(&d.Error, "error", false, "log errors only")
+	set.BoolVar(&d.fatal, "fatal", false, "log errors only")
+	set.BoolVar(&d.version, "version", false, "show the version")
+	set.BoolVar(&d.test, "t", false, "test the configuration and end")
+	set.BoolVar(&d.noAgent, "no-cs", false, "read no logs")
+	set.BoolVar(&d.noAPI, "no-api", false, "serve no Local API")
+	set.Bool("no-capi", false, "no central API: we have none")
+	set.Bool("order-event", false, "keep the order of events: we always do")
+	set.StringVar(&d.dsn, "dsn", "", "read this `source` once, from start to end: file://PATH")
+	set.StringVar(&d.logType, "type", "", "`label` type of the lines of -dsn")
+	set.Func("label", "more labels of the lines of -dsn, as `k:v[,k:v]`; may be given again", d.addLabels)
+	set.StringVar(&d.transform, "transform", "", "`expression` over the lines of -dsn")
+	set.StringVar(&d.dumpDir, "dump-data", "", "write what happens to the lines to this `directory`, and send no alerts")
+	if err := set.Parse(args); err != nil {
+		return nil, err
+	}
+	if set.NArg() > 0 {
+		err := fmt.Errorf("argument provided but not defined: %s", set.Arg(0))
+		fmt.Fprintln(env.Stderr, err)
+		set.Usage()
+		return nil, err
+	}
+	return d, nil
+}
+
+// addLabels takes the value of -label.
+func (d *daemon) addLabels(list string) error {
+	for _, pair := range strings.Split(list, ",") {
+		k, v, ok := strings.Cut(pair, ":")
+		if !ok || strings.Contains(v, ":") {
+			return fmt.Errorf("%q is not of the form key:value", pair)
+		}
+		d.labels[k] = v
+	}
+	return nil
+}
+
+// check refuses flags that don't go together.
+func (d *daemon) check() error {
+	switch {
+	case d.dsn != "" && d.logType == "":
+		return errors.New("-dsn requires a -type argument")
+	case d.dsn == "" && d.logType != "":
+		return errors.New("-type requires a -dsn argument")
+	case d.dsn == "" && d.transform != "":
+		return errors.New("-transform requires a -dsn argument")
+	case d.transform != "":
+		return errors.New("-transform is not supported yet")
+	case d.dsn == "" && d.dumpDir != "":
+		return errors.New("-dump-data requires a -dsn argument")
+	case d.noAgent && d.dsn != "":
+		return errors.New("-dsn reads logs and -no-cs reads none")
+	case d.noAgent && d.noAPI:
+		return errors.New("you must run at least the API Server or crowdsec")
+	}
+	return nil
+}
+
+// executeDaemon runs one command line of upstream's daemon and returns the exit
+// code: 2 for a faulty command line, 1 for another error.
+func executeDaemon(ctx context.Context, args []string, env *platform.Env) int {
+	d, err := parseDaemon(args, env)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	}
+	if d.Config == "" {
+		d.Config, _ = env.LookupEnv("CS_CONFIG_FILE")
+	}
+	d.DataDir, _ = env.LookupEnv("CS_DATA_DIR")
+	d.Error = d.Error || d.fatal
+	logTo(env, &d.Globals)
+	if err := d.run(ctx, env); err != nil && !(errors.Is(err, context.Canceled) && ctx.Err() != nil) {
+		fmt.Fprintln(env.Stderr, cli.FormatError(env.Program, "", err))
+		return 1
+	}
+	return 0
+}
+
+func (d *daemon) run(ctx context.Context, env *platform.Env) error {
+	if d.version {
+		return new(cli.Version).Run(ctx, env, &d.Globals)
+	}
+	if err := d.check(); err != nil {
+		return err
+	}
+	var conf *config.File
+	r, err := d.Resolve(env, func(f *config.File) { conf = f })
+	if err != nil {
+		return err
+	}
+	r.Agent.Enabled = r.Agent.Enabled && !d.noAgent
+	r.LAPI.Enabled = r.LAPI.Enabled && !d.noAPI
+	if !r.Agent.Enabled && !r.LAPI.Enabled {
+		return errors.New("you must run at least the API Server or crowdsec")
+	}
+	var reading agent.Reading
+	if d.dsn != "" {
+		acq, err := d.source()
+		if err != nil {
+			return err
+		}
+		reading.Inputs = []config.Acquisition{acq}
+	}
+	switch {
+	case d.test:
+		return testConfiguration(env, r, conf, reading)
+	case d.dumpDir != "":
+		return d.dump(ctx, env, r, conf, reading.Inputs[0])
+	case r.LAPI.Enabled:
+		all := &run.Command{Reading: reading, NoAgent: d.noAgent, Once: d.dsn != ""}
+		return all.Run(ctx, env, &d.Flags)
+	default:
+		alone := &agent.Command{Reading: reading, Replay: d.dsn != ""}
+		return alone.Run(ctx, env, &d.Flags)
+	}
+}
+
+// source reads -dsn and what belongs to it.
+func (d *daemon) source() (config.Acquisition, error) {
+	acq := config.Acquisition{Source: "file", Cat: true, Labels: map[string]string{}}
+	rest, ok := strings.CutPrefix(d.dsn, "file://")
+	if !ok {
+		return acq, fmt.Errorf("cannot read %q: only sources of the form file://PATH can be read once", d.dsn)
+	}
+	path, query, _ := strings.Cut(rest, "?")
+	if path == "" {
+		return acq, fmt.Errorf("cannot read %q: it has no path", d.dsn)
+	}
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return acq, fmt.Errorf("cannot read %q: %w", d.dsn, err)
+	}
+	for key, v := range values {
+		switch key {
+		case "log_level": // one level is for all
+		case "max_buffer_size":
+			if acq.MaxLineSize, err = strconv.Atoi(v[0]); err != nil || acq.MaxLineSize <= 0 {
+				return acq, fmt.Errorf("cannot read %q: %s is no size in bytes", d.dsn, v[0])
+			}
+		default:
+			return acq, fmt.Errorf("cannot read %q: unknown parameter %s", d.dsn, key)
+		}
+	}
+	acq.Globs = []string{path}
+	for k, v := range d.labels {
+		acq.Labels[k] = v
+	}
+	acq.Labels["type"] = d.logType
+	return acq, nil
+}
+
+// dump reads the source into dump files. Faulty content is an error here: what
+// would come out is not what its author wants to see.
+func (d *daemon) dump(ctx context.Context, env *platform.Env, r config.Resolved, conf *config.File, acq config.Acquisition) error {
+	content, errs := hub.Load(r.ConfigDir)
+	opt := explain.Options{
+		Content: content, DataDir: r.DataDir, PatternDir: patternDir(r, conf), Events: true,
+		Warn: func(message string) { env.Log.Warn("content is doubtful", "warning", message) },
+	}
+	rec, faulty, err := explain.Run(ctx, opt, file.NewReplay(file.Config{
+		Globs: acq.Globs, Labels: acq.Labels, MaxLine: acq.MaxLineSize,
+		Report: func(err error) { env.Log.Warn("trouble with the log", "err", err) },
+	}))
+	if err := errors.Join(append(append(errs, faulty...), err)...); err != nil {
+		return err
+	}
+	if rec.Failures > 0 {
+		env.Log.Warn("expressions of the content failed", "times", rec.Failures, "last", rec.LastFailure)
+	}
+	return rec.WriteDumps(d.dumpDir)
+}
+
+// patternDir returns where grok patterns beside the stock ones are, "" for nowhere.
+func patternDir(r config.Resolved, conf *config.File) string {
+	dir := conf.ConfigPaths.PatternDir
+	if dir == "" {
+		dir = filepath.Join(r.ConfigDir, "patterns")
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return ""
+	}
+	return dir
+}
+
+// testConfiguration loads everything that the roles would load and starts
+// nothing. All that is wrong is returned.
+func testConfiguration(env *platform.Env, r config.Resolved, conf *config.File, reading agent.Reading) error {
+	var errs []error
+	if r.LAPI.Enabled && r.LAPI.ProfilesPath != "" {
+		_, err := profile.Load(r.LAPI.ProfilesPath, nil, func(err error) { env.Log.Warn("profiles", "warning", err) })
+		errs = append(errs, err)
+	}
+	if r.Agent.Enabled {
+		content, faulty := hub.Load(r.ConfigDir)
+		errs = append(errs, faulty...)
+		_, faulty = pipeline.Load(pipeline.Options{
+			Content: content, DataDir: r.DataDir, PatternDir: patternDir(r, conf),
+			Warn: func(message string) { env.Log.Warn("content is doubtful", "warning", message) },
+		})
+		errs = append(errs, faulty...)
+		// What it says of content has been said.
+		quiet := *env
+		quiet.Log = slog.New(slog.DiscardHandler)
+		_, err := reading.Config(&quiet, r)
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	env.Log.Info("Configuration test done")
+	return nil
+}
