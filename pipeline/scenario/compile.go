@@ -77,8 +77,8 @@ func NewCompiler(e *expr.Compiler, files *hub.Files) *Compiler {
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
-	condition := &expr.Compiler{Schema: e.Schema, Files: e.Files, Env: conditionEnv()}
-	overflow := &expr.Compiler{Files: e.Files, Env: overflowEnv()}
+	condition := &expr.Compiler{Schema: e.Schema, Files: e.Files, Lookups: e.Lookups, Env: conditionEnv()}
+	overflow := &expr.Compiler{Files: e.Files, Lookups: e.Lookups, Env: overflowEnv()}
 	return &Compiler{expr: e, condition: condition, overflow: overflow, files: files, codec: codec, shares: map[[2]string]int{}}
 }
 
