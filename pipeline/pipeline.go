@@ -13,7 +13,6 @@ import (
 
 	"cs/decisions"
 	"cs/pipeline/bucket"
-	"cs/pipeline/enrich"
 	"cs/pipeline/event"
 	"cs/pipeline/expr"
 	"cs/pipeline/grok"
@@ -31,6 +30,8 @@ type Options struct {
 
 	MaxBuckets int // bound of buckets, 0 for bucket.DefaultMaxBuckets
 	MaxKept    int // bound of the bytes that buckets keep of events, 0 for bucket.DefaultMaxKept
+
+	ContextLength int // bound of a value in an alert's context, 0 for scenario.DefaultContextLength
 
 	// Now is the clock of what outlives lines (stashes); nil is time.Now.
 	Now func() time.Time
@@ -118,13 +119,12 @@ func Load(opt Options) (*Engine, []error) {
 		patterns, errs = grok.Load(opt.PatternDir)
 	}
 	files := hub.NewFiles(opt.DataDir, opt.Content.Data)
-	lookups := enrich.NewLookups(opt.DataDir)
-	ec := &expr.Compiler{Schema: e.schema, Files: files, Lookups: lookups}
-	parsers := node.Compiler{Expr: ec, Grok: patterns, Files: files, Stashes: e.stashes, Lookups: lookups, Warn: opt.Warn}
+	ec := &expr.Compiler{Schema: e.schema, Files: files}
+	parsers := node.Compiler{Expr: ec, Grok: patterns, Files: files, Stashes: e.stashes, Warn: opt.Warn}
 	// Postoverflows have a name space of their own, which starts from the same patterns.
-	after := node.Compiler{Expr: ec, Grok: patterns.Clone(), Files: files, Stashes: e.stashes, Lookups: lookups, Warn: opt.Warn}
+	after := node.Compiler{Expr: ec, Grok: patterns.Clone(), Files: files, Stashes: e.stashes, Warn: opt.Warn}
 	scenarios := scenario.NewCompiler(ec, files) // before the parsers: its few fields must have room
-	scenarios.Warn = opt.Warn
+	scenarios.Warn, scenarios.ContextLength = opt.Warn, opt.ContextLength
 	for _, item := range opt.Content.Items {
 		ec.Warn = nil
 		if opt.Warn != nil {
@@ -137,6 +137,18 @@ func Load(opt Options) (*Engine, []error) {
 			errs = append(errs, scenarios.Add(item)...)
 		case hub.PostOverflow:
 			errs = append(errs, after.Add(item)...)
+		case hub.Context:
+			errs = append(errs, scenarios.AddContext(item)...)
+		}
+	}
+	for _, item := range opt.Content.Settings {
+		switch item.Kind {
+		case hub.ConsoleContext:
+			errs = append(errs, scenarios.AddContext(item)...)
+		case hub.Simulation:
+			if err := scenarios.Simulate(item); err != nil {
+				errs = append(errs, err)
+			}
 		}
 	}
 	e.stages, e.after = parsers.Stages(), after.Stages()

@@ -15,7 +15,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"cs/pipeline/enrich/enrichtest"
 	"cs/pipeline/event"
 )
 
@@ -41,7 +40,7 @@ func enrich(t testing.TB, l *Lookups, method, input string) map[string]string {
 }
 
 func TestGeoIP(t *testing.T) {
-	l := NewLookups(enrichtest.Databases(t))
+	l := NewLookups(testDatabases(t))
 	if errs := l.Check(); len(errs) != 0 {
 		t.Fatal(errs)
 	}
@@ -91,7 +90,7 @@ func TestDatabasesAreOptional(t *testing.T) {
 	if none.City(address) != nil || none.ASN(address) != nil {
 		t.Error("records out of nothing")
 	}
-	dir := enrichtest.Databases(t)
+	dir := testDatabases(t)
 	if err := os.WriteFile(filepath.Join(dir, CityName), []byte("no database"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +115,7 @@ func TestDatabasesAreOptional(t *testing.T) {
 }
 
 func TestPlacesAreBounded(t *testing.T) {
-	l := NewLookups(enrichtest.Databases(t))
+	l := NewLookups(testDatabases(t))
 	g := l.databases()
 	first := netip.MustParseAddr("1.2.3.4")
 	known := g.place(first)
@@ -134,7 +133,7 @@ func TestPlacesAreBounded(t *testing.T) {
 }
 
 func TestEnrichingDoesNotAllocate(t *testing.T) {
-	l := NewLookups(enrichtest.Databases(t))
+	l := NewLookups(testDatabases(t))
 	l.names.ptr = func(context.Context, string) ([]string, error) { return []string{"a."}, nil }
 	schema := event.NewSchema()
 	var methods []Method

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -25,16 +26,41 @@ const (
 	Parser Kind = iota
 	Scenario
 	PostOverflow
+	Context
+
+	// Settings: one file each.
+	ConsoleContext
+	Simulation
 )
 
 var kinds = [...]struct{ dir, name string }{
 	Parser:       {"parsers", "parser"},
 	Scenario:     {"scenarios", "scenario"},
 	PostOverflow: {"postoverflows", "postoverflow"},
+	Context:      {"contexts", "context"},
+}
+
+// settings are the files that say how items are used, each with the file that
+// overrides it.
+var settings = [...]struct {
+	kind Kind
+	file string
+}{
+	{ConsoleContext, "console/context.yaml"},
+	{Simulation, "simulation.yaml"},
+	{Simulation, "simulation.yaml.local"},
 }
 
 // String returns the word for messages.
-func (k Kind) String() string { return kinds[k].name }
+func (k Kind) String() string {
+	switch k {
+	case ConsoleContext:
+		return "console context"
+	case Simulation:
+		return "simulation"
+	}
+	return kinds[k].name
+}
 
 // Item is one file of content, which may hold several documents.
 type Item struct {
@@ -43,11 +69,19 @@ type Item struct {
 	Path  string // as errors name it
 	Name  string // of the first document, else the file's
 	Data  []byte
+
+	// Hash (SHA-256, hex) and Version are of items of the public hub that were
+	// installed from its index. The version of one that was changed is "?".
+	Hash, Version string
 }
 
 // Content is all the files of one engine, in loading order.
 type Content struct {
 	Items []Item
+
+	// Settings are files of the kinds ConsoleContext and Simulation. Of two of a
+	// kind the later overrides the earlier.
+	Settings []Item
 
 	// Data holds data files that come with the content, in its data/
 	// directory. Those of the engine's data directory come first. May be nil.
@@ -61,7 +95,11 @@ const maxItem = 1 << 20
 // Errors name items that are left out; a directory that does not exist has
 // none. Links are followed.
 func Load(dir string) (Content, []error) {
-	return load(os.DirFS(dir), dir)
+	c, errs := load(os.DirFS(dir), dir)
+	if err := identify(c.Items, filepath.Join(dir, "hub")); err != nil {
+		errs = append(errs, err)
+	}
+	return c, errs
 }
 
 // Base returns the starter set: syslog, sshd, nginx and apache logs, and the
@@ -90,6 +128,18 @@ func load(fsys fs.FS, root string) (Content, []error) {
 		c.Items = append(c.Items, items...)
 		errs = append(errs, more...)
 	}
+	for _, s := range settings {
+		data, err := readFile(fsys, s.file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		full := path.Join(root, s.file)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("cannot read %s: %w", full, err))
+			continue
+		}
+		c.Settings = append(c.Settings, Item{Kind: s.kind, Path: full, Name: s.file, Data: data})
+	}
 	if sub, err := fs.Sub(fsys, "data"); err == nil {
 		c.Data = sub
 	}
@@ -117,7 +167,7 @@ func walk(fsys fs.FS, root string, kind Kind) (items []Item, errs []error) {
 			return nil
 		}
 		item := Item{Kind: kind, Path: full}
-		if kind != Scenario {
+		if kind == Parser || kind == PostOverflow {
 			// parsers/<stage>/…; a file beside the stages has none.
 			rest := strings.TrimPrefix(p, top+"/")
 			stage, _, ok := strings.Cut(rest, "/")
@@ -127,17 +177,7 @@ func walk(fsys fs.FS, root string, kind Kind) (items []Item, errs []error) {
 			}
 			item.Stage = stage
 		}
-		info, err := fs.Stat(fsys, p) // of what a link points to
-		if err == nil && !info.Mode().IsRegular() {
-			err = errors.New("it is no regular file") // to read a FIFO would hang
-		}
-		if err == nil && info.Size() > maxItem {
-			err = fmt.Errorf("it has %d bytes, more than %d", info.Size(), maxItem)
-		}
-		if err == nil {
-			item.Data, err = fs.ReadFile(fsys, p)
-		}
-		if err != nil {
+		if item.Data, err = readFile(fsys, p); err != nil {
 			errs = append(errs, fmt.Errorf("cannot read %s: %w", full, err))
 			return nil
 		}
@@ -150,6 +190,20 @@ func walk(fsys fs.FS, root string, kind Kind) (items []Item, errs []error) {
 	}
 	slices.SortStableFunc(items, func(a, b Item) int { return strings.Compare(a.Path, b.Path) })
 	return replaced(items), errs
+}
+
+func readFile(fsys fs.FS, name string) ([]byte, error) {
+	info, err := fs.Stat(fsys, name) // of what a link points to
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is no regular file") // to read a FIFO would hang
+	}
+	if info.Size() > maxItem {
+		return nil, fmt.Errorf("it has %d bytes, more than %d", info.Size(), maxItem)
+	}
+	return fs.ReadFile(fsys, name)
 }
 
 // replaced drops the items that a later one of the same name replaces.

@@ -30,6 +30,9 @@ func TestLoadOrder(t *testing.T) {
 		"parsers/s02-enrich/z-replaces.yaml":  file("name: z"), // of the same name as an earlier one
 		"contexts/c.yaml":                     file("name: c"),
 		"scenarios/nested/deep/t.yaml":        file("name: t"),
+		"console/context.yaml":                file("a: [b]"),
+		"simulation.yaml.local":               file("simulation: true"),
+		"simulation.yaml":                     file("simulation: false"),
 		"parsers/s00-raw/dir.yaml/inner.yaml": file("name: inner"),
 	}, "/etc/x")
 	var got []string
@@ -46,9 +49,22 @@ func TestLoadOrder(t *testing.T) {
 		"scenario  /etc/x/scenarios/nested/deep/t.yaml t",
 		"scenario  /etc/x/scenarios/s.yaml s",
 		"postoverflow s00-enrich /etc/x/postoverflows/s00-enrich/p.yaml p",
+		"context  /etc/x/contexts/c.yaml c",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	got = nil
+	for _, it := range c.Settings {
+		got = append(got, fmt.Sprintf("%s %s %s", it.Kind, it.Path, it.Data))
+	}
+	want = []string{
+		"console context /etc/x/console/context.yaml a: [b]",
+		"simulation /etc/x/simulation.yaml simulation: false",
+		"simulation /etc/x/simulation.yaml.local simulation: true",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("settings %q, want %q", got, want)
 	}
 	if len(errs) != 1 || !strings.Contains(errs[0].Error(), "/etc/x/parsers/stray.yaml: it is in no stage directory") {
 		t.Errorf("errors: %v", errs)

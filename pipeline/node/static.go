@@ -18,7 +18,6 @@ type static struct {
 	dest  dest
 	slot  event.Slot
 	alert func(*decisions.Alert) *string // the text in the alert of an overflow
-	run   enrich.Method                  // of viaMethod
 }
 
 // dest is where the value of a static goes.
@@ -36,7 +35,6 @@ const (
 	toAlert
 	viaParseDate // slot is Enriched.MarshaledTime
 	viaJSON
-	viaMethod
 	toNothing
 )
 
@@ -128,8 +126,6 @@ func (s *static) set(n *Node, r *Runner, v string) {
 			e.Time = d.Time
 		}
 		e.Set(s.slot, e.Built(d.AppendText(e.Build())))
-	case viaMethod:
-		s.run(e, v)
 	case viaJSON: // of the line, whatever the value
 		if err := enrich.JSON(e, r.docs); err != nil {
 			r.failed(n, err)

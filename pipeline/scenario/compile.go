@@ -61,13 +61,21 @@ type Compiler struct {
 	// Warn is told what is doubtful but no error. May be nil.
 	Warn func(message string)
 
+	// ContextLength bounds a value of an alert's context, in bytes;
+	// DefaultContextLength if it is 0 or more than that.
+	ContextLength int
+
 	expr      *expr.Compiler
 	condition *expr.Compiler // knows the bucket, too
 	overflow  *expr.Compiler // knows the bucket and the overflow, but no event
+	context   *expr.Compiler // knows a web request, too
 	files     *hub.Files
 	codec     codec
 	scenarios []*Scenario
 	shares    map[[2]string]int
+	details   []detail
+
+	simulation simulation
 }
 
 // NewCompiler returns a compiler that adds fields to the schema of e, which
@@ -79,7 +87,8 @@ func NewCompiler(e *expr.Compiler, files *hub.Files) *Compiler {
 	}
 	condition := &expr.Compiler{Schema: e.Schema, Files: e.Files, Lookups: e.Lookups, Env: conditionEnv()}
 	overflow := &expr.Compiler{Files: e.Files, Lookups: e.Lookups, Env: overflowEnv()}
-	return &Compiler{expr: e, condition: condition, overflow: overflow, files: files, codec: codec, shares: map[[2]string]int{}}
+	context := &expr.Compiler{Schema: e.Schema, Files: e.Files, Lookups: e.Lookups, Env: contextEnv()}
+	return &Compiler{expr: e, condition: condition, overflow: overflow, context: context, files: files, codec: codec, shares: map[[2]string]int{}}
 }
 
 // Add compiles the documents of a file. A faulty one is left out and named by
@@ -101,6 +110,7 @@ func (c *Compiler) Add(item hub.Item) []error {
 			errs = append(errs, fmt.Errorf("cannot load scenario: %w", err))
 			continue
 		}
+		sc.hash, sc.version = item.Hash, item.Version
 		c.scenarios = append(c.scenarios, sc)
 	}
 	return errs
@@ -109,7 +119,10 @@ func (c *Compiler) Add(item hub.Item) []error {
 // Set returns what has been added, with empty buckets. limits bounds them; its
 // Specs are set here. The schema must not grow afterwards.
 func (c *Compiler) Set(limits bucket.Config) *Set {
-	s := &Set{scenarios: c.scenarios, codec: c.codec, newUUID: decisions.NewUUID}
+	s := &Set{scenarios: c.scenarios, codec: c.codec, newUUID: decisions.NewUUID, details: c.details, contextLength: c.ContextLength}
+	if s.contextLength <= 0 || s.contextLength > DefaultContextLength {
+		s.contextLength = DefaultContextLength
+	}
 	s.codec.seal()
 	filters := make([]*expr.Program, len(s.scenarios))
 	limits.Specs = nil
@@ -121,6 +134,7 @@ func (c *Compiler) Set(limits bucket.Config) *Set {
 	}
 	for _, sc := range s.scenarios {
 		sc.shared = members[sc.spec.Share] > 1
+		sc.simulated = c.simulation.covers(sc.name)
 	}
 	s.index = expr.NewIndex(filters)
 	s.table = bucket.New(limits)

@@ -170,7 +170,7 @@ func (c *codec) readQueued(b []byte) *queued {
 		case isGroup:
 			q.group = text
 		default:
-			if number >= uint64(firstSlot) {
+			if number >= uint64(firstSlot) && number < firstContext {
 				space, name := c.schema.Name(event.Slot(number - uint64(firstSlot)))
 				q.fields[space][name] = text
 			}

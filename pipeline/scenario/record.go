@@ -25,6 +25,8 @@ type codec struct {
 	fields []field      // of the source, outside the metas
 	others []event.Slot // all other texts, kept for conditions
 
+	details []event.Slot // outside the metas, kept for contexts
+
 	sourceIP, sourceRange event.Slot
 }
 
@@ -39,6 +41,9 @@ const (
 	isLongitude
 	isSourceText
 	firstSlot = isSourceText + len(sourceTexts)
+
+	// firstContext is above all slots: values of the details of contexts.
+	firstContext = 1 << 17
 )
 
 // sourceTexts are the parts of a source, by number above isSourceText.
@@ -107,6 +112,11 @@ func (c *codec) appendEvent(b []byte, e *event.Event) []byte {
 	}
 	for i := range c.fields {
 		if s := c.fields[i].slot; e.Has(s) {
+			b = appendText(b, uint64(firstSlot)+uint64(s), e.Get(s))
+		}
+	}
+	for _, s := range c.details {
+		if e.Has(s) {
 			b = appendText(b, uint64(firstSlot)+uint64(s), e.Get(s))
 		}
 	}
@@ -198,6 +208,9 @@ func (c *codec) read(b []byte) (k kept) {
 		}
 		if number < uint64(firstSlot) {
 			k.readSource(number, text)
+			return
+		}
+		if number >= firstContext {
 			return
 		}
 		slot := event.Slot(number - uint64(firstSlot))

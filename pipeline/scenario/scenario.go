@@ -34,6 +34,9 @@ type Scenario struct {
 	scopeValue  *expr.Program // nil: the address
 	remediation bool
 	reprocess   bool
+	simulated   bool
+	hash        string
+	version     string
 	spec        bucket.Spec
 	shared      bool // another document pours into the same buckets
 	inspects    bool // it has expressions about its buckets and their events
@@ -49,6 +52,9 @@ type Set struct {
 	table     *bucket.Table
 	codec     codec
 	newUUID   func() string
+	details   []detail // of contexts
+
+	contextLength int
 }
 
 // Names returns the names of the scenarios, each once, in loading order.
@@ -101,6 +107,9 @@ type Runner struct {
 	// need scratch memory of their own.
 	condition, overflowIf expr.Ctx
 	inspected             inspected
+
+	context expr.Ctx     // the same for contexts
+	kept    *event.Event // is filled with what a bucket kept of an event; nil until it is needed
 }
 
 // NewRunner returns a runner over the scenarios of s.
@@ -113,6 +122,7 @@ func (s *Set) NewRunner(ctx *expr.Ctx, overflow func(*Overflow), failed func(sce
 		}
 		r.hits = append(r.hits, i)
 	}
+	r.context.Vars = contextVars()
 	r.ended = func(k bucket.Key, _ *bucket.Overflow) { r.overflowed(k, false) }
 	return r
 }
@@ -149,6 +159,7 @@ func (r *Runner) run(now time.Time, o *Overflow) {
 	if o != nil {
 		r.record = r.set.codec.appendOverflow(r.record, o)
 	}
+	r.record = r.appendDetails(r.record)
 	shared := len(r.record)
 	for _, i := range r.hits {
 		p.Spec = i
@@ -217,7 +228,7 @@ func (r *Runner) overflowed(k bucket.Key, replay bool) {
 	sc, at := r.set.scenarios[r.overflow.Spec], r.overflow.At
 	var o *Overflow
 	if sc.overflowIf != nil { // before the silence: what it discards starts none
-		o = r.set.tell(sc, &r.overflow)
+		o = r.tell(sc)
 		if !r.passes(sc, o, replay) {
 			return
 		}
@@ -226,11 +237,18 @@ func (r *Runner) overflowed(k bucket.Key, replay bool) {
 		return
 	}
 	if o == nil {
-		o = r.set.tell(sc, &r.overflow)
+		o = r.tell(sc)
 	}
 	if len(o.Alerts) > 0 {
 		r.Overflow(o)
 	}
+}
+
+// tell turns the bucket in r.overflow into alerts.
+func (r *Runner) tell(sc *Scenario) *Overflow {
+	o := r.set.tell(sc, &r.overflow)
+	r.tellContext(o)
+	return o
 }
 
 func (r *Runner) failed(sc *Scenario, err error) {

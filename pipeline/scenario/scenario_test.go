@@ -40,11 +40,20 @@ var used = regexp.MustCompile(`evt\.(Meta|Parsed)\.(\w+)`)
 
 func compile(t testing.TB, text string) *world {
 	t.Helper()
+	return compileWith(t, text, nil)
+}
+
+// compileWith compiles with settings, which may be nil.
+func compileWith(t testing.TB, text string, settings func(*scenario.Compiler)) *world {
+	t.Helper()
 	w := &world{t: t}
 	schema := event.NewSchema()
 	c := scenario.NewCompiler(&expr.Compiler{Schema: schema}, hub.NewFiles("", nil))
-	for _, err := range c.Add(hub.Item{Kind: hub.Scenario, Path: "s.yaml", Data: []byte(text)}) {
+	for _, err := range c.Add(hub.Item{Kind: hub.Scenario, Path: "s.yaml", Data: []byte(text), Hash: "beef", Version: "0.4"}) {
 		t.Fatal(err)
+	}
+	if settings != nil {
+		settings(c)
 	}
 	for _, f := range append(used.FindAllString(text, -1), "evt.Meta.source_ip", "evt.Meta.b", "evt.Meta.a", "evt.Parsed.p") {
 		w.intern(schema, strings.TrimPrefix(f, "evt."))
@@ -134,17 +143,19 @@ func TestAlert(t *testing.T) {
 	}
 	got := w.alerts[0]
 	want := decisions.Alert{
-		Scenario:    "bf",
-		Message:     "Ip 192.0.2.1 performed 'bf' (4 events over 3s) at 2026-03-14 10:00:03 +0000 UTC",
-		Kind:        "crowdsec",
-		Capacity:    3,
-		Leakspeed:   "10s",
-		EventsCount: 4,
-		Remediation: true,
-		Source:      decisions.Source{Scope: "Ip", Value: "192.0.2.1", IP: "192.0.2.1"},
-		StartAt:     t0,
-		StopAt:      t0.Add(3 * time.Second),
-		Created:     t0.Add(3 * time.Second),
+		Scenario:        "bf",
+		ScenarioHash:    "beef",
+		ScenarioVersion: "0.4",
+		Message:         "Ip 192.0.2.1 performed 'bf' (4 events over 3s) at 2026-03-14 10:00:03 +0000 UTC",
+		Kind:            "crowdsec",
+		Capacity:        3,
+		Leakspeed:       "10s",
+		EventsCount:     4,
+		Remediation:     true,
+		Source:          decisions.Source{Scope: "Ip", Value: "192.0.2.1", IP: "192.0.2.1"},
+		StartAt:         t0,
+		StopAt:          t0.Add(3 * time.Second),
+		Created:         t0.Add(3 * time.Second),
 	}
 	for i := range 4 {
 		want.Events = append(want.Events, decisions.Event{

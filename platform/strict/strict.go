@@ -286,9 +286,16 @@ func (r *reader) value(v reflect.Value, n ast.Node, key string, depth int) {
 		if a := r.free(n, key, depth); a != nil {
 			v.Set(reflect.ValueOf(a))
 		}
-	case reflect.Map: // of any, by name
+	case reflect.Map: // by name
 		m := reflect.MakeMap(v.Type())
+		elem := v.Type().Elem()
 		r.pairs(n, key, depth, func(k string, key string, val ast.Node) {
+			if elem.Kind() != reflect.Interface {
+				e := reflect.New(elem).Elem()
+				r.value(e, val, key, depth+1)
+				m.SetMapIndex(reflect.ValueOf(k), e)
+				return
+			}
 			if a := r.free(val, key, depth+1); a != nil {
 				m.SetMapIndex(reflect.ValueOf(k), reflect.ValueOf(a))
 			}

@@ -106,6 +106,26 @@ inner:
 	}
 }
 
+func TestMapsOfLists(t *testing.T) {
+	docs, err := strict.Parse("a.yaml", []byte("x: [a, 1]\ny:\n - b\nz:\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string][]strict.Text
+	if err := docs[0].Decode(&got); err != nil {
+		t.Fatal(err)
+	}
+	at := func(line int, key string) strict.Place { return strict.Place{File: "a.yaml", Line: line, Key: key} }
+	want := map[string][]strict.Text{
+		"x": {{Value: "a", Place: at(1, "x[0]")}, {Value: "1", Place: at(1, "x[1]")}},
+		"y": {{Value: "b", Place: at(3, "y[0]")}},
+		"z": nil,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestAliases(t *testing.T) {
 	got, err := decode(t, "nodes:\n - &a {name: x, size: 1}\n - *a\n - {<<: *a, size: 2}\n")
 	if err != nil {

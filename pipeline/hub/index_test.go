@@ -1,0 +1,91 @@
+package hub_test
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cs/pipeline/hub"
+)
+
+// An item of the public hub is a link to its file in hub/.
+func TestVersions(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		name = filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := func(name, target string) {
+		t.Helper()
+		name = filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(filepath.Join(dir, filepath.FromSlash(target)), name); err != nil {
+			t.Skip("no symbolic links here: ", err)
+		}
+	}
+	sum := func(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
+	write("hub/scenarios/acme/bf.yaml", "name: acme/bf")
+	write("hub/scenarios/acme/changed.yaml", "name: acme/changed")
+	write("hub/scenarios/acme/unlisted.yaml", "name: acme/unlisted")
+	write("hub/parsers/s01-parse/acme/logs.yaml", "name: acme/logs")
+	write("scenarios/mine.yaml", "name: mine")
+	link("scenarios/bf.yaml", "hub/scenarios/acme/bf.yaml")
+	link("scenarios/changed.yaml", "hub/scenarios/acme/changed.yaml")
+	link("scenarios/unlisted.yaml", "hub/scenarios/acme/unlisted.yaml")
+	link("parsers/s01-parse/logs.yaml", "hub/parsers/s01-parse/acme/logs.yaml")
+	link("parsers/s02-enrich/logs.yaml", "hub/parsers/s01-parse/acme/logs.yaml") // in another stage than the index has it
+	index := fmt.Sprintf(`{"scenarios": {
+		"acme/bf": {"path": "scenarios/acme/bf.yaml", "content": "bm8=", "versions": {
+			"0.9": {"digest": %[1]q}, "0.10": {"digest": %[1]q, "deprecated": false}, "0.11": {"digest": "00"}}},
+		"acme/changed": {"path": "scenarios/acme/changed.yaml", "versions": {"0.1": {"digest": "00"}}}},
+	"parsers": {"acme/logs": {"path": "parsers/s01-parse/acme/logs.yaml", "stage": "s01-parse", "versions": {"1.0": {"digest": %[2]q}}}}}`,
+		sum("name: acme/bf"), sum("name: acme/logs"))
+
+	load := func(want map[string]string) []error {
+		t.Helper()
+		c, errs := hub.Load(dir)
+		if len(c.Items) != 5 { // the second logs.yaml replaces the first
+			t.Fatalf("%d items, errors %v", len(c.Items), errs)
+		}
+		for _, it := range c.Items {
+			key := it.Name
+			if it.Stage != "" {
+				key += " " + it.Stage
+			}
+			if it.Version != want[key] || (it.Version != "") != (it.Hash == sum(string(it.Data))) {
+				t.Errorf("%s has version %q, want %q; hash %s", key, it.Version, want[key], it.Hash)
+			}
+		}
+		return errs
+	}
+	if errs := load(nil); len(errs) > 0 { // without an index
+		t.Error(errs)
+	}
+	write("hub/.index.json", index)
+	want := map[string]string{"acme/bf": "0.10", "acme/changed": "?"}
+	if errs := load(want); len(errs) > 0 {
+		t.Error(errs)
+	}
+	if err := os.Remove(filepath.Join(dir, "parsers", "s02-enrich", "logs.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	want["acme/logs s01-parse"] = "1.0"
+	if errs := load(want); len(errs) > 0 {
+		t.Error(errs)
+	}
+	write("hub/.index.json", "{")
+	if errs := load(nil); len(errs) != 1 || !strings.Contains(errs[0].Error(), "cannot read the hub's index") {
+		t.Error(errs)
+	}
+}

@@ -1,0 +1,275 @@
+package scenario
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"cs/decisions"
+	"cs/pipeline/event"
+	"cs/pipeline/expr"
+	"cs/pipeline/hub"
+	"cs/platform/strict"
+)
+
+// DefaultContextLength is how long a value of an alert's context may be, in
+// bytes, and the most that can be asked for.
+const DefaultContextLength = 4000
+
+// contextDoc is the YAML of an installed context. Only the first key matters.
+type contextDoc struct {
+	Context     map[string][]strict.Text `yaml:"context"`
+	Name        string                   `yaml:"name"`
+	Author      string                   `yaml:"author"`
+	Description string                   `yaml:"description"`
+	Version     string                   `yaml:"version"`
+	References  []string                 `yaml:"references"`
+	Format      strict.Text              `yaml:"format"`
+}
+
+// detail is an expression whose values, over all events of an overflow, an alert
+// lists under a name.
+type detail struct {
+	name string
+	text string
+	prog *expr.Program
+
+	// early: it looks at more of an event than buckets keep, so it is evaluated
+	// when the event is poured, and the values are kept.
+	early bool
+}
+
+// keptFields are what expressions may use of an event that was kept.
+var keptFields = regexp.MustCompile(`\bevt\.(Parsed|Meta|Enriched)\.([A-Za-z_]\w*)`)
+
+// request and match are what contexts see of web requests that a WAF stopped.
+// Overflows come from logs: there is none.
+type request struct{}
+
+func contextEnv() *expr.Env {
+	return expr.NewEnv().
+		VarOf("match", reflect.TypeFor[map[string]any]()).
+		Var("req",
+			expr.Field("Method", func(*request) string { return "" }),
+			expr.Field("Host", func(*request) string { return "" }),
+			expr.Field("RemoteAddr", func(*request) string { return "" }),
+			expr.Field("RequestURI", func(*request) string { return "" }),
+			expr.Method("UserAgent", func(*request) string { return "" }),
+			expr.Method("Referer", func(*request) string { return "" })).
+		Func("JA4H", func(*request) string { return "" })
+}
+
+// contextVars are the values of contextEnv.
+func contextVars() []any { return []any{map[string]any{}, &request{}} }
+
+// AddContext compiles what alerts tell beside their events: an installed context
+// or the one of the console. A faulty expression is left out and named by an
+// error.
+func (c *Compiler) AddContext(item hub.Item) []error {
+	docs, err := strict.Parse(item.Path, item.Data)
+	if err != nil {
+		return []error{fmt.Errorf("cannot load context: %w", err)}
+	}
+	var errs []error
+	for _, d := range docs {
+		var doc contextDoc
+		if item.Kind == hub.ConsoleContext {
+			err = d.Decode(&doc.Context)
+		} else {
+			err = d.Decode(&doc)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("cannot load context: %w", err))
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(doc.Context)) {
+			for _, t := range doc.Context[name] {
+				if err := c.detail(name, t); err != nil {
+					errs = append(errs, fmt.Errorf("cannot load context: %w", err))
+				}
+			}
+		}
+	}
+	return errs
+}
+
+func (c *Compiler) detail(name string, t strict.Text) error {
+	d := detail{name: name, text: t.Value}
+	if slices.ContainsFunc(c.details, func(o detail) bool { return o.name == d.name && o.text == d.text }) {
+		return nil
+	}
+	c.context.Warn = c.expr.Warn
+	var err error
+	if d.prog, err = c.context.Compile(t.Value); err != nil {
+		return t.Place.Errorf("%w", err)
+	}
+	for _, m := range keptFields.FindAllStringSubmatch(t.Value, -1) {
+		for _, space := range []event.Space{event.Parsed, event.Enriched} { // metas are kept anyway
+			if m[1] != space.String() {
+				continue
+			}
+			slot, err := c.expr.Schema.Intern(space, m[2])
+			if err != nil {
+				return t.Place.Errorf("%w", err)
+			}
+			if !slices.Contains(c.codec.details, slot) {
+				c.codec.details = append(c.codec.details, slot)
+			}
+		}
+	}
+	d.early = strings.Contains(keptFields.ReplaceAllString(t.Value, ""), "evt")
+	c.details = append(c.details, d)
+	return nil
+}
+
+// appendDetails appends the values of the early details of the event. Unlike the
+// late ones they cost something for each event that is poured.
+func (r *Runner) appendDetails(b []byte) []byte {
+	for i := range r.set.details {
+		d := &r.set.details[i]
+		if !d.early {
+			continue
+		}
+		r.context.Event, r.context.Alert = r.Expr.Event, r.Expr.Alert
+		b = r.appendDetail(b, i)
+	}
+	return b
+}
+
+func (r *Runner) appendDetail(b []byte, i int) []byte {
+	d := &r.set.details[i]
+	r.context.Stash, r.context.Now = r.Expr.Stash, r.Expr.Now
+	a, err := d.prog.Any(&r.context)
+	if err != nil {
+		if r.Failed != nil {
+			r.Failed("context "+d.name, err)
+		}
+		return b
+	}
+	values(a, func(v string) { b = appendText(b, firstContext+uint64(i), v) })
+	return b
+}
+
+// tellContext gives alerts their context: for each name the values, without
+// repetitions, over all events that the bucket in r.overflow kept.
+func (r *Runner) tellContext(o *Overflow) {
+	details := r.set.details
+	if len(details) == 0 || len(o.Alerts) == 0 {
+		return
+	}
+	if r.kept == nil {
+		r.kept = event.New(r.set.codec.schema)
+	}
+	lists := map[string][]string{}
+	collect := func(number uint64, v string) {
+		if number < firstContext {
+			return
+		}
+		name := details[number-firstContext].name
+		if v = clean(v); v != "" && !slices.Contains(lists[name], v) {
+			lists[name] = append(lists[name], v)
+		}
+	}
+	for i := range r.overflow.Len() {
+		rec := r.overflow.Record(i)
+		r.kept.Reset(event.Line{})
+		r.set.codec.each(rec, func(number uint64, text string) {
+			if number >= uint64(firstSlot) && number < firstContext {
+				r.kept.Set(event.Slot(number-uint64(firstSlot)), text)
+			}
+			collect(number, text)
+		})
+		r.context.Event, r.context.Alert = r.kept, nil
+		var late []byte
+		for j := range details {
+			if !details[j].early {
+				late = r.appendDetail(late, j)
+			}
+		}
+		r.set.codec.each(late, collect)
+	}
+	r.kept.Release()
+	r.context.Event = nil
+	var meta []decisions.KeyValue
+	for _, name := range slices.Sorted(maps.Keys(lists)) {
+		if v := contextValue(lists[name], r.set.contextLength); v != "" {
+			meta = append(meta, decisions.KeyValue{Key: name, Value: v})
+		}
+	}
+	for i := range o.Alerts {
+		o.Alerts[i].Meta = meta
+	}
+}
+
+// values tells the texts in the result of an expression.
+func values(a any, add func(string)) {
+	switch v := a.(type) {
+	case nil:
+	case string:
+		if v != "" {
+			add(v)
+		}
+	case []string:
+		for _, s := range v {
+			if s != "" {
+				add(s)
+			}
+		}
+	case int:
+		add(strconv.Itoa(v))
+	case int64:
+		add(strconv.FormatInt(v, 10))
+	case []int:
+		for _, i := range v {
+			add(strconv.Itoa(i))
+		}
+	default:
+		if !reflect.ValueOf(a).IsZero() {
+			add(fmt.Sprint(a))
+		}
+	}
+}
+
+// contextValue returns a list as JSON of limit bytes at most: the last values
+// that don't fit are left out, and the first is cut to a half, a quarter … if it
+// alone does not. "" if not even that helps.
+func contextValue(list []string, limit int) string {
+	b := []byte{'['}
+	for i, s := range list {
+		text := jsonText(s)
+		if i > 0 {
+			text = "," + text
+		}
+		if len(b)+len(text)+1 > limit {
+			break
+		}
+		b = append(b, text...)
+	}
+	if len(b) > 1 {
+		return string(append(b, ']'))
+	}
+	s := list[0]
+	for n := len(s) / 2; n > 0; n /= 2 {
+		for n > 0 && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		if text := jsonText(s[:n] + "..."); n > 0 && len(text)+2 <= limit {
+			return "[" + text + "]"
+		}
+	}
+	return ""
+}
+
+func jsonText(s string) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic("BUG: a text is no JSON: " + err.Error())
+	}
+	return string(b)
+}
