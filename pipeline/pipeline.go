@@ -13,6 +13,7 @@ import (
 
 	"cs/decisions"
 	"cs/pipeline/bucket"
+	"cs/pipeline/enrich"
 	"cs/pipeline/event"
 	"cs/pipeline/expr"
 	"cs/pipeline/grok"
@@ -119,10 +120,11 @@ func Load(opt Options) (*Engine, []error) {
 		patterns, errs = grok.Load(opt.PatternDir)
 	}
 	files := hub.NewFiles(opt.DataDir, opt.Content.Data)
-	ec := &expr.Compiler{Schema: e.schema, Files: files}
-	parsers := node.Compiler{Expr: ec, Grok: patterns, Files: files, Stashes: e.stashes, Warn: opt.Warn}
+	lookups := enrich.NewLookups(opt.DataDir)
+	ec := &expr.Compiler{Schema: e.schema, Files: files, Lookups: lookups}
+	parsers := node.Compiler{Expr: ec, Grok: patterns, Files: files, Stashes: e.stashes, Lookups: lookups, Warn: opt.Warn}
 	// Postoverflows have a name space of their own, which starts from the same patterns.
-	after := node.Compiler{Expr: ec, Grok: patterns.Clone(), Files: files, Stashes: e.stashes, Warn: opt.Warn}
+	after := node.Compiler{Expr: ec, Grok: patterns.Clone(), Files: files, Stashes: e.stashes, Lookups: lookups, Warn: opt.Warn}
 	scenarios := scenario.NewCompiler(ec, files) // before the parsers: its few fields must have room
 	scenarios.Warn, scenarios.ContextLength = opt.Warn, opt.ContextLength
 	for _, item := range opt.Content.Items {

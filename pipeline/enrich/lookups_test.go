@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"cs/pipeline/enrich/enrichtest"
 	"cs/pipeline/event"
 )
 
@@ -40,7 +41,7 @@ func enrich(t testing.TB, l *Lookups, method, input string) map[string]string {
 }
 
 func TestGeoIP(t *testing.T) {
-	l := NewLookups(testDatabases(t))
+	l := NewLookups(enrichtest.Databases(t))
 	if errs := l.Check(); len(errs) != 0 {
 		t.Fatal(errs)
 	}
@@ -90,7 +91,7 @@ func TestDatabasesAreOptional(t *testing.T) {
 	if none.City(address) != nil || none.ASN(address) != nil {
 		t.Error("records out of nothing")
 	}
-	dir := testDatabases(t)
+	dir := enrichtest.Databases(t)
 	if err := os.WriteFile(filepath.Join(dir, CityName), []byte("no database"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +116,7 @@ func TestDatabasesAreOptional(t *testing.T) {
 }
 
 func TestPlacesAreBounded(t *testing.T) {
-	l := NewLookups(testDatabases(t))
+	l := NewLookups(enrichtest.Databases(t))
 	g := l.databases()
 	first := netip.MustParseAddr("1.2.3.4")
 	known := g.place(first)
@@ -133,7 +134,7 @@ func TestPlacesAreBounded(t *testing.T) {
 }
 
 func TestEnrichingDoesNotAllocate(t *testing.T) {
-	l := NewLookups(testDatabases(t))
+	l := NewLookups(enrichtest.Databases(t))
 	l.names.ptr = func(context.Context, string) ([]string, error) { return []string{"a."}, nil }
 	schema := event.NewSchema()
 	var methods []Method

@@ -12,6 +12,7 @@ import (
 	"github.com/gaissmai/bart"
 
 	"cs/decisions"
+	"cs/pipeline/enrich"
 	"cs/pipeline/event"
 	"cs/pipeline/expr"
 	"cs/pipeline/grok"
@@ -39,6 +40,10 @@ type document struct {
 	Statics       []staticDoc    `yaml:"statics"`
 	Whitelist     whitelistDoc   `yaml:"whitelist"`
 	Data          []hub.DataFile `yaml:"data"`
+
+	// Upstream's cscli writes these, empty, when it makes a parser of the
+	// override_statics of a hub test.
+	EnrichFunctions map[string]any `yaml:"enrichfunctions"`
 }
 
 type grokDoc struct {
@@ -57,6 +62,8 @@ type staticDoc struct {
 	Target     strict.Text `yaml:"target"`
 	Value      strict.Text `yaml:"value"`
 	Expression strict.Text `yaml:"expression"`
+
+	RuntimeValue strict.Text `yaml:"runtimevalue"` // see document.EnrichFunctions
 }
 
 type stashDoc struct {
@@ -82,11 +89,13 @@ type Compiler struct {
 	Grok    *grok.Library
 	Files   *hub.Files
 	Stashes *Stashes
+	Lookups *enrich.Lookups // of enrichment methods; nil: nothing is known
 
 	// Warn is told what is doubtful but no error. May be nil.
 	Warn func(message string)
 
-	stages map[string][]*Node
+	stages  map[string][]*Node
+	checked bool // Lookups have been
 }
 
 // Add compiles the documents of a parser. A faulty one is left out and named
@@ -400,13 +409,26 @@ func (c *Compiler) method(s *static, t strict.Text) (err error) {
 	case "UnmarshalJSON":
 		s.dest = viaJSON
 		return nil
-	case "GeoIpCity", "GeoIpASN", "IpToRange", "reverse_dns":
-		// Without a database upstream sets nothing either.
-		c.warn(t.Place, "method %s is not supported yet and sets nothing", t.Value)
-	default:
-		c.warn(t.Place, "unknown method %s sets nothing", t.Value)
 	}
-	s.dest = toNothing
+	if c.Lookups == nil {
+		c.Lookups = enrich.NewLookups("")
+	}
+	run, ok, err := c.Lookups.Method(t.Value, c.Expr.Schema)
+	if err != nil {
+		return t.Place.Errorf("%w", err)
+	}
+	if !ok {
+		c.warn(t.Place, "unknown method %s sets nothing", t.Value)
+		s.dest = toNothing
+		return nil
+	}
+	if t.Value != "reverse_dns" && !c.checked {
+		c.checked = true
+		for _, err := range c.Lookups.Check() { // upstream goes on without them, too
+			c.warn(t.Place, "%v", err)
+		}
+	}
+	s.dest, s.run = viaMethod, run
 	return nil
 }
 

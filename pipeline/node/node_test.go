@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"cs/pipeline/enrich"
+	"cs/pipeline/enrich/enrichtest"
 	"cs/pipeline/event"
 	"cs/pipeline/expr"
 	"cs/pipeline/grok"
@@ -35,7 +37,8 @@ func compile(t testing.TB, files ...[2]string) *parser {
 	stashes := node.NewStashes(func() time.Time { return p.now })
 	c := node.Compiler{
 		Expr: &expr.Compiler{Schema: schema}, Grok: grok.Stock(), Files: hub.NewFiles("", nil), Stashes: stashes,
-		Warn: func(m string) { p.warned = append(p.warned, m) },
+		Lookups: enrich.NewLookups(enrichtest.Databases(t)),
+		Warn:    func(m string) { p.warned = append(p.warned, m) },
 	}
 	for i, f := range files {
 		for _, err := range c.Add(hub.Item{Kind: hub.Parser, Stage: f[0], Path: fmt.Sprintf("%d.yaml", i), Data: []byte(f[1])}) {
@@ -361,10 +364,24 @@ statics:
 	}
 }
 
-func TestUnsupportedMethodsOnlyWarn(t *testing.T) {
-	p := one(t, "statics: [{method: GeoIpCity, expression: evt.Line.Raw}, {method: Nope, value: x}, {parsed: a, value: 1}]\n")
+func TestMethods(t *testing.T) {
+	p := one(t, `statics:
+ - {method: GeoIpCity, expression: evt.Line.Raw}
+ - {method: IpToRange, expression: evt.Line.Raw}
+ - {meta: country, expression: evt.Enriched.IsoCode}
+ - {meta: range, expression: evt.Enriched.SourceRange}
+`)
+	p.expect("1.2.3.4", "e.IsInEU=true e.IsoCode=FR e.Latitude=46.000000 e.Longitude=2.000000 e.SourceRange=1.2.0.0/16 m.country=FR m.range=1.2.0.0/16")
+	p.expect("nobody", "")
+	if len(p.warned) != 0 {
+		t.Errorf("warned: %q", p.warned)
+	}
+}
+
+func TestUnknownMethodsOnlyWarn(t *testing.T) {
+	p := one(t, "statics: [{method: Nope, value: x}, {parsed: a, value: 1}]\n")
 	p.expect("x", "p.a=1")
-	if len(p.warned) != 2 {
+	if len(p.warned) != 1 {
 		t.Errorf("warned: %q", p.warned)
 	}
 }

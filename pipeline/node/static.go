@@ -18,6 +18,7 @@ type static struct {
 	dest  dest
 	slot  event.Slot
 	alert func(*decisions.Alert) *string // the text in the alert of an overflow
+	run   enrich.Method                  // of viaMethod
 }
 
 // dest is where the value of a static goes.
@@ -35,6 +36,7 @@ const (
 	toAlert
 	viaParseDate // slot is Enriched.MarshaledTime
 	viaJSON
+	viaMethod
 	toNothing
 )
 
@@ -126,6 +128,8 @@ func (s *static) set(n *Node, r *Runner, v string) {
 			e.Time = d.Time
 		}
 		e.Set(s.slot, e.Built(d.AppendText(e.Build())))
+	case viaMethod:
+		s.run(e, v)
 	case viaJSON: // of the line, whatever the value
 		if err := enrich.JSON(e, r.docs); err != nil {
 			r.failed(n, err)

@@ -1,4 +1,5 @@
-package enrich
+// Package enrichtest writes GeoIP databases for tests. Only tests import it.
+package enrichtest
 
 import (
 	"encoding/binary"
@@ -139,8 +140,12 @@ func appendValue(b []byte, v any) []byte {
 	return b
 }
 
-// testDatabases writes both databases into a new directory.
-func testDatabases(t testing.TB) string {
+// Databases writes GeoLite2-City.mmdb and GeoLite2-ASN.mmdb into a new
+// directory, which it returns. 1.2.3.0/24 is in France and of AS4242 Crowdsec,
+// 9.0.0.0/8 is registered in the USA, 10.0.0.0/8 represents Germany,
+// 2001:db8::/32 is in Australia, and the record of 8.8.8.0/24 is damaged.
+func Databases(t testing.TB) string {
+	t.Helper()
 	dir := t.TempDir()
 	country := func(code string, eu bool) map[string]any {
 		return map[string]any{"iso_code": code, "is_in_european_union": eu, "names": map[string]any{"en": "Land of " + code}}
@@ -158,10 +163,10 @@ func testDatabases(t testing.TB) string {
 	city.add("10.0.0.0/8", map[string]any{"represented_country": country("DE", true)})
 	city.add("2001:db8::/32", map[string]any{"country": country("AU", false), "location": map[string]any{"latitude": -33.494, "longitude": 143.2104}})
 	city.add("8.8.8.0/24", "damaged: this is no map")
-	city.write(t, filepath.Join(dir, CityName))
+	city.write(t, filepath.Join(dir, "GeoLite2-City.mmdb"))
 	var asn mmdbWriter
 	asn.add("1.2.0.0/16", map[string]any{"autonomous_system_number": uint32(4242), "autonomous_system_organization": "Crowdsec"})
 	asn.add("2001:db8::/33", map[string]any{"autonomous_system_number": uint32(4_200_000_000), "autonomous_system_organization": "An organisation with a name beyond 28"})
-	asn.write(t, filepath.Join(dir, ASNName))
+	asn.write(t, filepath.Join(dir, "GeoLite2-ASN.mmdb"))
 	return dir
 }
