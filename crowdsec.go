@@ -216,7 +216,7 @@ func (d *daemon) source() (config.Acquisition, error) {
 // dump reads the source into dump files. Faulty content is an error here: what
 // would come out is not what its author wants to see.
 func (d *daemon) dump(ctx context.Context, env *platform.Env, r config.Resolved, conf *config.File, acq config.Acquisition) error {
-	content, errs := hub.Load(r.ConfigDir)
+	content, errs := installed(r)
 	opt := explain.Options{
 		Content: content, DataDir: r.DataDir, PatternDir: patternDir(r, conf), Events: true,
 		Warn: func(message string) { env.Log.Warn("content is doubtful", "warning", message) },
@@ -232,6 +232,16 @@ func (d *daemon) dump(ctx context.Context, env *platform.Env, r config.Resolved,
 		env.Log.Warn("expressions of the content failed", "times", rec.Failures, "last", rec.LastFailure)
 	}
 	return rec.WriteDumps(d.dumpDir)
+}
+
+// installed returns the content that the agent would load, and what is wrong
+// with it.
+func installed(r config.Resolved) (hub.Content, []error) {
+	content, faulty := hub.Load(r.ConfigDir)
+	if len(content.Items) == 0 && len(faulty) == 0 {
+		return hub.Base(), nil
+	}
+	return content, faulty
 }
 
 // patternDir returns where grok patterns beside the stock ones are, "" for nowhere.
@@ -255,7 +265,7 @@ func testConfiguration(env *platform.Env, r config.Resolved, conf *config.File, 
 		errs = append(errs, err)
 	}
 	if r.Agent.Enabled {
-		content, faulty := hub.Load(r.ConfigDir)
+		content, faulty := installed(r)
 		errs = append(errs, faulty...)
 		_, faulty = pipeline.Load(pipeline.Options{
 			Content: content, DataDir: r.DataDir, PatternDir: patternDir(r, conf),

@@ -1,3 +1,5 @@
+//go:build !bouncer_only
+
 package main
 
 import (
@@ -96,6 +98,17 @@ func TestDaemonDumps(t *testing.T) {
 	}
 	write("config.yaml", "config_paths: {config_dir: "+dir+", data_dir: "+dir+"}\ncrowdsec_service: {parser_routines: 1}\napi: {server: {listen_uri: '127.0.0.1:1'}}\n")
 	write("parsers/s01-parse/line.yaml", "name: acme/line\ngrok:\n  pattern: '^%{GREETING:word}$'\n  apply_on: Line.Raw\n")
+	write("parsers/s00-raw/00_overrides.yaml", `format: ""
+name: overrides
+filter: 1==1
+enrichfunctions:
+  registered: {}
+statics:
+- target: evt.Line.Module
+  value: wineventlog
+  runtimevalue: null
+onsuccess: next_stage
+`) // as upstream's cscli writes it
 	write("patterns/acme", "GREETING hello|bye\n")
 	write("x.log", "hello\nnobody\n")
 	args := []string{"-c", filepath.Join(dir, "config.yaml"), "-type", "acme", "-dsn", "file://" + filepath.Join(dir, "x.log"), "-order-event"}
@@ -105,7 +118,7 @@ func TestDaemonDumps(t *testing.T) {
 		t.Fatalf("exit %d: %s", code, out.String())
 	}
 	text, err := os.ReadFile(filepath.Join(dumps, "parser-dump.yaml"))
-	if err != nil || !strings.Contains(string(text), "word: hello") {
+	if err != nil || !strings.Contains(string(text), "word: hello") || !strings.Contains(string(text), "Module: wineventlog") {
 		t.Errorf("%v, dump is\n%s", err, text)
 	}
 	if code := executeDaemon(context.Background(), append(args, "-t"), daemonEnv(&out)); code != 0 || !strings.Contains(out.String(), "Configuration test done") {
