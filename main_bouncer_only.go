@@ -28,12 +28,9 @@ func execute(ctx context.Context, args []string, env *platform.Env) int {
 	}
 	var flags config.Flags
 	var command bouncer.Command
-	set := flagset.New(&flags, &command)
-	err := set.Parse(args, env.LookupEnv)
+	app, err := flagset.New(env.Program, "Blocks in the firewall what the LAPI decided.", &flags, &command).Parse(args, env.LookupEnv)
 	if errors.Is(err, flagset.ErrHelp) {
-		fmt.Fprintln(env.Stdout, "usage: cs [bouncer-firewall] [flags]\n\nBlocks in the firewall what the LAPI decided.")
-		fmt.Fprintln(env.Stdout)
-		err = set.Usage(env.Stdout)
+		err = app.Usage(env.Stdout)
 	} else if err == nil {
 		env.LogLevel = new(slog.LevelVar)
 		env.Log = slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: env.LogLevel}))
