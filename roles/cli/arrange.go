@@ -1,6 +1,9 @@
+//go:build !edge
+
 package cli
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -11,11 +14,14 @@ import (
 // been written for takes flags anywhere, also between two arguments, "=" after
 // a short flag ("-d=4h"), and values that begin with "-" ("-p -secret").
 func Arrange(app *kong.Application, args []string) []string {
-	var commands, flags, words []string
+	var commands, flags, end, words []string
 	known := map[string]*kong.Flag{}
 	learn := func(n *kong.Node) {
 		for _, f := range n.Flags {
 			known["--"+f.Name] = f
+			for _, a := range f.Aliases {
+				known["--"+a] = f
+			}
 			if f.Short != 0 {
 				known["-"+string(f.Short)] = f
 			}
@@ -27,7 +33,8 @@ func Arrange(app *kong.Application, args []string) []string {
 		arg := args[i]
 		switch {
 		case arg == "--":
-			words = append(words, args[i:]...)
+			end = []string{arg} // before all arguments: kong takes no list on both sides of it
+			words = append(words, args[i+1:]...)
 			i = len(args)
 		case arg == "-" || !strings.HasPrefix(arg, "-"):
 			if len(node.Children) == 0 {
@@ -59,7 +66,7 @@ func Arrange(app *kong.Application, args []string) []string {
 			flags = append(flags, arg)
 		}
 	}
-	return append(append(commands, flags...), words...)
+	return slices.Concat(commands, flags, end, words)
 }
 
 // splitFlag returns the name of a flag and what is joined to it by "=".

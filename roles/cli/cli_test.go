@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -20,10 +19,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
 
 	"cs/platform"
+	"cs/platform/flagset"
 	"cs/roles/api"
 )
 
@@ -56,30 +55,37 @@ func run(t *testing.T, dir, stdin string, args ...string) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	g := grammar{Globals: Globals{Now: func() time.Time { return testNow }}}
-	parser, err := kong.New(&g, kong.Name("cscli"), kong.Exit(func(int) {}), kong.Writers(&stdout, &stderr))
-	if err != nil {
-		t.Fatal(err)
-	}
 	env := &platform.Env{Program: "cs", Stdin: strings.NewReader(stdin), Stdout: &stdout, Stderr: &stderr, LookupEnv: os.LookupEnv, Version: "v0.1"}
-	code := 0
-	c, err := parser.Parse(Arrange(parser.Model, append([]string{"--data-dir=" + dir}, args...)))
-	if err != nil {
-		path := "cscli"
-		var refused *kong.ParseError
-		if errors.As(err, &refused) {
-			path = strings.TrimSpace(path + " " + CommandPath(refused.Context))
-		}
-		err = errors.New(UsageError(err, path))
-		fmt.Fprintln(&stderr, FormatError("cscli", "", err))
-		code = 1
-	} else {
-		c.BindTo(t.Context(), (*context.Context)(nil))
-		if err := c.Run(env, &g.Globals); err != nil {
-			fmt.Fprintln(&stderr, FormatError("cscli", CommandPath(c), err))
-			code = 1
+	path, command, err := parse(t, &g, append([]string{"--data-dir=" + dir}, args...))
+	if err == nil {
+		switch c := command.(type) {
+		case interface {
+			Run(context.Context, *platform.Env, *Globals) error
+		}:
+			err = c.Run(t.Context(), env, &g.Globals)
+		case interface {
+			Run(context.Context, *platform.Env, *Globals, *Hubtest) error
+		}:
+			err = c.Run(t.Context(), env, &g.Globals, &g.Hubtest)
+		default:
+			t.Fatalf("%v can't be run", args)
 		}
 	}
-	return result{stdout.String(), stderr.String(), code}
+	if err != nil {
+		fmt.Fprintln(&stderr, FormatError("cscli", path, err))
+		return result{stdout.String(), stderr.String(), 1}
+	}
+	return result{stdout.String(), stderr.String(), 0}
+}
+
+// parseFlagset reads a command line as the edge build does. The path is empty
+// if it has an error.
+func parseFlagset(g *grammar, args []string) (path string, command any, err error) {
+	c, err := flagset.New("cscli", "", g).Parse(args, os.LookupEnv)
+	if err != nil {
+		return "", nil, err
+	}
+	return c.Path(), c.Target, nil
 }
 
 // fake is a LAPI with fixed answers that notes what it is asked.

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/alecthomas/kong"
-
 	"cs/roles/api"
 )
 
@@ -331,39 +329,4 @@ func TestImport(t *testing.T) {
 	fails("1.1.1.1\nbad-apple\n", "values", `API error: invalid ip address 'bad-apple' (decision 2): cannot parse address "bad-apple": ParseAddr("bad-apple"): unable to parse IP`)
 	fails(`[{"value":"1.1.1.1","duration":"1 day"}]`, "json", `decision 1 (1.1.1.1): cannot parse duration "1 day": "1 " is no number of days`)
 	fails(strings.Repeat("x", 70_000), "values", "unable to parse values: line 1: bufio.Scanner: token too long")
-}
-
-func TestArrange(t *testing.T) {
-	var g struct {
-		Globals
-		Lapi struct {
-			Serve struct {
-				Listen string
-			} `cmd:"" default:"withargs" hidden:""`
-			Status LAPIStatus `cmd:""`
-		} `cmd:""`
-		Machines Machines `cmd:"" aliases:"machine"`
-	}
-	parser, err := kong.New(&g)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := func(line, want string) {
-		t.Helper()
-		if got := strings.Join(Arrange(parser.Model, strings.Fields(line)), " "); got != want {
-			t.Errorf("%s: got %s, want %s", line, got, want)
-		}
-	}
-	f("", "")
-	f("-o json machine delete a --ignore-missing b", "machine delete -o json --ignore-missing a b")
-	f("machines add a -p -x- --force", "machines add --password=-x- --force a")
-	f("machines add -p=x -f - a", "machines add --password=x -f - a")
-	f("machines add -afx.yaml a", "machines add -afx.yaml a")
-	f("machines delete a -- --force b", "machines delete a -- --force b")
-	f("machines delete machines list", "machines delete machines list")
-	f("machines nonsense --force a", "machines nonsense --force a")
-	f("lapi --listen 127.0.0.1:1 --data-dir x", "lapi --listen 127.0.0.1:1 --data-dir x")
-	f("--data-dir x lapi status -o raw", "lapi status --data-dir x -o raw")
-	f("machines add -u", "machines add -u")
-	f("machines list --unknown x", "machines list --unknown x")
 }

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
-
-	"github.com/alecthomas/kong"
 )
 
 func TestPlain(t *testing.T) {
@@ -145,32 +143,6 @@ func FuzzImport(f *testing.F) {
 			if err == nil && (d.Value == "" || d.Duration == "" || d.Scope == "" || d.Reason == "" || d.Type == "") {
 				t.Fatalf("incomplete: %+v", d)
 			}
-		}
-	})
-}
-
-// FuzzArrange wants a command line to keep its words, and kong and the
-// translation of its errors to survive any.
-func FuzzArrange(f *testing.F) {
-	f.Add("decisions list -l=3 x --since 1h -- -y")
-	f.Add("-o json machine delete a --ignore-missing b")
-	f.Add("bouncers add -k - x -l")
-	f.Fuzz(func(t *testing.T, line string) {
-		var g grammar
-		parser, err := kong.New(&g, kong.Name("cscli"), kong.Exit(func(int) {}), kong.Writers(&bytes.Buffer{}, &bytes.Buffer{}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		args := strings.Fields(line)
-		arranged := Arrange(parser.Model, args)
-		if len(strings.Join(arranged, "")) < len(strings.Join(args, ""))-2*strings.Count(line, "=") {
-			t.Fatalf("%q became %q", args, arranged)
-		}
-		if again := Arrange(parser.Model, arranged); strings.Join(again, " ") != strings.Join(arranged, " ") {
-			t.Fatalf("%q is not settled: %q", arranged, again)
-		}
-		if _, err := parser.Parse(arranged); err != nil && UsageError(err, "cscli") == "" {
-			t.Fatalf("%q: no message for %v", line, err)
 		}
 	})
 }
