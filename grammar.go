@@ -6,16 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"strings"
-
-	"github.com/alecthomas/kong"
 
 	"cs/platform"
 	"cs/roles/agent"
 	"cs/roles/bouncer"
 	"cs/roles/cli"
+	"cs/roles/config"
 	"cs/roles/lapi"
 	"cs/roles/register"
 	"cs/roles/run"
@@ -49,40 +46,37 @@ type lapiCommands struct {
 
 const description = "Protects hosts: reads logs, detects attacks, blocks the attackers."
 
+// A call is a command line that has been read into the grammar.
+type call struct {
+	command any    // points to the struct in the grammar
+	path    string // the words that call it
+	usage   func() // prints how it is called
+}
+
 // execute runs one command line and returns the exit code.
 func execute(ctx context.Context, args []string, env *platform.Env) int {
 	if isCrowdsec(env.Program, args) {
 		return executeDaemon(ctx, args, env)
 	}
 	var g grammar
-	exit := -1
-	app, err := kong.New(&g,
-		kong.Name(env.Program), kong.Description(description),
-		kong.Writers(env.Stdout, env.Stderr),
-		kong.Exit(func(code int) { exit = code }), // --help
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
-		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(env, &g.Globals, &g.Flags),
-	)
-	if err != nil {
-		fmt.Fprintln(env.Stderr, "BUG: grammar:", err)
-		return 1
-	}
-	command, err := app.Parse(cli.Arrange(app.Model, args))
-	if exit >= 0 {
-		return exit
-	}
-	if err != nil {
-		return refuse(env, err)
+	c, code := g.read(args, env)
+	if c == nil {
+		return code
 	}
 	logTo(env, &g.Globals)
-	err = command.Run()
+	run := g.runner(c.command)
+	if run == nil {
+		fmt.Fprintln(env.Stderr, "BUG: grammar: nothing runs", c.path)
+		return 1
+	}
+	err := run(ctx, env)
 	if err == nil || errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return 0
 	}
 	if cli.IsUsage(err) {
-		usage(env.Stdout, command)
+		c.usage()
 	}
-	fmt.Fprintln(env.Stderr, cli.FormatError(env.Program, cli.CommandPath(command), err))
+	fmt.Fprintln(env.Stderr, cli.FormatError(env.Program, c.path, err))
 	return 1
 }
 
@@ -98,27 +92,21 @@ func logTo(env *platform.Env, g *cli.Globals) {
 	env.Log = slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: &level}))
 }
 
-// refuse answers a command line that is no sentence of the grammar. A command
-// that only groups others shows what they are.
-func refuse(env *platform.Env, err error) int {
-	var wrong *kong.ParseError
-	if !errors.As(err, &wrong) {
-		fmt.Fprintln(env.Stderr, cli.FormatError(env.Program, "", err))
-		return 1
+// runner returns how to run a command of the grammar, nil if it can't be.
+func (g *grammar) runner(command any) func(context.Context, *platform.Env) error {
+	switch c := command.(type) {
+	case interface {
+		Run(context.Context, *platform.Env, *config.Flags) error
+	}:
+		return func(ctx context.Context, env *platform.Env) error { return c.Run(ctx, env, &g.Flags) }
+	case interface {
+		Run(context.Context, *platform.Env, *cli.Globals) error
+	}:
+		return func(ctx context.Context, env *platform.Env) error { return c.Run(ctx, env, &g.Globals) }
+	case interface {
+		Run(context.Context, *platform.Env, *cli.Globals, *cli.Hubtest) error
+	}:
+		return func(ctx context.Context, env *platform.Env) error { return c.Run(ctx, env, &g.Globals, &g.Hubtest) }
 	}
-	path := cli.CommandPath(wrong.Context)
-	usage(env.Stdout, wrong.Context)
-	if node := wrong.Context.Selected(); (node == nil || !node.Leaf()) && strings.HasPrefix(err.Error(), "expected one of ") {
-		return 0
-	}
-	words := strings.TrimSpace(env.Program + " " + path)
-	fmt.Fprintln(env.Stderr, cli.FormatError(env.Program, "", errors.New(cli.UsageError(err, words))))
-	return 1
-}
-
-func usage(w io.Writer, c *kong.Context) {
-	old := c.Stdout
-	c.Stdout = w
-	_ = c.PrintUsage(false) // nothing to do about a closed terminal
-	c.Stdout = old
+	return nil
 }

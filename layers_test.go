@@ -52,6 +52,7 @@ var forbidden = []struct{ tags, pkg, why string }{
 	{"", "github.com/google/nftables", "reads back in tests; remediate/nft writes netlink itself"},
 	{"", "text/template", "linker bloat: it keeps every exported method alive"},
 	{"", "html/template", "linker bloat: it keeps every exported method alive"},
+	{"edge", "github.com/alecthomas/kong", "it keeps every exported method alive: 1 MB"},
 	{"edge", "database/sql", "the edge build has no SQL store"},
 	{"edge", "github.com/oschwald/maxminddb-golang/...", "the edge build reads no GeoIP databases: 190 kB"},
 	{"edge,bouncer_only", "github.com/alecthomas/kong", "it keeps every exported method alive: 3 MB"},

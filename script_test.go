@@ -16,9 +16,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// built returns the path of the program, built once for all tests as a user
-// would: static, stripped.
-var built = sync.OnceValues(func() (string, error) { return build("", nil) })
+// built and builtEdge return the path of the program, built once for all tests
+// as a user would: static, stripped.
+var (
+	built     = sync.OnceValues(func() (string, error) { return build("", nil) })
+	builtEdge = sync.OnceValues(func() (string, error) { return build("edge", nil) })
+)
 
 // build compiles the program with tags for a target given by environment
 // settings, into a directory that lives as long as the test process.
@@ -55,8 +58,14 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// TestScripts runs the stories in testdata/script against the built program.
+// TestScripts runs the stories in testdata/script against the built program,
+// and against the edge build, which reads the command line by other means.
 func TestScripts(t *testing.T) {
+	t.Run("default", func(t *testing.T) { runScripts(t, built) })
+	t.Run("edge", func(t *testing.T) { runScripts(t, builtEdge) })
+}
+
+func runScripts(t *testing.T, built func() (string, error)) {
 	bin, err := built()
 	if err != nil {
 		t.Fatal(err)
