@@ -1,6 +1,8 @@
 package expr
 
 import (
+	"reflect"
+	"sort"
 	"strings"
 	"unicode/utf8"
 
@@ -12,12 +14,13 @@ func runes(s string) int { return utf8.RuneCountInString(s) }
 
 // builtinNames are expr-lang's own functions, for suggestions.
 var builtinNames = append(mapKeys(builtins), "len", "get", "any", "all", "none", "one", "filter", "map", "count", "find",
-	"findIndex", "findLast", "findLastIndex", "sum", "reduce")
+	"findIndex", "findLast", "findLastIndex", "sum", "reduce", "groupBy", "sortBy")
 
 // builtin compiles a call of one of expr-lang's own functions.
 func (u *unit) builtin(n *syntax.Builtin) (value, error) {
 	switch n.Name {
-	case "any", "all", "none", "one", "count", "find", "findLast", "findIndex", "findLastIndex", "filter", "map", "sum", "reduce":
+	case "any", "all", "none", "one", "count", "find", "findLast", "findIndex", "findLastIndex", "filter", "map", "sum", "reduce",
+		"groupBy", "sortBy":
 		return u.walk(n)
 	case "len":
 		return u.len(n)
@@ -239,7 +242,11 @@ func (u *unit) walk(n *syntax.Builtin) (value, error) {
 	l.acc = n.Name == "reduce"
 
 	body := l.elem // count(list) and sum(list) need no predicate
-	boolBody := n.Name != "map" && n.Name != "sum" && n.Name != "reduce"
+	boolBody := true
+	switch n.Name {
+	case "map", "sum", "reduce", "groupBy", "sortBy":
+		boolBody = false
+	}
 	if len(n.Arguments) > 1 {
 		p, ok := n.Arguments[1].(*syntax.Predicate)
 		if !ok {
@@ -437,6 +444,64 @@ func (u *unit) walk(n *syntax.Builtin) (value, error) {
 			return sum
 		})
 		v.risky = true
+	case "groupBy":
+		give, elem := body.boxed(), l.elem.boxed()
+		v = dynamic(typ{}, func(x *Ctx) any {
+			groups := make(map[any][]any)
+			for i, n := 0, size(x); i < n && !x.failed(); i++ {
+				load(x, i)
+				key := give(x)
+				if key != nil && !reflect.TypeOf(key).Comparable() {
+					x.fail("groupBy by %s", typeName(key))
+					break
+				}
+				groups[key] = append(groups[key], elem(x))
+			}
+			return groups
+		}).asRisky()
+	case "sortBy":
+		order := constant("asc")
+		if len(n.Arguments) > 2 {
+			if order, err = u.node(n.Arguments[2]); err != nil {
+				return order, err
+			}
+			if order, err = u.asText(n.Arguments[2], order, "the order of sortBy"); err != nil {
+				return order, err
+			}
+		}
+		give, elem, direction := body.boxed(), l.elem.boxed(), order.str
+		t := anysType
+		t.elem = list.typ.elem
+		v = dynamic(t, func(x *Ctx) any {
+			n := size(x)
+			out, by := make([]any, 0, n), make([]any, 0, n)
+			for i := 0; i < n && !x.failed(); i++ {
+				load(x, i)
+				out, by = append(out, elem(x)), append(by, give(x))
+			}
+			desc := direction(x)
+			if desc != "asc" && desc != "desc" {
+				x.fail("sortBy takes asc or desc, not %s", desc)
+			}
+			if x.failed() {
+				return nil
+			}
+			sort.Stable(&sorted{x, out, by, desc == "desc"})
+			return out
+		}).asRisky()
+		if list.list != nil { // the elements of a []any can be told to be texts
+			give := v.any
+			v = texts(func(x *Ctx) []string {
+				l, _ := give(x).([]any)
+				start := len(x.strs)
+				for _, e := range l {
+					s, _ := e.(string)
+					x.strs = append(x.strs, s)
+				}
+				return x.strs[start:len(x.strs):len(x.strs)]
+			}).asRisky()
+			v.typ = looseType
+		}
 	case "reduce":
 		give := body.boxed()
 		var first func(*Ctx) any
@@ -471,6 +536,32 @@ func (u *unit) walk(n *syntax.Builtin) (value, error) {
 	}
 	v.risky = v.risky || body.risky || list.risky || list.list == nil
 	return v, nil
+}
+
+// sorted is a list that is being sorted by other values.
+type sorted struct {
+	x    *Ctx
+	list []any
+	by   []any
+	desc bool
+}
+
+func (s *sorted) Len() int { return len(s.list) }
+
+func (s *sorted) Swap(i, j int) {
+	s.list[i], s.list[j] = s.list[j], s.list[i]
+	s.by[i], s.by[j] = s.by[j], s.by[i]
+}
+
+func (s *sorted) Less(i, j int) bool {
+	if s.desc {
+		i, j = j, i
+	}
+	order, _, ok := compare(s.by[i], s.by[j])
+	if !ok {
+		s.x.fail("cannot sort %s and %s", typeName(s.by[i]), typeName(s.by[j]))
+	}
+	return order < 0
 }
 
 // cutList is a slice of what has no static type.

@@ -335,6 +335,18 @@ func (x *Ctx) fetch(a, key any) any {
 			x.fail("a key of a map must be a string, not %s", typeName(key))
 		}
 		return v[k]
+	case map[any]any:
+		if key == nil || reflect.TypeOf(key).Comparable() {
+			return v[key]
+		}
+		x.fail("%s can't be a key", typeName(key))
+		return nil
+	case map[any][]any:
+		if key == nil || reflect.TypeOf(key).Comparable() {
+			return v[key]
+		}
+		x.fail("%s can't be a key", typeName(key))
+		return nil
 	case string:
 		i, ok := x.index(key, len(v))
 		if !ok {

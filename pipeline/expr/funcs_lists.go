@@ -4,9 +4,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 var listFuncs = map[string]*function{
@@ -119,25 +119,32 @@ func end(at func(n int) int) *function {
 	}}
 }
 
-// mapBuiltin makes a function of a map that is given with its keys sorted.
-func mapBuiltin(name string, do func(m map[string]any, keys []string) any) *function {
+// mapBuiltin makes a function of a map that is given as its keys, sorted by
+// their text, and the values in the same order.
+func mapBuiltin(name string, do func(keys, vals []any) any) *function {
 	return &function{params: []param{anything}, risky: true, build: func(_ *unit, a []value) value {
 		f := a[0].boxed()
 		return dynamic(anysType, func(x *Ctx) any {
-			var m map[string]any
-			switch v := f(x).(type) {
-			case map[string]any:
-				m = v
-			case map[string]string:
-				m = make(map[string]any, len(v))
-				for k, s := range v {
-					m[k] = s
-				}
-			default:
-				x.fail("%s of %s", name, typeName(v))
+			a := f(x)
+			m := reflect.ValueOf(a)
+			if a == nil || m.Kind() != reflect.Map {
+				x.fail("%s of %s", name, typeName(a))
 				return nil
 			}
-			return do(m, slices.Sorted(maps.Keys(m)))
+			keys := make([]any, 0, m.Len())
+			for _, k := range m.MapKeys() {
+				keys = append(keys, k.Interface())
+			}
+			slices.SortFunc(keys, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+			vals := make([]any, len(keys))
+			for i, k := range keys {
+				key := reflect.ValueOf(k)
+				if k == nil {
+					key = reflect.Zero(m.Type().Key())
+				}
+				vals[i] = m.MapIndex(key).Interface()
+			}
+			return do(keys, vals)
 		})
 	}}
 }
@@ -228,20 +235,40 @@ var listBuiltins = map[string]*function{
 			return out
 		})
 	}},
-	"keys": mapBuiltin("keys", func(_ map[string]any, keys []string) any {
-		out := make([]any, len(keys))
+	"keys":   mapBuiltin("keys", func(keys, _ []any) any { return keys }),
+	"values": mapBuiltin("values", func(_, vals []any) any { return vals }),
+	"toPairs": mapBuiltin("toPairs", func(keys, vals []any) any {
+		out := make([][2]any, len(keys))
 		for i, k := range keys {
-			out[i] = k
+			out[i] = [2]any{k, vals[i]}
 		}
 		return out
 	}),
-	"values": mapBuiltin("values", func(m map[string]any, keys []string) any {
-		out := make([]any, len(keys))
-		for i, k := range keys {
-			out[i] = m[k]
-		}
-		return out
-	}),
+	"fromPairs": {params: []param{aList}, risky: true, build: func(_ *unit, a []value) value {
+		f := a[0].boxed()
+		return dynamic(typ{}, func(x *Ctx) any {
+			l := f(x)
+			out := make(map[any]any)
+			for i := range max(0, listLen(l)) {
+				pair := element(l, i)
+				if listLen(pair) != 2 {
+					x.fail("fromPairs of %s, which is no pair", typeName(pair))
+					return nil
+				}
+				k := element(pair, 0)
+				if k != nil && !reflect.TypeOf(k).Comparable() {
+					x.fail("%s can't be a key", typeName(k))
+					return nil
+				}
+				out[k] = element(pair, 1)
+			}
+			if listLen(l) < 0 {
+				x.fail("fromPairs of %s", typeName(l))
+				return nil
+			}
+			return out
+		})
+	}},
 	"toJSON": {params: []param{anything}, risky: true, build: func(_ *unit, a []value) value {
 		f := a[0].boxed()
 		return text(func(x *Ctx) string {

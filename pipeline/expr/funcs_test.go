@@ -221,3 +221,65 @@ func TestLookups(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPairsAndOrders compares with expr-lang's machine. Maps have one element
+// where it gives their elements in the order of Go's maps: any.
+func TestPairsAndOrders(t *testing.T) {
+	for _, src := range []string{
+		`sortBy(["ccc", "a", "bb"], len(#))`,
+		`sortBy(["ccc", "a", "bb"], len(#), "desc")`,
+		`sortBy(["b", "a"], #)[0] + "x"`,
+		`sortBy([3, 1.5, 2], -#)`,
+		`sortBy([{"k": 2, "v": "b"}, {"k": 1, "v": "a"}, {"k": 2, "v": "c"}], .k) | map(.v)`,
+		`sortBy([{"k": 1}, {"k": "x"}], .k)`,
+		`sortBy([{"k": nil}], .k)`,
+		`sortBy([1, 2], #, "up")`,
+		`sortBy([], #)`,
+		`sortBy(evt.Unmarshaled.list, #)`,
+		`sortBy(evt.Parsed.a, #)`,
+		`sortBy(evt.Unmarshaled.a, #)`,
+		`groupBy(["ccc", "a", "b"], len(#))[1]`,
+		`groupBy(["ccc", "a", "b"], len(#))[7]`,
+		`groupBy(["ccc", "a", "b"], # == "a")`,
+		`groupBy([1, 2, 3, 4], # % 2)[0] | sum()`,
+		`groupBy(["x", "xy"], #[0:1]).x`,
+		`groupBy([1], [#])`,
+		`len(groupBy(1..9, # % 3))`,
+		`keys(groupBy([1, 1], #))`,
+		`groupBy(evt.Unmarshaled.a, #)`,
+		`toPairs({"a": 1})`,
+		`toPairs({"a": 1})[0][1]`,
+		`toPairs({"b": 1, "a": 2}) | sortBy(#[0]) | map(#[1])`,
+		`toPairs(groupBy([1], #))`,
+		`toPairs(3 > 2 ? evt.Unmarshaled.a : nil)`,
+		`fromPairs([["a", 1], ["b", 2]])`,
+		`fromPairs([["a", 1], [2, "x"]])[2]`,
+		`fromPairs([["a", 1]]).a`,
+		`fromPairs([["a", 1]]).b`,
+		`fromPairs(toPairs({"a": 1, "b": 2}))["b"]`,
+		`fromPairs([["a"]])`,
+		`fromPairs(["ab"])`,
+		`fromPairs([])`,
+		`fromPairs(evt.Unmarshaled.a)`,
+		`fromPairs([[[1], 2]])`,
+		`keys(fromPairs([[1, 2]]))`,
+		`values(fromPairs([[nil, 2]]))`,
+		`timezone("Europe/Paris").String()`,
+		`timezone("Nowhere/Land")`,
+		`date("2024-07-01 12:00:00").In(timezone("Europe/Paris")).Hour()`,
+		`date("2024-07-01 12:00:00").In(timezone("UTC")).String()`,
+	} {
+		c := testCompiler()
+		p, err := c.Compile(src)
+		o, oerr := oracleCompile(src, nil)
+		if (err != nil) != (oerr != nil) {
+			t.Errorf("%s: compile: %v, want %v", src, err, oerr)
+		}
+		if err != nil || oerr != nil {
+			continue
+		}
+		ev := &oracleEvent{Parsed: map[string]string{}, Meta: map[string]string{}, Enriched: map[string]string{},
+			Unmarshaled: map[string]any{"list": []any{"b", "a"}}}
+		same(t, c, p, o, ev, src)
+	}
+}

@@ -95,6 +95,17 @@ var timeBuiltins = map[string]*function{
 	"now": {varying: true, build: func(*unit, []value) value {
 		return dynamic(timeType, func(x *Ctx) any { return x.now() })
 	}},
+	"timezone": {params: []param{aString}, risky: true, build: func(_ *unit, a []value) value {
+		f := a[0].str
+		return dynamic(zoneType, func(x *Ctx) any {
+			zone, err := time.LoadLocation(f(x))
+			if err != nil {
+				x.fail("cannot use time zone: %w", err)
+				return nil
+			}
+			return zone
+		})
+	}},
 	"duration": {params: []param{aString}, risky: true, build: func(_ *unit, a []value) value {
 		f := a[0].str
 		v := integer(func(x *Ctx) int64 {
@@ -150,6 +161,19 @@ var timeMethods = map[string]*function{
 	"Month":      timeName(monthType, func(t time.Time) any { return t.Month() }),
 	"UTC":        timeName(timeType, func(t time.Time) any { return t.UTC() }),
 	"Local":      timeName(timeType, func(t time.Time) any { return t.Local() }),
+	"In": {params: []param{anything}, risky: true, build: func(_ *unit, a []value) value {
+		if a[1].typ.obj != zoneType.obj {
+			return refuse("In takes a timezone, not %s", a[1].typ)
+		}
+		f, g := a[0].any, a[1].any
+		return dynamic(timeType, func(x *Ctx) any {
+			t, _ := f(x).(time.Time)
+			if zone, _ := g(x).(*time.Location); zone != nil {
+				t = t.In(zone)
+			}
+			return t
+		})
+	}},
 	"IsZero": {build: func(_ *unit, a []value) value {
 		f := a[0].any
 		return boolean(func(x *Ctx) bool { t, _ := f(x).(time.Time); return t.IsZero() })
@@ -167,6 +191,10 @@ var timeMethods = map[string]*function{
 		})
 	}},
 }
+
+var zoneType = typ{kind: objectKind, obj: &object{name: "timezone", members: map[string]Member{
+	"String": Method("String", (*time.Location).String),
+}}}
 
 // weekdayType and monthType are numbers with a name.
 var (
