@@ -250,12 +250,13 @@ var known = NewEnv().
 	Type(AlertMembers()...).
 	Type(lookupMembers()...)
 
+// overflow is evt.Overflow, which a log event has, too; its Alert is nil then.
 var overflow = dynamic(typ{kind: objectKind, obj: &object{
 	name: "evt.Overflow",
 	members: map[string]Member{
-		"Alert": Field("Alert", func(a *decisions.Alert) *decisions.Alert { return a }),
+		"Alert": Field("Alert", func(x *Ctx) *decisions.Alert { return x.Alert }),
 	},
-}}, func(x *Ctx) any { return x.Alert })
+}}, func(x *Ctx) any { return x })
 
 // AlertMembers are the members of an alert that content and profiles use, for
 // Env.Var: the fields of the LAPI model under their names there.

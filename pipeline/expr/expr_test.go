@@ -84,6 +84,7 @@ func TestBool(t *testing.T) {
 	f(`let x = evt.Parsed.verb; x == "GET"`, true)
 	f(`"2023"[4:] == "" && "2023"[1:3] == "02" && evt.Parsed.verb[-2:] == "ET"`, true)
 	f(`evt.GetType() == "log"`, true)
+	f(`evt.Overflow.Alert == nil`, true)
 	f(`3 in 1..5 && filter([1, 2, 3], # > 1) == [2, 3]`, true)
 }
 

@@ -124,6 +124,11 @@ func (c *Compiler) Set(limits bucket.Config) *Set {
 		s.contextLength = DefaultContextLength
 	}
 	s.codec.seal()
+	for i := range s.details {
+		if s.details[i].early {
+			s.early = append(s.early, i)
+		}
+	}
 	filters := make([]*expr.Program, len(s.scenarios))
 	limits.Specs = nil
 	members := map[int]int{}

@@ -48,8 +48,8 @@ type detail struct {
 // keptFields are what expressions may use of an event that was kept.
 var keptFields = regexp.MustCompile(`\bevt\.(Parsed|Meta|Enriched)\.([A-Za-z_]\w*)`)
 
-// request and match are what contexts see of web requests that a WAF stopped.
-// Overflows come from logs: there is none.
+// request is what contexts see of a web request that a WAF stopped. Overflows
+// come from logs: it is empty.
 type request struct{}
 
 func contextEnv() *expr.Env {
@@ -131,11 +131,7 @@ func (c *Compiler) detail(name string, t strict.Text) error {
 // appendDetails appends the values of the early details of the event. Unlike the
 // late ones they cost something for each event that is poured.
 func (r *Runner) appendDetails(b []byte) []byte {
-	for i := range r.set.details {
-		d := &r.set.details[i]
-		if !d.early {
-			continue
-		}
+	for _, i := range r.set.early {
 		r.context.Event, r.context.Alert = r.Expr.Event, r.Expr.Alert
 		b = r.appendDetail(b, i)
 	}

@@ -53,6 +53,7 @@ type Set struct {
 	codec     codec
 	newUUID   func() string
 	details   []detail // of contexts
+	early     []int    // those that are
 
 	contextLength int
 }
