@@ -62,7 +62,7 @@ func (w *worker) settleOne(o *scenario.Overflow, now time.Time) {
 		ev.Reset(event.Line{Mode: event.Live}) // also during a replay
 		ev.Time = now
 		ev.MarshaledTime = o.At.Format(time.RFC3339Nano)
-		a.ctx.Now, a.ctx.Alert, a.parse.Sources = now, &o.Alerts[0], o.Keys
+		a.ctx.Now, a.ctx.Alert, a.ctx.Sources = now, &o.Alerts[0], o.Keys
 		a.parse.Run() // an overflow that no stage understands is one all the same
 		if e.opt.Tracer != nil {
 			e.opt.Tracer.Overflowed(ev, o)

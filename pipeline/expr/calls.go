@@ -293,6 +293,29 @@ var evtMethods = map[string]*function{
 			return ""
 		})
 	}},
+	"ParseIPSources": {varying: true, build: func(u *unit, _ []value) value {
+		slot, err := u.Schema.Intern(event.Meta, "source_ip")
+		if err != nil {
+			return refuse("%v", err)
+		}
+		t := typ{kind: listKind, elem: &addressType}
+		return dynamic(t, func(x *Ctx) any {
+			list := []any{}
+			add := func(s string) {
+				if ip, ok := address(s); ok {
+					list = append(list, ip)
+				}
+			}
+			if x.Alert == nil {
+				add(x.Event.Get(slot))
+				return list
+			}
+			for _, s := range x.Sources {
+				add(s)
+			}
+			return list
+		})
+	}},
 	"SetMeta":   {params: []param{aString, aString}, risky: true, varying: true, build: setter(event.Meta)},
 	"SetParsed": {params: []param{aString, aString}, risky: true, varying: true, build: setter(event.Parsed)},
 }

@@ -69,6 +69,8 @@ type Ctx struct {
 	Event   *event.Event     // evt
 	Machine *match.Machine   // scratch of regular expressions; made on first use when nil
 	Alert   *decisions.Alert // evt.Overflow.Alert: not nil makes evt an overflow event
+	Sources []string         // whom the overflow is about, for ParseIPSources
+	Stage   string           // evt.Stage: where the event is in the parsers
 	Now     time.Time        // what TimeNow and now() tell; zero asks the system
 	Stash   Stash            // what GetFromStash reads; may be nil
 

@@ -38,6 +38,17 @@ var netFuncs = map[string]*function{
 	}),
 }
 
+// addressType is an address in a list of them.
+var addressType = typ{kind: objectKind, obj: &object{name: "address", members: map[string]Member{
+	"String":             Method("String", netip.Addr.String),
+	"IsPrivate":          Method("IsPrivate", netip.Addr.IsPrivate),
+	"IsLoopback":         Method("IsLoopback", netip.Addr.IsLoopback),
+	"IsGlobalUnicast":    Method("IsGlobalUnicast", netip.Addr.IsGlobalUnicast),
+	"IsLinkLocalUnicast": Method("IsLinkLocalUnicast", netip.Addr.IsLinkLocalUnicast),
+	"IsMulticast":        Method("IsMulticast", netip.Addr.IsMulticast),
+	"IsUnspecified":      Method("IsUnspecified", netip.Addr.IsUnspecified),
+}}}
+
 // address reads an address; an IPv4 one that is mapped into IPv6 is IPv4. What
 // can't be one is refused before the parser makes an error of it, which
 // allocates: host names are asked about, too.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"cs/decisions"
 	"cs/pipeline/event"
 )
 
@@ -282,4 +283,37 @@ func TestPairsAndOrders(t *testing.T) {
 			Unmarshaled: map[string]any{"list": []any{"b", "a"}}}
 		same(t, c, p, o, ev, src)
 	}
+}
+
+func TestParseIPSources(t *testing.T) {
+	f := func(src string, alert bool, want any) {
+		t.Helper()
+		c := testCompiler()
+		p, err := c.Compile(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := testCtx(t, c)
+		x.Stage = "s01-parse"
+		if slot, ok := c.Schema.Lookup(event.Meta, "source_ip"); ok {
+			x.Event.Set(slot, "10.1.2.3")
+		}
+		if alert {
+			x.Alert = &decisions.Alert{}
+			x.Sources = []string{"192.0.2.1", "a user", "::ffff:127.0.0.1"}
+		}
+		got, err := p.Any(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s: got %v, want %v", src, got, want)
+		}
+	}
+	f(`evt.ParseIPSources()`, false, "[10.1.2.3]")
+	f(`evt.ParseIPSources()[0].String() + evt.Stage`, false, "10.1.2.3s01-parse")
+	f(`any(evt.ParseIPSources(), #.IsPrivate())`, false, true)
+	f(`any(evt.ParseIPSources(), IpInRange(#.String(), "10.0.0.0/8"))`, false, true)
+	f(`map(evt.ParseIPSources(), #.String())`, true, "[192.0.2.1 127.0.0.1]")
+	f(`any(evt.ParseIPSources(), .IsLoopback())`, true, true)
 }

@@ -12,6 +12,7 @@ var evtFields = map[string]value{
 	"StrTime":         text(func(x *Ctx) string { return x.Event.StrTime }),
 	"StrTimeFormat":   text(func(x *Ctx) string { return x.Event.StrTimeFormat }),
 	"MarshaledTime":   text(func(x *Ctx) string { return x.Event.MarshaledTime }),
+	"Stage":           text(func(x *Ctx) string { return x.Stage }),
 	"WhitelistReason": text(func(x *Ctx) string { return x.Event.WhitelistReason }),
 	"Whitelisted":     boolean(func(x *Ctx) bool { return x.Event.Whitelisted }),
 	"Process":         boolean(func(*Ctx) bool { return true }),
@@ -39,11 +40,11 @@ var lineFields = map[string]value{
 var lineType = &object{name: "evt.Line"}
 
 var evtNames = append(mapKeys(evtFields), "Line", "Parsed", "Meta", "Enriched", "Unmarshaled", "Overflow",
-	"GetType", "GetMeta", "SetMeta", "SetParsed")
+	"GetType", "GetMeta", "SetMeta", "SetParsed", "ParseIPSources")
 
 // laterFields are fields of upstream's event that no part of the engine fills
 // yet.
-var laterFields = map[string]bool{"Appsec": true, "Stage": true}
+var laterFields = map[string]bool{"Appsec": true}
 
 func mapKeys[V any](m map[string]V) []string {
 	var names []string

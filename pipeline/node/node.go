@@ -66,10 +66,6 @@ func (s *Stages) Len() (n int) {
 type Runner struct {
 	Expr *expr.Ctx // its Event is the one that is parsed
 
-	// Sources are whom an overflow is about: whitelists of addresses look at
-	// them when Expr.Alert is not nil.
-	Sources []string
-
 	// Failed is told of run-time errors: the node goes on without what failed.
 	// May be nil.
 	Failed func(node string, err error)
@@ -138,6 +134,7 @@ func (r *Runner) Run() bool {
 		if r.stage < i {
 			return false // only nodes that stay in their stage succeeded
 		}
+		r.Expr.Stage = r.stages.names[i]
 		any := false
 		for _, n := range nodes[r.skip(i):] {
 			ok, err := n.run(r)

@@ -442,3 +442,10 @@ func FuzzLoadParser(f *testing.F) {
 		}
 	})
 }
+
+func TestStageOfAnEvent(t *testing.T) {
+	p := compile(t,
+		[2]string{"s00", "name: a\nonsuccess: next_stage\nstatics: [{parsed: first, expression: evt.Stage}]\n"},
+		[2]string{"s01", "name: b\nfilter: evt.Stage == 's01'\nstatics: [{parsed: second, expression: evt.Stage}]\n"})
+	p.expect("x", "p.first=s00 p.second=s01")
+}

@@ -44,7 +44,7 @@ func (w *whitelist) lists(n *Node, r *Runner) bool {
 		if w.covers(r.Expr.Event.Get(w.source)) {
 			return true
 		}
-	} else if slices.ContainsFunc(r.Sources, w.covers) {
+	} else if slices.ContainsFunc(r.Expr.Sources, w.covers) {
 		return true
 	}
 	for _, p := range w.exprs {

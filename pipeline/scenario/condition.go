@@ -116,6 +116,7 @@ func (r *Runner) fulfilled(sc *Scenario, p *bucket.Pour) bool {
 	r.inspect(sc, p.Replay, false)
 	x := &r.condition
 	x.Event, x.Alert, x.Stash, x.Now = r.Expr.Event, r.Expr.Alert, r.Expr.Stash, r.Expr.Now
+	x.Sources, x.Stage = r.Expr.Sources, r.Expr.Stage
 	x.Vars = append(x.Vars[:0], (*queue)(&r.inspected), (*leaky)(&r.inspected))
 	ok := false
 	if sc.condition != nil {
