@@ -4,6 +4,7 @@ import (
 	"crypto/sha1"
 	"fmt"
 	"maps"
+	"math/rand"
 	"regexp"
 	"slices"
 	"strings"
@@ -457,6 +458,63 @@ func TestBayesian(t *testing.T) {
 		w.live(t0.Add(time.Duration(s)*time.Second), f)
 	}
 	w.expect("")
+}
+
+// Random events must overflow when the odds, multiplied in the order in which one
+// would do it on paper, say so.
+func TestBayesianAgainstSlow(t *testing.T) {
+	type bucket struct {
+		last  time.Time
+		total int
+		fired bool
+	}
+	r := rand.New(rand.NewSource(1))
+	w := compile(t, fmt.Sprintf(bayesian, "true"))
+	buckets := map[string]*bucket{}
+	now, overflows := t0, 0
+	for step := range 20_000 {
+		now = now.Add(time.Duration(r.Int63n(int64(12 * time.Second))))
+		ip := fmt.Sprintf("192.0.2.%d", r.Intn(4))
+		f := fields{"Meta.source_ip": ip, "Meta.what": "ok", "Meta.b": "", "Meta.a": "0"}
+		if r.Intn(4) == 0 {
+			f["Meta.what"] = "fail"
+		}
+		if r.Intn(3) == 0 {
+			f["Meta.b"] = "odd"
+		}
+		b := buckets[ip]
+		if b == nil || now.After(b.last.Add(time.Minute)) {
+			b = &bucket{}
+			buckets[ip] = b
+		}
+		b.last = now
+		b.total++
+		b.fired = b.fired || f["Meta.what"] == "fail"
+		odds := 1.0
+		for _, c := range []struct {
+			there        bool
+			evil, benign float64
+		}{{b.fired, 0.8, 0.2}, {f["Meta.b"] == "odd", 0.6, 0.3}, {b.total > 2, 0.9, 0.1}} {
+			if c.there {
+				odds *= c.evil / c.benign
+			} else {
+				odds *= (1 - c.evil) / (1 - c.benign)
+			}
+		}
+		want := ""
+		if odds/(1+odds) > 0.8 {
+			want = fmt.Sprintf("odd Ip=%s %d/%[2]d", ip, b.total)
+			delete(buckets, ip)
+			overflows++
+		}
+		w.live(now, f)
+		if got := w.take(); got != want {
+			t.Fatalf("step %d: alerts %q, want %q (odds %g, %+v)", step, got, want, odds, *b)
+		}
+	}
+	if overflows < 100 {
+		t.Errorf("only %d overflows", overflows)
+	}
 }
 
 // Conditions that look at the event alone cost no allocation.
