@@ -297,9 +297,11 @@ func TestNamesAreBounded(t *testing.T) {
 			n.ask(question{name: fmt.Sprint("slow", i)})
 		}
 		synctest.Wait()
+		n.mu.Lock()
 		if n.queries != maxQueries || s.asked-asked != maxQueries {
 			t.Errorf("%d queries at once", n.queries)
 		}
+		n.mu.Unlock()
 		time.Sleep(queryTime)
 		synctest.Wait()
 	})
