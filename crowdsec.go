@@ -30,7 +30,7 @@ import (
 // isCrowdsec tells whether we stand in for upstream's daemon, whose command
 // line has flags only: by our name, or by a flag that is its alone.
 func isCrowdsec(program string, args []string) bool {
-	return strings.HasPrefix(program, "crowdsec") || slices.Contains(args, "-dsn")
+	return program == "crowdsec" || slices.Contains(args, "-dsn")
 }
 
 // daemon is the command line of upstream's daemon (spec cli §2.1).
@@ -159,6 +159,9 @@ func (d *daemon) run(ctx context.Context, env *platform.Env) error {
 	}
 	var reading agent.Reading
 	if d.dsn != "" {
+		if !r.Agent.Enabled {
+			return errors.New("-dsn reads logs, and the configuration enables no crowdsec_service")
+		}
 		acq, err := d.source()
 		if err != nil {
 			return err
@@ -171,7 +174,8 @@ func (d *daemon) run(ctx context.Context, env *platform.Env) error {
 	case d.dumpDir != "":
 		return d.dump(ctx, env, r, conf, reading.Inputs[0])
 	case r.LAPI.Enabled:
-		all := &run.Command{Reading: reading, NoAgent: d.noAgent, Once: d.dsn != ""}
+		// Upstream's daemon is no bouncer: we are one only where it is said.
+		all := &run.Command{Reading: reading, NoAgent: d.noAgent, NoBouncer: conf.Bouncer == nil, Once: d.dsn != ""}
 		return all.Run(ctx, env, &d.Flags)
 	default:
 		alone := &agent.Command{Reading: reading, Replay: d.dsn != ""}

@@ -31,7 +31,7 @@ func TestIsCrowdsec(t *testing.T) {
 		}
 	}
 	f("crowdsec", true)
-	f("crowdsec-1.7", true, "-t")
+	f("crowdsec-firewall-bouncer", false, "-t")
 	f("cs", true, "-c", "x.yaml", "-dsn", "file://x")
 	f("cs", false, "run", "-c", "x.yaml")
 	f("cscli", false, "hubtest", "run", "--crowdsec", "crowdsec")
@@ -122,6 +122,11 @@ onsuccess: next_stage
 		t.Errorf("%v, dump is\n%s", err, text)
 	}
 	if code := executeDaemon(context.Background(), append(args, "-t"), daemonEnv(&out)); code != 0 || !strings.Contains(out.String(), "Configuration test done") {
+		t.Errorf("exit %d: %s", code, out.String())
+	}
+	write("lapi.yaml", "config_paths: {config_dir: "+dir+", data_dir: "+dir+"}\napi: {server: {listen_uri: '127.0.0.1:1'}}\n")
+	out.Reset()
+	if code := executeDaemon(context.Background(), append(args, "-c", filepath.Join(dir, "lapi.yaml")), daemonEnv(&out)); code != 1 || !strings.Contains(out.String(), "enables no crowdsec_service") {
 		t.Errorf("exit %d: %s", code, out.String())
 	}
 	// Faulty content is an error where somebody wants to see what it does.
