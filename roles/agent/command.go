@@ -138,8 +138,10 @@ func (f *Reading) named() (list []config.Acquisition, err error) {
 }
 
 // content returns what to load: the directory of the flag, else that of the
-// configuration if it has any, else the starter set.
+// configuration if it has any, else the starter set, for which settings such as
+// simulation.yaml hold, too.
 func (f *Reading) content(env *platform.Env, r config.Resolved) hub.Content {
+	base := hub.Base()
 	for _, dir := range []string{f.Content, r.ConfigDir} {
 		if dir == "" {
 			continue
@@ -151,8 +153,9 @@ func (f *Reading) content(env *platform.Env, r config.Resolved) hub.Content {
 		if len(c.Items) > 0 || dir == f.Content {
 			return c
 		}
+		base.Settings = c.Settings
 	}
-	return hub.Base()
+	return base
 }
 
 // Command is "cs agent".
