@@ -171,3 +171,30 @@ func TestSimulation(t *testing.T) {
 		}
 	})
 }
+
+func FuzzSettings(f *testing.F) {
+	f.Add("context:\n  u: [evt.Meta.user, len(evt.Line.Raw)]\n", "simulation: true\nexclusions: [bf]\n", "root", 100)
+	f.Add("context: {u: [evt.Parsed.p + evt.Enriched.x], w: ['JA4H(req)', match.uri]}\n", "exclusions:\n", "\xff\x00", 1)
+	f.Fuzz(func(t *testing.T, installed, simulation, user string, length int) {
+		w := compileWith(t, leaky, func(c *scenario.Compiler) {
+			c.ContextLength = length
+			c.AddContext(hub.Item{Kind: hub.Context, Path: "c.yaml", Data: []byte(installed)})
+			c.AddContext(hub.Item{Kind: hub.ConsoleContext, Path: "d.yaml", Data: []byte(installed)})
+			_ = c.Simulate(hub.Item{Kind: hub.Simulation, Path: "s.yaml", Data: []byte(simulation)})
+		})
+		for range 4 {
+			fields := fail("192.0.2.1")
+			fields["Meta.b"], fields["Parsed.p"] = user, user
+			w.live(t0, fields)
+		}
+		if len(w.alerts) != 1 {
+			t.Fatalf("%d alerts", len(w.alerts))
+		}
+		for _, kv := range w.alerts[0].Meta {
+			var list []string
+			if err := json.Unmarshal([]byte(kv.Value), &list); err != nil || len(list) == 0 || len(kv.Value) > scenario.DefaultContextLength {
+				t.Errorf("%s is %d bytes of %.40q: %v", kv.Key, len(kv.Value), kv.Value, err)
+			}
+		}
+	})
+}
