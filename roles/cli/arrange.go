@@ -54,7 +54,10 @@ func Arrange(app *kong.Application, args []string) []string {
 			switch {
 			case f != nil && hasValue && !strings.HasPrefix(arg, "--"):
 				arg = "--" + f.Name + "=" + value
-			case f != nil && !hasValue && !f.IsBool() && i+1 < len(args):
+			case f != nil && !hasValue && !f.IsBool() && i+1 == len(args):
+				words = append(words, arg) // an argument is no value for it
+				continue
+			case f != nil && !hasValue && !f.IsBool():
 				i++
 				if next := args[i]; strings.HasPrefix(next, "-") && next != "-" {
 					arg = "--" + f.Name + "=" + next // a value all the same

@@ -54,6 +54,7 @@ func TestErrors(t *testing.T) {
 	f("alerts inspect 1x -d 2", "Error: cscli alerts inspect: bad alert id 1x")
 	f("bouncers delete --bad nobody", "Error: unknown flag: --bad")
 	f("decisions add -i", "Error: flag needs an argument: --ip")
+	f("machines delete a b -o", "Error: flag needs an argument: --output")
 
 	// decisions
 	f("decisions add", "Error: cscli decisions add: missing arguments, a value is required (--ip, --range or --scope and --value)")

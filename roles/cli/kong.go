@@ -98,6 +98,8 @@ func UsageError(err error, path string) string {
 	}
 	words := arguments(refused.Context)
 	switch {
+	case strings.HasPrefix(text, "unexpected argument ") && len(words) == 0: // a flag behind "--"
+		return text
 	case strings.HasPrefix(text, "unexpected argument ") && len(node.Children) > 0:
 		return fmt.Sprintf("unknown command %q for %q%s", words[0], path, suggestion(text))
 	case strings.HasPrefix(text, "unexpected argument "):

@@ -81,6 +81,7 @@ func TestArrange(t *testing.T) {
 	f("lapi --listen 127.0.0.1:1 --data-dir x", "lapi --listen 127.0.0.1:1 --data-dir x")
 	f("--data-dir x lapi status -o raw", "lapi status --data-dir x -o raw")
 	f("machines add -u", "machines add -u")
+	f("machines add a -u", "machines add a -u")
 	f("machines list --unknown x", "machines list --unknown x")
 }
 
@@ -90,6 +91,7 @@ func FuzzArrange(f *testing.F) {
 	f.Add("decisions list -l=3 x --since 1h -- -y")
 	f.Add("-o json machine delete a --ignore-missing b")
 	f.Add("bouncers add -k - x -l")
+	f.Add("-- alerts -l=3")
 	f.Fuzz(func(t *testing.T, line string) {
 		var g grammar
 		parser, err := kong.New(&g, kong.Name("cscli"), kong.Exit(func(int) {}), kong.Writers(&bytes.Buffer{}, &bytes.Buffer{}))
