@@ -54,7 +54,6 @@ var forbidden = []struct{ tags, pkg, why string }{
 	{"", "html/template", "linker bloat: it keeps every exported method alive"},
 	{"edge", "github.com/alecthomas/kong", "it keeps every exported method alive: 1 MB"},
 	{"edge", "database/sql", "the edge build has no SQL store"},
-	{"edge", "github.com/oschwald/maxminddb-golang/...", "the edge build reads no GeoIP databases: 190 kB"},
 	{"edge,bouncer_only", "github.com/alecthomas/kong", "it keeps every exported method alive: 3 MB"},
 	{"edge,bouncer_only", "go.etcd.io/bbolt", "the bouncer keeps its set in a flat file"},
 	{"edge,bouncer_only", "cs/pipeline/...", "no log line is read by a bouncer"},

@@ -1,7 +1,7 @@
-// Package enrich completes events with what is not in the log line itself.
-// Today that is the date, brought into one form; look-ups in databases and
-// name servers belong here too. pipeline/node calls it for statics with a
-// method, pipeline/scenario for the time of a replayed event.
+// Package enrich completes events with what is not in the log line itself: the
+// date in one form, and what GeoIP databases and name servers know about an
+// address. pipeline/node calls it for statics with a method, pipeline/scenario
+// for the time of a replayed event, and expressions through expr.Lookups.
 package enrich
 
 import (

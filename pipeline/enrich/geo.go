@@ -93,7 +93,7 @@ func (g *geo) read(ip netip.Addr) *place {
 		p.longitude = strconv.FormatFloat(c.Location.Longitude, 'f', 6, 64)
 	}
 	if a, prefix, ok := g.readASN(ip); a != nil {
-		p.number, p.org = strconv.Itoa(a.AutonomousSystemNumber), a.AutonomousSystemOrganization
+		p.number, p.org = strconv.FormatInt(a.AutonomousSystemNumber, 10), a.AutonomousSystemOrganization
 		if ok {
 			p.network = prefix.String()
 		}

@@ -60,7 +60,7 @@ type Subdivision struct {
 
 // ASN is a record of a GeoLite2-ASN database.
 type ASN struct {
-	AutonomousSystemNumber       int    `maxminddb:"autonomous_system_number"`
+	AutonomousSystemNumber       int64  `maxminddb:"autonomous_system_number"`
 	AutonomousSystemOrganization string `maxminddb:"autonomous_system_organization"`
 }
 
@@ -96,7 +96,7 @@ func lookupMembers() []Member {
 		Field("IsoCode", func(s *Subdivision) string { return s.IsoCode }),
 		Field("Names", func(s *Subdivision) map[string]string { return s.Names }),
 
-		Field("AutonomousSystemNumber", func(a *ASN) int { return a.AutonomousSystemNumber }),
+		Field("AutonomousSystemNumber", func(a *ASN) int64 { return a.AutonomousSystemNumber }),
 		Field("AutonomousSystemOrganization", func(a *ASN) string { return a.AutonomousSystemOrganization }),
 
 		Method("String", (*netip.Prefix).String),
