@@ -31,7 +31,10 @@ func TestHub(t *testing.T) {
 		t.Fatal("no tests found: ", err)
 	}
 	checked := 0
-	for _, name := range names {
+	for i, name := range names {
+		if testing.Short() && i%5 != 0 {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			r := h.Test(context.Background(), name)
 			checked += r.Checked
