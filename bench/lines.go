@@ -3,10 +3,8 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 	"time"
@@ -28,7 +26,7 @@ func lines() (rows []row, err error) {
 	old := runtime.GOMAXPROCS(1)
 	defer runtime.GOMAXPROCS(old)
 
-	web, from, err := accessLog()
+	web, path, err := gen.AccessLog()
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +34,7 @@ func lines() (rows []row, err error) {
 		name, module, kind, from string
 		lines                    []string
 	}{
-		{"web access lines, replay", "file", "nginx", from, web},
+		{"web access lines, replay", "file", "nginx", fmt.Sprintf("%d lines of %s", len(web), filepath.Base(path)), web},
 		{"ssh lines in syslog, replay", "file", "syslog", "generated, one in four a failed login", gen.SSH(10000)},
 	} {
 		engine, errs := pipeline.Load(pipeline.Options{
@@ -71,25 +69,4 @@ func lines() (rows []row, err error) {
 			row{"  allocations per line", fmt.Sprintf("%.4f", float64(allocs)/float64(len(batch))), fmt.Sprintf("%d alerts and %d of %d lines parsed in %d rounds", s.Alerts, s.Parsed, s.Lines, rounds)})
 	}
 	return rows, nil
-}
-
-// accessLog returns real access lines if they are at hand, else the sample
-// that the repository carries.
-func accessLog() (lines []string, from string, err error) {
-	shared := os.Getenv("CS_SHARED")
-	if shared == "" {
-		shared = "../shared"
-	}
-	for _, path := range []string{filepath.Join(shared, "logs", "web-access.log"), "testdata/logs/web-access.log"} {
-		f, err := os.Open(path)
-		if err != nil {
-			continue
-		}
-		defer f.Close()
-		for in := bufio.NewScanner(f); in.Scan(); {
-			lines = append(lines, in.Text())
-		}
-		return lines, fmt.Sprintf("%d lines of %s", len(lines), filepath.Base(path)), nil
-	}
-	return nil, "", errors.New("cannot find a web access log: run this in the root of the repository")
 }

@@ -10,7 +10,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +22,7 @@ import (
 	"syscall"
 	"time"
 
+	"cs/bench/gen"
 	"cs/bench/lab"
 )
 
@@ -49,7 +49,7 @@ func demo(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	web, from, err := accessLog()
+	web, from, err := gen.AccessLog()
 	if err != nil {
 		return err
 	}
@@ -212,27 +212,6 @@ func grow(path string, lines ...string) error {
 	}
 	_, err = f.WriteString(strings.Join(lines, "\n") + "\n")
 	return errors.Join(err, f.Close())
-}
-
-// accessLog returns real access lines if they are at hand, else the sample
-// that the repository carries.
-func accessLog() (lines []string, from string, err error) {
-	shared := os.Getenv("CS_SHARED")
-	if shared == "" {
-		shared = "../shared"
-	}
-	for _, from = range []string{filepath.Join(shared, "logs", "web-access.log"), "testdata/logs/web-access.log"} {
-		f, err := os.Open(from)
-		if err != nil {
-			continue
-		}
-		defer f.Close()
-		for in := bufio.NewScanner(f); in.Scan(); {
-			lines = append(lines, in.Text())
-		}
-		return lines, from, nil
-	}
-	return nil, "", errors.New("cannot find a web access log: run the demo in the root of the repository")
 }
 
 // lineWriter lets several programs print at once without mixing their lines.

@@ -1,5 +1,5 @@
-// Package gen makes logs for benchmarks: seeded, so that every run sees the
-// same lines.
+// Package gen makes or finds logs for benchmarks and the demo: seeded, so that
+// every run sees the same lines.
 package gen
 
 import (
