@@ -1,6 +1,7 @@
 package event
 
 import (
+	"math/bits"
 	"time"
 	"unsafe"
 )
@@ -39,10 +40,10 @@ type Event struct {
 
 	schema *Schema
 	vals   []string
-	gen    []uint32 // gen[i] == cur: slot i holds a value of this line
-	docs   []any    // Unmarshaled documents, by slot; nil until the first SetDoc
-	held   []Slot   // the slots of docs that may hold one
-	cur    uint32
+	set    Slots  // those that hold a value of this line
+	docs   []any  // Unmarshaled documents, by slot; nil until the first SetDoc
+	held   []Slot // the slots of docs that may hold one
+	lines  uint32
 	arena  []byte
 }
 
@@ -53,8 +54,7 @@ func New(s *Schema) *Event {
 	return &Event{
 		schema: s,
 		vals:   make([]string, n),
-		gen:    make([]uint32, n),
-		cur:    1,
+		set:    newSlots(n),
 		arena:  make([]byte, 0, 4<<10),
 	}
 }
@@ -62,11 +62,8 @@ func New(s *Schema) *Event {
 // Reset makes the event ready for another line. All values, and everything
 // that was kept in the arena, become invalid.
 func (e *Event) Reset(line Line) {
-	e.cur++
-	if e.cur == 0 { // after 4 billion lines the generations start again
-		clear(e.gen)
-		e.cur = 1
-	}
+	e.lines++
+	clear(e.set)
 	if cap(e.arena) > maxArena {
 		e.arena = make([]byte, 0, 4<<10) // one huge line must not pin its size for ever
 	}
@@ -96,7 +93,7 @@ func (e *Event) Schema() *Schema { return e.schema }
 
 // Get returns the value of a slot, "" when it has none.
 func (e *Event) Get(i Slot) string {
-	if e.gen[i] == e.cur {
+	if e.set.Has(i) {
 		return e.vals[i]
 	}
 	return ""
@@ -104,20 +101,30 @@ func (e *Event) Get(i Slot) string {
 
 // Lines counts the lines that the event has carried: while it stays the same,
 // no value has become invalid.
-func (e *Event) Lines() uint32 { return e.cur }
+func (e *Event) Lines() uint32 { return e.lines }
 
 // Has tells whether a slot holds a value, which may be "".
-func (e *Event) Has(i Slot) bool { return e.gen[i] == e.cur }
+func (e *Event) Has(i Slot) bool { return e.set.Has(i) }
 
 // Set gives a slot a value. The text must live as long as the line: a view of
 // it, a constant, or something kept with Keep.
 func (e *Event) Set(i Slot, v string) {
 	e.vals[i] = v
-	e.gen[i] = e.cur
+	e.set.add(i)
 }
 
-// Unset takes the value of a slot away.
-func (e *Event) Unset(i Slot) { e.gen[i] = 0 }
+// Among yields those of some slots that hold a value, in ascending order.
+func (e *Event) Among(some Slots) func(yield func(Slot) bool) {
+	return func(yield func(Slot) bool) {
+		for w, word := range some {
+			for word &= e.set[w]; word != 0; word &= word - 1 {
+				if !yield(Slot(w<<6 | bits.TrailingZeros64(word))) {
+					return
+				}
+			}
+		}
+	}
+}
 
 // Doc returns the document in a slot of the Unmarshaled space, nil when there
 // is none.

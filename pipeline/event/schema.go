@@ -32,7 +32,7 @@ func (s Space) String() string {
 // Slot is the number of a field, unique over all spaces of one Schema.
 type Slot uint16
 
-// maxSlots bounds the memory of an event (24 bytes a slot). The whole public
+// maxSlots bounds the memory of an event (16 bytes a slot). The whole public
 // hub needs about 2,500.
 const maxSlots = 1 << 14
 

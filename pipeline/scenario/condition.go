@@ -110,13 +110,13 @@ func (r *Runner) inspect(sc *Scenario, replay, over bool) {
 	r.inspected = inspected{codec: &r.set.codec, scenario: sc, replay: replay, over: over, bucket: &r.overflow}
 }
 
-// fulfilled evaluates the conditions of a bucket that took an event and did not
-// overflow by itself.
-func (r *Runner) fulfilled(sc *Scenario, p *bucket.Pour) bool {
+// fulfilled evaluates the conditions of a bucket that took the event of of and
+// did not overflow by itself.
+func (r *Runner) fulfilled(sc *Scenario, p *bucket.Pour, of *expr.Ctx) bool {
 	r.inspect(sc, p.Replay, false)
 	x := &r.condition
-	x.Event, x.Alert, x.Stash, x.Now = r.Expr.Event, r.Expr.Alert, r.Expr.Stash, r.Expr.Now
-	x.Sources, x.Stage = r.Expr.Sources, r.Expr.Stage
+	x.Event, x.Alert, x.Stash, x.Now = of.Event, of.Alert, of.Stash, of.Now
+	x.Sources, x.Stage = of.Sources, of.Stage
 	x.Vars = append(x.Vars[:0], (*queue)(&r.inspected), (*leaky)(&r.inspected))
 	ok := false
 	if sc.condition != nil {

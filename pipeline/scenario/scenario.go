@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"cs/pipeline/bucket"
-	"cs/pipeline/enrich"
 	"cs/pipeline/event"
 	"cs/pipeline/expr"
 )
@@ -53,7 +52,7 @@ type Set struct {
 	codec     codec
 	newUUID   func() string
 	details   []detail // of contexts
-	early     []int    // those that are
+	early     []int    // those that are evaluated when an event is judged
 
 	contextLength int
 }
@@ -100,9 +99,12 @@ type Runner struct {
 	set      *Set
 	visit    func(i int, err error)
 	hits     []int
-	record   []byte
+	own      Intents // of Run
 	overflow bucket.Overflow
 	ended    func(bucket.Key, *bucket.Overflow)
+
+	late  expr.Ctx     // for intents whose event is no longer that of Expr
+	again *event.Event // is that event; nil until it is needed
 
 	// Conditions and overflow filters have Vars and are compiled apart, so they
 	// need scratch memory of their own.
@@ -131,98 +133,6 @@ func (s *Set) NewRunner(ctx *expr.Ctx, overflow func(*Overflow), failed func(sce
 // Advance ends the live buckets whose time is over. Counters among them
 // overflow.
 func (r *Runner) Advance(now time.Time) { r.set.table.Advance(now, &r.overflow, r.ended) }
-
-// Run gives the event to all scenarios whose filter it passes. All filters run
-// before the first bucket sees the event, because a filter may set a Meta.
-func (r *Runner) Run(now time.Time) { r.run(now, nil) }
-
-// RunOverflow gives an overflow, as the event that it became, to all scenarios
-// whose filter it passes. The Alert of Expr is its first.
-func (r *Runner) RunOverflow(o *Overflow, now time.Time) { r.run(now, o) }
-
-func (r *Runner) run(now time.Time, o *Overflow) {
-	r.hits = r.hits[:0]
-	r.set.index.Run(r.Expr, r.visit)
-	if len(r.hits) == 0 {
-		return
-	}
-	r.Poured++
-	e := r.Expr.Event
-	p := bucket.Pour{Time: nanos(now)}
-	if e.Line.Mode == event.Replay {
-		t, ok := enrich.RFC3339(e.MarshaledTime)
-		p.Replay, p.NoTime = true, !ok
-		if ok {
-			p.Time = nanos(t)
-		}
-	}
-	r.record = r.set.codec.appendEvent(r.record[:0], e)
-	if o != nil {
-		r.record = r.set.codec.appendOverflow(r.record, o)
-	}
-	r.record = r.appendDetails(r.record)
-	shared := len(r.record)
-	for _, i := range r.hits {
-		p.Spec = i
-		r.record = r.record[:shared]
-		r.pour(p)
-	}
-}
-
-func (r *Runner) pour(p bucket.Pour) {
-	sc, table := r.set.scenarios[p.Spec], r.set.table
-	group := ""
-	if sc.groupBy != nil {
-		var err error
-		if group, _, err = sc.groupBy.Text(r.Expr); err != nil {
-			r.failed(sc, err)
-			return
-		}
-	}
-	p.Key = table.Key(group)
-	if sc.shared { // the bucket obeys the document that made it
-		sc = r.set.scenarios[table.Owner(&p)]
-	}
-	if sc.distinct != nil {
-		value, _, err := sc.distinct.Text(r.Expr)
-		if err != nil {
-			r.failed(sc, err) // and the event counts
-		} else {
-			p.HasDistinct, p.Distinct = true, table.Value(value)
-		}
-	}
-	if sc.cancelOn != nil {
-		var err error
-		if p.Cancel, err = sc.cancelOn.Bool(r.Expr); err != nil {
-			r.failed(sc, err) // and the bucket goes on
-		}
-	}
-	if sc.scopeValue != nil {
-		value, _, err := sc.scopeValue.Text(r.Expr)
-		if err != nil {
-			r.failed(sc, err) // and an alert will lack its source
-		} else {
-			r.record = r.set.codec.appendScopeValue(r.record, value)
-		}
-	}
-	if sc.inspects {
-		r.record = r.set.codec.appendQueued(r.record, r.Expr.Event, group)
-	}
-	p.Record = r.record
-	if r.Trace != nil {
-		r.Trace(sc.name)
-	}
-	outcome := table.Pour(&p, &r.overflow)
-	if outcome == bucket.Ended {
-		r.overflowed(p.Key, p.Replay)
-		outcome = table.Pour(&p, &r.overflow)
-	}
-	switch {
-	case outcome == bucket.Overflowed,
-		outcome == bucket.Poured && sc.spec.Condition && r.fulfilled(sc, &p) && table.Overflow(&p, &r.overflow):
-		r.overflowed(p.Key, p.Replay)
-	}
-}
 
 // overflowed tells of the bucket in r.overflow, which has ended.
 func (r *Runner) overflowed(k bucket.Key, replay bool) {
