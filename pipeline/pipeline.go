@@ -155,6 +155,7 @@ func Load(opt Options) (*Engine, []error) {
 	}
 	e.stages, e.after = parsers.Stages(), after.Stages()
 	e.set = scenarios.Set(bucket.Config{MaxBuckets: opt.MaxBuckets, MaxKept: opt.MaxKept})
+	e.opt.Content = hub.Content{} // its documents weigh more than what was compiled of them
 	return e, errs
 }
 

@@ -421,7 +421,7 @@ func copyFile(to, from string) error {
 func dataFiles(items []hub.Item) (files []hub.DataFile, err error) {
 	seen := map[string]bool{}
 	for _, it := range items {
-		docs, err := strict.Parse(it.Path, it.Data)
+		docs, err := it.Documents()
 		if err != nil {
 			continue
 		}

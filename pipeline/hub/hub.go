@@ -6,6 +6,7 @@
 package hub
 
 import (
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -13,8 +14,11 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"cs/platform/strict"
 )
@@ -40,17 +44,6 @@ var kinds = [...]struct{ dir, name string }{
 	Context:      {"contexts", "context"},
 }
 
-// settings are the files that say how items are used, each with the file that
-// overrides it.
-var settings = [...]struct {
-	kind Kind
-	file string
-}{
-	{ConsoleContext, "console/context.yaml"},
-	{Simulation, "simulation.yaml"},
-	{Simulation, "simulation.yaml.local"},
-}
-
 // String returns the word for messages.
 func (k Kind) String() string {
 	switch k {
@@ -70,9 +63,29 @@ type Item struct {
 	Name  string // of the first document, else the file's
 	Data  []byte
 
+	at     string  // its path in the file system that it was read from
+	link   bool    // it is a symbolic link, as items of the hub are
+	parsed *parsed // what is in Data, if somebody has looked
+
 	// Hash (SHA-256, hex) and Version are of items of the public hub that were
 	// installed from its index. The version of one that was changed is "?".
 	Hash, Version string
+}
+
+// parsed is the outcome of strict.Parse.
+type parsed struct {
+	docs []strict.Doc
+	err  error
+}
+
+// Documents returns the documents of the file. Those of an item that Load has
+// read are parsed already.
+func (it *Item) Documents() ([]strict.Doc, error) {
+	if it.parsed == nil {
+		docs, err := strict.Parse(it.Path, it.Data)
+		it.parsed = &parsed{docs, err}
+	}
+	return it.parsed.docs, it.parsed.err
 }
 
 // Content is all the files of one engine, in loading order.
@@ -91,15 +104,56 @@ type Content struct {
 // maxItem bounds a file of content, in bytes.
 const maxItem = 1 << 20
 
+// Dirs says where an installation lies. Only Config must be given.
+type Dirs struct {
+	Config string // has parsers/, scenarios/ and so on, such as /etc/crowdsec
+	Hub    string // where installed items link to; "": hub/ in Config
+	Index  string // of the hub; "": .index.json in Hub
+
+	Simulation     string // file; "": simulation.yaml in Config
+	ConsoleContext string // file; "": console/context.yaml in Config, if there is one
+}
+
 // Load reads the installed items below a directory such as /etc/crowdsec.
-// Errors name items that are left out; a directory that does not exist has
-// none. Links are followed.
-func Load(dir string) (Content, []error) {
-	c, errs := load(os.DirFS(dir), dir)
-	if err := identify(c.Items, filepath.Join(dir, "hub")); err != nil {
+func Load(dir string) (Content, []error) { return Dirs{Config: dir}.Load() }
+
+// Load reads the installed items and settings. Errors name items that are left
+// out; a directory that does not exist has none. Links are followed.
+func (d Dirs) Load() (Content, []error) {
+	c, errs := load(os.DirFS(d.Config), d.Config)
+	dir := cmp.Or(d.Hub, filepath.Join(d.Config, "hub"))
+	if err := identify(c.Items, dir, cmp.Or(d.Index, filepath.Join(dir, ".index.json"))); err != nil {
 		errs = append(errs, err)
 	}
-	return c, errs
+	var more []error
+	c.Settings, more = d.settings()
+	return c, append(errs, more...)
+}
+
+// settings reads the files that say how items are used. Those that were named
+// must be there.
+func (d Dirs) settings() (items []Item, errs []error) {
+	simulation := cmp.Or(d.Simulation, filepath.Join(d.Config, "simulation.yaml"))
+	for _, s := range []struct {
+		kind  Kind
+		at    string
+		named bool
+	}{
+		{ConsoleContext, cmp.Or(d.ConsoleContext, filepath.Join(d.Config, "console", "context.yaml")), d.ConsoleContext != ""},
+		{Simulation, simulation, d.Simulation != ""},
+		{Simulation, simulation + ".local", false},
+	} {
+		data, err := readFile(os.DirFS(filepath.Dir(s.at)), filepath.Base(s.at))
+		if errors.Is(err, fs.ErrNotExist) && !s.named {
+			continue
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("cannot read the %s %s: %w", s.kind, s.at, err))
+			continue
+		}
+		items = append(items, Item{Kind: s.kind, Path: filepath.ToSlash(s.at), Name: filepath.Base(s.at), Data: data})
+	}
+	return items, errs
 }
 
 // Base returns the starter set: syslog, sshd, nginx and apache logs, and the
@@ -119,26 +173,33 @@ func Base() Content {
 //go:embed base
 var base embed.FS
 
-// load is Load for a file system; root is what errors call it.
+// load reads the items of a file system; root is what errors call it.
 func load(fsys fs.FS, root string) (Content, []error) {
-	var c Content
+	var found []Item
 	var errs []error
 	for kind := range kinds {
 		items, more := walk(fsys, root, Kind(kind))
-		c.Items = append(c.Items, items...)
+		found = append(found, items...)
 		errs = append(errs, more...)
 	}
-	for _, s := range settings {
-		data, err := readFile(fsys, s.file)
-		if errors.Is(err, fs.ErrNotExist) {
+	faults := read(fsys, found)
+	type name struct {
+		kind Kind
+		name string
+	}
+	last := map[name]int{} // of two items of a name the later replaces the earlier
+	for i, it := range found {
+		if faults[i] != nil {
+			errs = append(errs, fmt.Errorf("cannot read %s: %w", it.Path, faults[i]))
 			continue
 		}
-		full := path.Join(root, s.file)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("cannot read %s: %w", full, err))
-			continue
+		last[name{it.Kind, it.Name}] = i
+	}
+	var c Content
+	for i, it := range found {
+		if n, ok := last[name{it.Kind, it.Name}]; ok && n == i {
+			c.Items = append(c.Items, it)
 		}
-		c.Settings = append(c.Settings, Item{Kind: s.kind, Path: full, Name: s.file, Data: data})
 	}
 	if sub, err := fs.Sub(fsys, "data"); err == nil {
 		c.Data = sub
@@ -146,7 +207,7 @@ func load(fsys fs.FS, root string) (Content, []error) {
 	return c, errs
 }
 
-// walk reads the items of one kind, in byte order of their paths.
+// walk finds the items of one kind, in byte order of their paths.
 func walk(fsys fs.FS, root string, kind Kind) (items []Item, errs []error) {
 	top := kinds[kind].dir
 	if _, err := fs.Stat(fsys, top); errors.Is(err, fs.ErrNotExist) {
@@ -166,7 +227,7 @@ func walk(fsys fs.FS, root string, kind Kind) (items []Item, errs []error) {
 		case path.Ext(p) != ".yaml" && path.Ext(p) != ".yml":
 			return nil
 		}
-		item := Item{Kind: kind, Path: full}
+		item := Item{Kind: kind, Path: full, link: d.Type()&fs.ModeSymlink != 0, at: p}
 		if kind == Parser || kind == PostOverflow {
 			// parsers/<stage>/…; a file beside the stages has none.
 			rest := strings.TrimPrefix(p, top+"/")
@@ -177,11 +238,6 @@ func walk(fsys fs.FS, root string, kind Kind) (items []Item, errs []error) {
 			}
 			item.Stage = stage
 		}
-		if item.Data, err = readFile(fsys, p); err != nil {
-			errs = append(errs, fmt.Errorf("cannot read %s: %w", full, err))
-			return nil
-		}
-		item.Name = nameOf(full, item.Data)
 		items = append(items, item)
 		return nil
 	})
@@ -189,7 +245,27 @@ func walk(fsys fs.FS, root string, kind Kind) (items []Item, errs []error) {
 		errs = append(errs, fmt.Errorf("cannot read content: %w", err))
 	}
 	slices.SortStableFunc(items, func(a, b Item) int { return strings.Compare(a.Path, b.Path) })
-	return replaced(items), errs
+	return items, errs
+}
+
+// read reads and parses files and finds out their names, on all cores: it is
+// half of what a start costs. The errors are those of the files.
+func read(fsys fs.FS, items []Item) []error {
+	errs := make([]error, len(items))
+	var next atomic.Int64
+	var work sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		work.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(items)); i = next.Add(1) - 1 {
+				it := &items[i]
+				if it.Data, errs[i] = readFile(fsys, it.at); errs[i] == nil {
+					it.Name = it.name()
+				}
+			}
+		})
+	}
+	work.Wait()
+	return errs
 }
 
 func readFile(fsys fs.FS, name string) ([]byte, error) {
@@ -206,25 +282,10 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 	return fs.ReadFile(fsys, name)
 }
 
-// replaced drops the items that a later one of the same name replaces.
-func replaced(items []Item) []Item {
-	last := map[string]int{}
-	for i, it := range items {
-		last[it.Name] = i
-	}
-	var out []Item
-	for i, it := range items {
-		if last[it.Name] == i {
-			out = append(out, it)
-		}
-	}
-	return out
-}
-
-// nameOf returns the name of a file's first document. A file that can't be
-// parsed is called by its own name; whoever compiles it reports why.
-func nameOf(file string, data []byte) string {
-	docs, err := strict.Parse(file, data)
+// name returns the name of the first document. A file that can't be parsed is
+// called by its own name; whoever compiles it reports why.
+func (it *Item) name() string {
+	docs, err := it.Documents()
 	if err == nil && len(docs) > 0 {
 		var head struct {
 			Name string `yaml:"name"`
@@ -234,5 +295,5 @@ func nameOf(file string, data []byte) string {
 			return head.Name
 		}
 	}
-	return path.Base(file)
+	return path.Base(it.Path)
 }

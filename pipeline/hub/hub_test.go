@@ -30,9 +30,6 @@ func TestLoadOrder(t *testing.T) {
 		"parsers/s02-enrich/z-replaces.yaml":  file("name: z"), // of the same name as an earlier one
 		"contexts/c.yaml":                     file("name: c"),
 		"scenarios/nested/deep/t.yaml":        file("name: t"),
-		"console/context.yaml":                file("a: [b]"),
-		"simulation.yaml.local":               file("simulation: true"),
-		"simulation.yaml":                     file("simulation: false"),
 		"parsers/s00-raw/dir.yaml/inner.yaml": file("name: inner"),
 	}, "/etc/x")
 	var got []string
@@ -53,18 +50,6 @@ func TestLoadOrder(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-	got = nil
-	for _, it := range c.Settings {
-		got = append(got, fmt.Sprintf("%s %s %s", it.Kind, it.Path, it.Data))
-	}
-	want = []string{
-		"console context /etc/x/console/context.yaml a: [b]",
-		"simulation /etc/x/simulation.yaml simulation: false",
-		"simulation /etc/x/simulation.yaml.local simulation: true",
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("settings %q, want %q", got, want)
 	}
 	if len(errs) != 1 || !strings.Contains(errs[0].Error(), "/etc/x/parsers/stray.yaml: it is in no stage directory") {
 		t.Errorf("errors: %v", errs)
@@ -165,4 +150,48 @@ func TestDataFiles(t *testing.T) {
 	if _, ok := f.Lines("both.txt"); ok {
 		t.Error("a regexp file is no list of texts")
 	}
+}
+
+// Settings lie beside the items, or where the configuration says, and there
+// they must be.
+func TestSettings(t *testing.T) {
+	write := func(dir, name, text string) string {
+		t.Helper()
+		name = filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	f := func(d hub.Dirs, wantErr string, want ...string) {
+		t.Helper()
+		c, errs := d.Load()
+		var got []string
+		for _, it := range c.Settings {
+			got = append(got, fmt.Sprintf("%s %s", it.Kind, it.Data))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%+v: settings %q, want %q", d, got, want)
+		}
+		if wantErr == "" && len(errs) > 0 || wantErr != "" && (len(errs) != 1 || !strings.Contains(errs[0].Error(), wantErr)) {
+			t.Errorf("%+v: errors %v, want %q", d, errs, wantErr)
+		}
+	}
+	dir, other := t.TempDir(), t.TempDir()
+	f(hub.Dirs{Config: dir}, "")
+	write(dir, "console/context.yaml", "a: [b]")
+	write(dir, "simulation.yaml.local", "exclusions: [x]")
+	write(dir, "simulation.yaml", "simulation: false")
+	f(hub.Dirs{Config: dir}, "", "console context a: [b]", "simulation simulation: false", "simulation exclusions: [x]")
+	context, simulation := write(other, "c.yaml", "c: [d]"), write(other, "s.yaml", "simulation: true")
+	f(hub.Dirs{Config: dir, Simulation: simulation}, "", "console context a: [b]", "simulation simulation: true")
+	write(other, "s.yaml.local", "exclusions: [y]")
+	f(hub.Dirs{Config: dir, Simulation: simulation, ConsoleContext: context}, "",
+		"console context c: [d]", "simulation simulation: true", "simulation exclusions: [y]")
+	f(hub.Dirs{Config: dir, ConsoleContext: context + ".gone"}, "cannot read the console context",
+		"simulation simulation: false", "simulation exclusions: [x]")
+	f(hub.Dirs{Config: dir, Simulation: simulation + ".gone"}, "cannot read the simulation", "console context a: [b]")
 }

@@ -52,9 +52,10 @@ func TestVersions(t *testing.T) {
 	"parsers": {"acme/logs": {"path": "parsers/s01-parse/acme/logs.yaml", "stage": "s01-parse", "versions": {"1.0": {"digest": %[2]q}}}}}`,
 		sum("name: acme/bf"), sum("name: acme/logs"))
 
+	dirs := hub.Dirs{Config: dir}
 	load := func(want map[string]string) []error {
 		t.Helper()
-		c, errs := hub.Load(dir)
+		c, errs := dirs.Load()
 		if len(c.Items) != 5 { // the second logs.yaml replaces the first
 			t.Fatalf("%d items, errors %v", len(c.Items), errs)
 		}
@@ -86,6 +87,25 @@ func TestVersions(t *testing.T) {
 	}
 	write("hub/.index.json", "{")
 	if errs := load(nil); len(errs) != 1 || !strings.Contains(errs[0].Error(), "cannot read the hub's index") {
+		t.Error(errs)
+	}
+	// The configuration may have put both elsewhere.
+	write("hub/.index.json", "")
+	if err := os.Rename(filepath.Join(dir, "hub"), filepath.Join(dir, "store")); err != nil {
+		t.Fatal(err)
+	}
+	for name, target := range map[string]string{
+		"scenarios/bf.yaml": "store/scenarios/acme/bf.yaml", "scenarios/changed.yaml": "store/scenarios/acme/changed.yaml",
+		"scenarios/unlisted.yaml": "store/scenarios/acme/unlisted.yaml", "parsers/s01-parse/logs.yaml": "store/parsers/s01-parse/acme/logs.yaml",
+	} {
+		if err := os.Remove(filepath.Join(dir, filepath.FromSlash(name))); err != nil {
+			t.Fatal(err)
+		}
+		link(name, target)
+	}
+	write("elsewhere.json", index)
+	dirs = hub.Dirs{Config: dir, Hub: filepath.Join(dir, "store"), Index: filepath.Join(dir, "elsewhere.json")}
+	if errs := load(want); len(errs) > 0 {
 		t.Error(errs)
 	}
 }

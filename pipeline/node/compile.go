@@ -101,7 +101,7 @@ type Compiler struct {
 // Add compiles the documents of a parser. A faulty one is left out and named
 // by an error, the others are used.
 func (c *Compiler) Add(item hub.Item) []error {
-	docs, err := strict.Parse(item.Path, item.Data)
+	docs, err := item.Documents()
 	if err != nil {
 		return []error{fmt.Errorf("cannot load %s: %w", item.Kind, err)}
 	}

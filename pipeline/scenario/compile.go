@@ -94,7 +94,7 @@ func NewCompiler(e *expr.Compiler, files *hub.Files) *Compiler {
 // Add compiles the documents of a file. A faulty one is left out and named by
 // an error, the others are used.
 func (c *Compiler) Add(item hub.Item) []error {
-	docs, err := strict.Parse(item.Path, item.Data)
+	docs, err := item.Documents()
 	if err != nil {
 		return []error{fmt.Errorf("cannot load scenario: %w", err)}
 	}

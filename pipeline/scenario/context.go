@@ -72,7 +72,7 @@ func contextVars() []any { return []any{map[string]any{}, &request{}} }
 // or the one of the console. A faulty expression is left out and named by an
 // error.
 func (c *Compiler) AddContext(item hub.Item) []error {
-	docs, err := strict.Parse(item.Path, item.Data)
+	docs, err := item.Documents()
 	if err != nil {
 		return []error{fmt.Errorf("cannot load context: %w", err)}
 	}

@@ -23,7 +23,7 @@ func (s *simulation) covers(name string) bool {
 
 // Simulate reads simulation.yaml, or the file that overrides its keys.
 func (c *Compiler) Simulate(item hub.Item) error {
-	docs, err := strict.Parse(item.Path, item.Data)
+	docs, err := item.Documents()
 	if err != nil {
 		return fmt.Errorf("cannot load simulation: %w", err)
 	}
