@@ -28,6 +28,9 @@ type Acquisition struct {
 	Cat    bool   // read what is there and end, instead of following
 	// TimeMachine takes the clock of buckets from the lines, for old logs.
 	TimeMachine bool
+	// Transform is an expression over evt whose result replaces the line; empty:
+	// none.
+	Transform strict.Text
 
 	// file
 	Globs       []string
@@ -37,6 +40,7 @@ type Acquisition struct {
 
 	// journalctl
 	JournalFilter []string // arguments of journalctl
+	JournalSince  string   // its --since, of a source that is read once; "": all it has
 }
 
 // document is what was typed: the keys of all sources, and those of the ones
@@ -145,7 +149,7 @@ func readDocument(doc strict.Doc) (a Acquisition, errs []error) {
 	}
 	errs = append(errs, wrong...)
 
-	a = Acquisition{Place: doc.Place(), Source: source, Name: d.Name, TimeMachine: d.UseTimeMachine, Labels: map[string]string{}}
+	a = Acquisition{Place: doc.Place(), Source: source, Name: d.Name, TimeMachine: d.UseTimeMachine, Transform: d.Transform, Labels: map[string]string{}}
 	for _, label := range d.Labels {
 		a.Labels[label.Key] = label.Value.Value
 	}
@@ -158,9 +162,6 @@ func readDocument(doc strict.Doc) (a Acquisition, errs []error) {
 		a.Cat = true
 	default:
 		fail(d.Mode.Place, "mode", "want tail or cat, not %q", d.Mode.Value)
-	}
-	if d.Transform.Value != "" {
-		fail(d.Transform.Place, "transform", "transforming lines is not supported yet")
 	}
 
 	switch source {

@@ -111,6 +111,8 @@ func TestPackagedFile(t *testing.T) {
 		Agent: Agent{
 			Enabled: true, AcquisitionPath: "/etc/crowdsec/acquis.yaml", AcquisitionDir: "/etc/crowdsec/acquis.d",
 			CredentialsPath: "/etc/crowdsec/local_api_credentials.yaml", MaxBuckets: 262144, SpoolBytes: 16 << 20,
+			HubDir: "/etc/crowdsec/hub/", HubIndexPath: "/etc/crowdsec/hub/.index.json", SimulationPath: "/etc/crowdsec/simulation.yaml",
+			ParserRoutines: 1,
 		},
 		// Upstream's bouncer is a program of its own: not enabled.
 		Bouncer: Bouncer{UpdateFrequency: 10 * time.Second, Backend: "nft", DenyAction: "drop", OnStop: "keep", MaxDecisions: 2_000_000},
@@ -168,6 +170,8 @@ func TestEveryKey(t *testing.T) {
 		Agent: Agent{
 			Enabled: true, AcquisitionPath: "/a", AcquisitionDir: "/a.d", CredentialsPath: "/cred", InsecureSkipVerify: true,
 			MaxBuckets: 2000, SpoolBytes: 65536,
+			HubDir: "/h", HubIndexPath: "/i", SimulationPath: "/s", ConsoleContextPath: "/c", PatternDir: "/pt",
+			ContextLength: 4000, ParserRoutines: 1, DNSTTL: time.Minute, DNSNegativeTTL: 10 * time.Second, DNSSize: 100,
 		},
 		Bouncer: Bouncer{
 			Enabled: true, APIURL: "http://lapi.example:8080/", APIKey: "secret", CACertPath: "/ca", InsecureSkipVerify: true,

@@ -75,11 +75,11 @@ type CrowdsecService struct {
 	DNSCache                  DNSCache `yaml:"dns_cache"`
 }
 
-// DNSCache is upstream's.
+// DNSCache bounds what is remembered of the names of addresses.
 type DNSCache struct {
-	TTL         string `yaml:"ttl"`
-	NegativeTTL string `yaml:"negative_ttl"`
-	Size        int    `yaml:"size"`
+	TTL         strict.Text `yaml:"ttl"`          // of a name
+	NegativeTTL strict.Text `yaml:"negative_ttl"` // of having none
+	Size        int         `yaml:"size"`         // addresses
 }
 
 // Cscli is about operators' commands.

@@ -54,6 +54,17 @@ type Agent struct {
 	InsecureSkipVerify bool
 	MaxBuckets         int
 	SpoolBytes         int64
+
+	// Where content lies, as typed; "": in its usual place below ConfigDir.
+	HubDir, HubIndexPath, SimulationPath, ConsoleContextPath, PatternDir string
+
+	ContextLength  int // bytes of a value in the context of an alert; 0: the engine's own
+	ParserRoutines int // lines that are parsed at once; 0: the engine's own
+
+	// How long names of addresses are kept, those that there are and those
+	// that there are not, and how many; 0: the engine's own.
+	DNSTTL, DNSNegativeTTL time.Duration
+	DNSSize                int
 }
 
 // Bouncer is the part of roles/bouncer.
@@ -105,6 +116,18 @@ func (f *File) Resolve(env func(string) (string, bool)) (Resolved, []error) {
 		InsecureSkipVerify: f.API.Client.InsecureSkipVerify,
 		MaxBuckets:         int(r.number("limits.max_buckets", f.Limits.MaxBuckets, 1000, maxInt32)),
 		SpoolBytes:         r.number("limits.spool_bytes", f.Limits.SpoolBytes, 64<<10, 1<<40),
+
+		HubDir:             f.ConfigPaths.HubDir,
+		HubIndexPath:       f.ConfigPaths.IndexPath,
+		SimulationPath:     f.ConfigPaths.SimulationPath,
+		ConsoleContextPath: crowdsec.ConsoleContextPath,
+		PatternDir:         f.ConfigPaths.PatternDir,
+
+		ContextLength:  max(crowdsec.ConsoleContextValueLength, 0),
+		ParserRoutines: max(crowdsec.ParserRoutines, 0),
+		DNSTTL:         r.optional("crowdsec_service.dns_cache.ttl", crowdsec.DNSCache.TTL),
+		DNSNegativeTTL: r.optional("crowdsec_service.dns_cache.negative_ttl", crowdsec.DNSCache.NegativeTTL),
+		DNSSize:        max(crowdsec.DNSCache.Size, 0),
 	}
 	out.Bouncer = r.bouncer(&bouncer)
 	out.Bouncer.Enabled = f.enabled(f.named.bouncer, bouncer.Enable)
@@ -178,6 +201,14 @@ func (r *resolver) duration(key string, v strict.Text) time.Duration {
 		r.fail(key, v.Place, "want a duration above zero, not %q", v.Value)
 	}
 	return d
+}
+
+// optional is duration for a key without a default.
+func (r *resolver) optional(key string, v strict.Text) time.Duration {
+	if v.Value == "" {
+		return 0
+	}
+	return r.duration(key, v)
 }
 
 // oneOf returns the value in lower case.
