@@ -3,10 +3,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"cs/bench/gen"
@@ -18,55 +19,106 @@ import (
 
 // rounds is how often each figure is taken; the fastest one counts, since the
 // machine may be shared.
-const rounds = 5
+const rounds = 7
 
-// lines measures the engine with the starter set on one core: web access
-// lines and ssh lines, in batches as sources deliver them.
-func lines() (rows []row, err error) {
-	old := runtime.GOMAXPROCS(1)
+// batch is how many lines are handed over at once, as sources do it.
+const batch = 1000
+
+// A course is a log, and the content it is run through.
+type course struct {
+	name    string
+	kind    string // label type of the lines
+	lines   []string
+	content hub.Content
+	against string  // the course that this one is compared with, or ""
+	target  float64 // ns a line, or how many times those of against; 0 for none
+}
+
+// run measures the course with a number of workers on as many cores: the
+// nanoseconds that a line costs, in the fastest of the rounds.
+func (c course) run(workers int) (ns float64, note string, err error) {
+	old := runtime.GOMAXPROCS(workers)
 	defer runtime.GOMAXPROCS(old)
+	engine, errs := pipeline.Load(pipeline.Options{
+		Content: c.content,
+		Alert:   func(decisions.Alert) {},
+	})
+	if len(errs) > 0 {
+		return 0, "", fmt.Errorf("%s: %w", c.name, errors.Join(errs...))
+	}
+	labels := map[string]string{"type": c.kind}
+	now := time.Now()
+	lines := make([]event.Line, len(c.lines))
+	for i, l := range c.lines {
+		lines[i] = event.Line{Raw: l, Src: "/var/log/x", Module: "file", Labels: labels, Time: now, Mode: event.Replay}
+	}
+	best, allocs := time.Duration(1<<62), uint64(0)
+	for range rounds {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		start := time.Now()
+		for part := range slices.Chunk(lines, batch) {
+			engine.Process(part, now)
+		}
+		took := time.Since(start)
+		runtime.ReadMemStats(&after)
+		best, allocs = min(best, took), after.Mallocs-before.Mallocs
+	}
+	n, s := uint64(len(lines)), engine.Stats()
+	note = fmt.Sprintf("%.0f lines/s, %.4f allocations a line; of %d lines %d parsed, %d poured, %d alerts",
+		float64(n)/best.Seconds(), float64(allocs)/float64(n), n, s.Parsed/rounds, s.Poured/rounds, s.Alerts/rounds)
+	return float64(best.Nanoseconds()) / float64(n), note, nil
+}
 
-	web, path, err := gen.AccessLog()
-	if err != nil {
-		return nil, err
+// lines measures the engine: whole lines, pours included, on one core and on two.
+func (b *bench) lines(context.Context) error {
+	const n = 20_000
+	web, foreign, ssh := gen.NewWeb(false).Lines(n), gen.NewWeb(true).Lines(n), gen.SSH(n)
+	courses := []course{
+		{"web access lines, starter set", "nginx", web, hub.Base(), "", 0},
+		{"ssh lines in syslog, starter set", "syslog", ssh, hub.Base(), "", 0},
 	}
-	for _, c := range []struct {
-		name, module, kind, from string
-		lines                    []string
-	}{
-		{"web access lines, replay", "file", "nginx", fmt.Sprintf("%d lines of %s", len(web), filepath.Base(path)), web},
-		{"ssh lines in syslog, replay", "file", "syslog", "generated, one in four a failed login", gen.SSH(10000)},
-	} {
-		engine, errs := pipeline.Load(pipeline.Options{
-			Content: hub.Base(),
-			Alert:   func(decisions.Alert) {},
-		})
-		if len(errs) > 0 {
-			return nil, errors.Join(errs...)
+	if b.corpus != nil {
+		enrich := []string{"crowdsecurity/syslog-logs", "crowdsecurity/dateparse-enrich"}
+		nginx := append(slices.Clone(enrich), "crowdsecurity/nginx-logs")
+		base := b.corpus.pick(append(nginx, "crowdsecurity/base-http-scenarios/")...)
+		all := b.corpus.pick(append(nginx, append(b.corpus.web(), "crowdsecurity/http-logs")...)...)
+		sshd := b.corpus.pick(append(slices.Clone(enrich), "crowdsecurity/sshd")...)
+		courses = append(courses,
+			course{"nginx lines, base-http-scenarios", "nginx", web, base, "", 1000},
+			course{"  the same, not ASCII", "nginx", foreign, base, "nginx lines, base-http-scenarios", 2},
+			course{"  all HTTP scenarios", "nginx", web, all, "", 1500},
+			course{"  everything of the hub", "nginx", web, b.corpus.all, "  all HTTP scenarios", 1.3},
+			course{"ssh lines in syslog, sshd", "syslog", ssh, sshd, "", 1000},
+			course{"  everything of the hub", "syslog", ssh, b.corpus.all, "ssh lines in syslog, sshd", 1.3},
+		)
+		if real, path, err := gen.AccessLog(); err == nil {
+			courses = append(courses, course{fmt.Sprintf("%d real lines, base-http-scenarios", len(real)), "nginx", real, base, "", 0})
+			_ = path
 		}
-		labels := map[string]string{"type": c.kind}
-		batch := make([]event.Line, len(c.lines))
-		now := time.Now()
-		for i, l := range c.lines {
-			batch[i] = event.Line{Raw: l, Src: "/var/log/x", Module: c.module, Labels: labels, Time: now, Mode: event.Replay}
-		}
-		best := time.Duration(1 << 62)
-		var allocs uint64
-		for range rounds {
-			var before, after runtime.MemStats
-			runtime.GC()
-			runtime.ReadMemStats(&before)
-			start := time.Now()
-			engine.Process(batch, now)
-			took := time.Since(start)
-			runtime.ReadMemStats(&after)
-			best = min(best, took)
-			allocs = after.Mallocs - before.Mallocs
-		}
-		s := engine.Stats()
-		rows = append(rows,
-			row{c.name, rate(len(batch), best), fmt.Sprintf("%.0f ns a line; %s", float64(best.Nanoseconds())/float64(len(batch)), c.from)},
-			row{"  allocations per line", fmt.Sprintf("%.4f", float64(allocs)/float64(len(batch))), fmt.Sprintf("%d alerts and %d of %d lines parsed in %d rounds", s.Alerts, s.Parsed, s.Lines, rounds)})
 	}
-	return rows, nil
+	figures := map[string]float64{}
+	for _, c := range courses {
+		ns, note, err := c.run(1)
+		if err != nil {
+			return err
+		}
+		figures[c.name] = ns
+		switch {
+		case c.against != "":
+			note = fmt.Sprintf("%.2f times %q, target %g; %s", ns/figures[c.against], c.against, c.target, note)
+		case c.target > 0:
+			note = fmt.Sprintf("target %g ns; %s", c.target, note)
+		}
+		b.row(c.name, fmt.Sprintf("%.0f ns a line", ns), note)
+		if c.name == "nginx lines, base-http-scenarios" && runtime.NumCPU() > 1 {
+			two, _, err := c.run(2)
+			if err != nil {
+				return err
+			}
+			b.row("  two workers", fmt.Sprintf("%.0f ns a line", two), fmt.Sprintf("%.2f times as fast as one, target 1.9", ns/two))
+		}
+	}
+	return nil
 }

@@ -18,54 +18,50 @@ import (
 // live measures the running program in a lab: memory at rest, and the time
 // from the write of the line that completes a brute force to the last packet
 // of the attacker that got through.
-func live(ctx context.Context, binary string) (rows []row, err error) {
+func (b *bench) live(ctx context.Context) (err error) {
 	if err := lab.Usable(); err != nil {
-		return nil, err
-	}
-	if binary, err = filepath.Abs(binary); err != nil {
-		return nil, err
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	dir, err := os.MkdirTemp("", "cs-bench-")
-	if err != nil {
-		return nil, err
+	dir := filepath.Join(b.dir, "live")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
 	}
-	defer os.RemoveAll(dir)
 	l, err := lab.New(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	auth := filepath.Join(dir, "auth.log")
 	if err := os.WriteFile(auth, nil, 0o644); err != nil {
-		return nil, err
+		return err
 	}
 	probe, err := l.Probe(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer probe.Stop()
 	began := time.Now()
-	p, err := l.Start(nil, binary, "run", "--data-dir", filepath.Join(dir, "data"), "--listen", "127.0.0.1:8080", "--log", auth, "--type", "syslog")
+	p, err := l.Start(nil, b.binary, "run", "--data-dir", filepath.Join(dir, "data"), "--listen", "127.0.0.1:8080", "--log", auth, "--type", "syslog")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := p.Wait(ctx, lab.Ready("run")); err != nil {
-		return nil, err
+		return err
 	}
-	rows = append(rows, row{"cs run: start to ready", time.Since(began).Round(time.Millisecond).String(), "starter set, empty store"})
+	b.row("cs run: start to ready", time.Since(began).Round(time.Millisecond).String(), "starter set, empty store")
 	time.Sleep(2 * time.Second)
 	kib, err := lab.Memory(p.Pid())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	rows = append(rows, row{"cs run: memory at rest", fmt.Sprintf("%.1f MB", float64(kib)*1024/1e6), "budget 25 MB; VmRSS"})
+	b.row("cs run: memory at rest", fmt.Sprintf("%.1f MB", float64(kib)*1024/1e6), "budget 25 MB; VmRSS")
 
 	var worst time.Duration
 	for _, addr := range []netip.Addr{lab.Attacker, lab.Innocent} {
 		if _, err := probe.Await(ctx, addr, true); err != nil {
-			return nil, err
+			return err
 		}
 		var text strings.Builder
 		for i := range 6 {
@@ -73,18 +69,19 @@ func live(ctx context.Context, binary string) (rows []row, err error) {
 		}
 		f, err := os.OpenFile(auth, os.O_APPEND|os.O_WRONLY, 0)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		_, err = f.WriteString(text.String())
 		wrote := time.Now()
 		if err = errors.Join(err, f.Close()); err != nil {
-			return nil, err
+			return err
 		}
 		last, err := probe.Await(ctx, addr, false)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		worst = max(worst, last.Sub(wrote))
 	}
-	return append(rows, row{"detection to drop", worst.Round(100 * time.Microsecond).String(), "log line written to last packet let through; worse of two"}), nil
+	b.row("detection to drop", worst.Round(100*time.Microsecond).String(), "log line written to last packet let through; worse of two")
+	return nil
 }

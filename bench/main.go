@@ -1,29 +1,33 @@
 //go:build linux
 
 // Command bench prints one table of the numbers that matter: how fast lines
-// are read, what the program weighs, and how long a detection takes to become
-// a dropped packet. Results worth keeping go to RESULTS.md, with machine, date
-// and command.
+// are read, what the program weighs in bytes and memory, how long a detection
+// takes to become a dropped packet, and the same of what it replaces: Debian's
+// crowdsec, fail2ban, and grep and wc as the limit. Results worth keeping go to
+// RESULTS.md, with machine, date and command.
 //
-// usage: bench CS [CS_EDGE [CS_BOUNCER]]
+// Content and real logs come from CS_SHARED (default ../shared). What is not at
+// hand is named in the table, and not measured.
 package main
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
-	"time"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := bench(ctx, os.Args[1:], os.Stdout)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -31,53 +35,110 @@ func main() {
 	}
 }
 
+// A bench collects the rows of the table.
+type bench struct {
+	binary string  // of cs, the build with everything
+	corpus *corpus // nil if there is none at hand
+	peers  string  // where Debian's programs are, "" if there are none
+	dir    string  // for files, removed at the end
+	gib    float64 // size of the log that is replayed
+	table  []row
+}
+
 // A row is one line of the table.
 type row struct{ what, value, note string }
 
-func bench(ctx context.Context, binaries []string, out io.Writer) error {
-	if len(binaries) == 0 {
-		return errors.New("usage: bench CS [CS_EDGE [CS_BOUNCER]]")
-	}
-	rows, err := lines()
-	if err != nil {
-		return err
-	}
-	sizes, err := weigh(binaries)
-	if err != nil {
-		return err
-	}
-	rows = append(rows, sizes...)
-	live, err := live(ctx, binaries[0])
-	if err != nil {
-		rows = append(rows, row{"memory and latency", "not measured", err.Error()})
-	}
-	rows = append(rows, live...)
+// row adds a figure to the table.
+func (b *bench) row(what, value, note string) {
+	b.table = append(b.table, row{what, value, note})
+	fmt.Fprintf(os.Stderr, "%s: %s\n", what, value)
+}
 
+// A section is a part of the table. An error of one leaves the others alone.
+type section struct {
+	name    string
+	measure func(context.Context) error
+}
+
+func run(ctx context.Context, args []string) (err error) {
+	set := flag.NewFlagSet("bench", flag.ContinueOnError)
+	only := set.String("only", "", "measure just these `sections`, separated by commas")
+	gib := set.Float64("gib", 1, "size of the replayed log, in `GiB`")
+	set.Usage = func() {
+		fmt.Fprintln(set.Output(), "usage: bench [flags] CS [CS_EDGE [CS_BOUNCER]]")
+		set.PrintDefaults()
+	}
+	if err := set.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if set.NArg() == 0 {
+		return errors.New("which binary? usage: bench [flags] CS [CS_EDGE [CS_BOUNCER]]")
+	}
+	b := &bench{gib: *gib}
+	if b.binary, err = filepath.Abs(set.Arg(0)); err != nil {
+		return err
+	}
+	if b.dir, err = os.MkdirTemp("", "cs-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	shared := os.Getenv("CS_SHARED")
+	if shared == "" {
+		shared = "../shared"
+	}
+	if b.corpus, err = openCorpus(shared); err != nil {
+		b.row("content of the hub", "not measured", err.Error())
+	}
+	if b.peers, err = unpackPeers(ctx, shared, b.dir); err != nil {
+		b.row("Debian's crowdsec", "not measured", err.Error())
+	}
+	sections := []section{
+		{"lines", b.lines},
+		{"sizes", func(context.Context) error { return b.sizes(set.Args()) }},
+		{"memory", b.memory},
+		{"replay", b.replay},
+		{"compare", b.compare},
+		{"live", b.live},
+	}
+	for name := range strings.SplitSeq(*only, ",") {
+		if name != "" && !slices.ContainsFunc(sections, func(s section) bool { return s.name == name }) {
+			return fmt.Errorf("there is no section %q", name)
+		}
+	}
+	for _, s := range sections {
+		if *only != "" && !slices.Contains(strings.Split(*only, ","), s.name) {
+			continue
+		}
+		if err := s.measure(ctx); err != nil {
+			b.row(s.name, "not measured", err.Error())
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return b.print(os.Stdout)
+}
+
+func (b *bench) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "what\tvalue\tnote\n%s\t%s\t%s\n", strings.Repeat("-", 40), strings.Repeat("-", 16), strings.Repeat("-", 40))
-	for _, r := range rows {
+	for _, r := range b.table {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", r.what, r.value, r.note)
 	}
 	return w.Flush()
 }
 
-// weigh returns the sizes of the builds.
-func weigh(binaries []string) (rows []row, err error) {
+// sizes tells what the builds weigh.
+func (b *bench) sizes(binaries []string) error {
 	budgets := []float64{24, 12, 7} // MB
 	for i, path := range binaries {
 		fi, err := os.Stat(path)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		rows = append(rows, row{
-			"size of " + filepath.Base(path),
-			fmt.Sprintf("%.2f MB", float64(fi.Size())/1e6),
-			fmt.Sprintf("budget %v MB", budgets[min(i, len(budgets)-1)]),
-		})
+		b.row("size of "+filepath.Base(path), fmt.Sprintf("%.2f MB", float64(fi.Size())/1e6), fmt.Sprintf("budget %v MB", budgets[min(i, len(budgets)-1)]))
 	}
-	return rows, nil
-}
-
-func rate(n int, d time.Duration) string {
-	return fmt.Sprintf("%.0f lines/s", float64(n)/d.Seconds())
+	return nil
 }
