@@ -6,7 +6,7 @@ const none = int32(-1)
 // cell is a bucket, or the silence after one. 80 bytes.
 type cell struct {
 	key    Key
-	first  int64   // time of the first event
+	first  int64   // time of the first event; of a silence in a replay: the number of its overflow
 	last   int64   // time of the last event; of a silence: its end
 	tokens float64 // left at the time last
 	id     uint32  // see ident

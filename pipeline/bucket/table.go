@@ -165,8 +165,10 @@ func New(cfg Config) *Table {
 		n *= 2
 	}
 	t.shards = make([]shard, n)
+	ebbs := make([]ebb, len(t.specs))
 	for i := range t.shards {
 		t.shards[i].init(t.specs, cfg.MaxBuckets/n, cfg.MaxKept/n)
+		t.shards[i].ebbs = ebbs
 	}
 	return t
 }
@@ -202,19 +204,6 @@ func (t *Table) Owner(p *Pour) int {
 		return p.Spec
 	}
 	return int(s.at(i).spec)
-}
-
-// Silenced tells whether an overflow at the time at (Unix nanoseconds) falls
-// into the silence that an earlier overflow of the same scenario and key left
-// behind (blackhole). If not, it starts the next one.
-func (t *Table) Silenced(spec int, k Key, at int64, replay bool) bool {
-	if t.specs[spec].Blackhole <= 0 {
-		return false
-	}
-	s := t.shard(k)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.silenced(spec, k, at, replay)
 }
 
 // Advance ends the live buckets whose time is over. Counters overflow: each is
@@ -271,6 +260,7 @@ type shard struct {
 	wheels [2]wheel // by clock: live, replay
 
 	specs            []spec
+	ebbs             []ebb // by spec; shared by all shards
 	max              int
 	counts           []Counts
 	evicted, dropped uint64
@@ -360,22 +350,6 @@ func (s *shard) overflow(i int32, at int64, limit int, out *Overflow) {
 	out.Spec, out.First, out.Last, out.At, out.Total = int(c.spec), c.first, c.last, at, int(c.total)
 	s.read(c, limit, out)
 	s.remove(i)
-}
-
-func (s *shard) silenced(spec int, k Key, at int64, replay bool) bool {
-	id := ident(spec, replay, true)
-	i := s.find(k, id)
-	if i < 0 {
-		i = s.add(k, id, spec)
-	} else if s.at(i).last > at {
-		return true
-	} else {
-		s.unlink(i)
-	}
-	c := s.at(i)
-	c.last = at + int64(s.specs[spec].Blackhole)
-	s.link(i)
-	return false
 }
 
 // advance removes the live cells whose time is over, until a counter is one of
