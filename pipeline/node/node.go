@@ -74,6 +74,10 @@ type Runner struct {
 	// event is as the document left it. Nil: nobody asks.
 	Trace func(stage string, n *Node, ok bool)
 
+	// MayStash is asked before something is put into a stash; false keeps it
+	// out. Nil: it may.
+	MayStash func() bool
+
 	stages  *Stages
 	visit   func(i int, err error)
 	nodes   []*Node // of the stage that is being entered
@@ -197,7 +201,7 @@ func (n *Node) run(r *Runner) (bool, error) {
 			}
 		}
 	}
-	if n.grok == nil || matched {
+	if (n.grok == nil || matched) && len(n.stash) > 0 && (r.MayStash == nil || r.MayStash()) {
 		for i := range n.stash {
 			n.stash[i].store(n, r)
 		}

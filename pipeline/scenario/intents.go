@@ -57,6 +57,20 @@ func (in *Intents) Reset() {
 	}
 }
 
+// Cut forgets the events from the n-th on.
+func (in *Intents) Cut(n int) {
+	if n == len(in.events) {
+		return
+	}
+	pours := 0
+	if n > 0 {
+		pours = in.events[n-1].end
+	}
+	clear(in.events[n:])
+	clear(in.pours[pours:])
+	in.events, in.pours = in.events[:n], in.pours[:pours]
+}
+
 // keep puts the event of x aside.
 func (in *Intents) keep(x *expr.Ctx) *earlier {
 	if in.ncopy == len(in.copies) {
