@@ -21,6 +21,7 @@ require (
 )
 
 require (
+	github.com/corazawaf/libinjection-go v0.3.5 // indirect
 	github.com/mdlayher/netlink v1.7.3-0.20250113171957-fbb4dce95f42 // indirect
 	github.com/mdlayher/socket v0.5.0 // indirect
 	golang.org/x/net v0.60.0 // indirect

@@ -63,6 +63,7 @@ func (w *worker) settleOne(o *scenario.Overflow, now time.Time) {
 		ev.Time = now
 		ev.MarshaledTime = o.At.Format(time.RFC3339Nano)
 		a.ctx.Now, a.ctx.Alert, a.ctx.Sources = now, &o.Alerts[0], o.Keys
+		a.ctx.Alerts, a.ctx.Reprocess = o.Alerts, o.Reprocess
 		a.parse.Run() // an overflow that no stage understands is one all the same
 		if e.opt.Tracer != nil {
 			e.opt.Tracer.Overflowed(ev, o)

@@ -7,7 +7,6 @@
 package pipeline
 
 import (
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +29,9 @@ type Options struct {
 	DataDir    string // of data files that content names; may be ""
 	PatternDir string // of grok patterns beside the stock ones; may be ""
 
+	DNS enrich.DNS // how long names are remembered
+	CTI enrich.CTI // the threat intelligence that expressions may ask
+
 	MaxBuckets int // bound of buckets, 0 for bucket.DefaultMaxBuckets
 	MaxKept    int // bound of the bytes that buckets keep of events, 0 for bucket.DefaultMaxKept
 
@@ -38,18 +40,11 @@ type Options struct {
 	// Now is the clock of what outlives lines (stashes); nil is time.Now.
 	Now func() time.Time
 
-	// Workers bounds how many goroutines share the lines of one Process, 0 for as
-	// many as there are processors. All Process calls at once have Workers-1 more
-	// goroutines than callers. What comes out is the same with any number.
-	Workers int
-
-	// Alert takes the alerts: one at a time for each call of Process or Advance,
-	// while the call lasts, though not always from the goroutine that called. What
-	// it does, they wait for.
+	// Alert takes the alerts, from any goroutine that is in Process or Advance,
+	// one at a time for each. What it does, they wait for.
 	Alert func(decisions.Alert)
 
-	// Tracer is told what happens to each line. It costs time, and there is one
-	// worker with it: nil for most.
+	// Tracer is told what happens to each line. It costs time: nil for most.
 	Tracer Tracer
 
 	// Warn is told what is doubtful in the content but disables nothing, while
@@ -89,9 +84,7 @@ type Engine struct {
 	stashes *node.Stashes
 
 	mu      sync.Mutex
-	idle    []*worker // as many as ever worked at once
-	teams   []*team   // idle, too
-	spare   int       // goroutines that may still be started
+	idle    []*worker // as many as Process was ever called at once
 	lastErr string
 
 	clock struct { // what Advance works with
@@ -123,20 +116,14 @@ func Load(opt Options) (*Engine, []error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	if opt.Workers <= 0 {
-		opt.Workers = runtime.GOMAXPROCS(0)
-	}
-	if opt.Tracer != nil {
-		opt.Workers = 1
-	}
-	e := &Engine{opt: opt, schema: event.NewSchema(), stashes: node.NewStashes(opt.Now), spare: opt.Workers - 1}
+	e := &Engine{opt: opt, schema: event.NewSchema(), stashes: node.NewStashes(opt.Now)}
 	var errs []error
 	patterns := grok.Stock()
 	if opt.PatternDir != "" {
 		patterns, errs = grok.Load(opt.PatternDir)
 	}
 	files := hub.NewFiles(opt.DataDir, opt.Content.Data)
-	lookups := enrich.NewLookups(opt.DataDir)
+	lookups := enrich.NewLookups(enrich.Settings{Dir: opt.DataDir, DNS: opt.DNS, CTI: opt.CTI})
 	ec := &expr.Compiler{Schema: e.schema, Files: files, Lookups: lookups}
 	parsers := node.Compiler{Expr: ec, Grok: patterns, Files: files, Stashes: e.stashes, Lookups: lookups, Warn: opt.Warn}
 	// Postoverflows have a name space of their own, which starts from the same patterns.
@@ -175,17 +162,12 @@ func Load(opt Options) (*Engine, []error) {
 	return e, errs
 }
 
-// Process runs lines in their order, or as if. now is the clock of live lines.
-// The lines are not used after it returns. From some hundreds of lines on, it is
-// worth sharing them among workers.
+// Process runs lines in their order. now is the clock of live lines. The
+// lines are not used after it returns.
 func (e *Engine) Process(batch []event.Line, now time.Time) {
 	w := e.take()
-	if helpers, total := e.hire(batch); helpers > 0 {
-		e.share(w, batch, total, helpers, now)
-	} else {
-		for i := range batch {
-			w.line(batch[i], now)
-		}
+	for i := range batch {
+		w.line(batch[i], now)
 	}
 	e.lines.Add(uint64(len(batch)))
 	e.put(w)
@@ -239,14 +221,7 @@ type worker struct {
 
 	overflows []*scenario.Overflow // to be settled
 
-	ahead ahead
-	tally tally
-}
-
-// tally is what a worker counts until it is put back.
-type tally struct {
 	parsed, whitelisted, failures uint64
-	lastErr                       string
 }
 
 func (e *Engine) take() *worker {
@@ -265,7 +240,6 @@ func (e *Engine) newWorker() *worker {
 	w.ctx.Event = event.New(e.schema)
 	w.ctx.Stash = e.stashes
 	w.parse = node.NewRunner(e.stages, &w.ctx, w.failed)
-	w.parse.MayStash = w.ahead.mayStash
 	w.pour = e.set.NewRunner(&w.ctx, w.overflow, w.failed)
 	e.trace(w.parse, w.pour, &w.ctx)
 	return w
@@ -289,7 +263,7 @@ func (e *Engine) put(w *worker) {
 	w.ctx.Event.Release()
 	if w.after != nil {
 		w.after.ctx.Event.Release()
-		w.after.ctx.Alert = nil
+		w.after.ctx.Alert, w.after.ctx.Alerts = nil, nil
 	}
 	e.mu.Lock()
 	e.idle = append(e.idle, w)
@@ -297,46 +271,36 @@ func (e *Engine) put(w *worker) {
 }
 
 func (e *Engine) count(w *worker) {
-	e.parsed.Add(w.tally.parsed)
-	e.whitelisted.Add(w.tally.whitelisted)
+	e.parsed.Add(w.parsed)
+	e.whitelisted.Add(w.whitelisted)
+	e.failures.Add(w.failures)
 	e.poured.Add(w.pour.Poured)
-	if w.tally.failures > 0 {
-		e.failures.Add(w.tally.failures)
-		e.mu.Lock()
-		e.lastErr = w.tally.lastErr
-		e.mu.Unlock()
-	}
-	w.tally, w.pour.Poured = tally{}, 0
+	w.parsed, w.whitelisted, w.failures, w.pour.Poured = 0, 0, 0, 0
 }
 
 func (w *worker) line(l event.Line, now time.Time) {
-	if w.understand(l, now) {
-		w.pour.Run(now)
-		w.settle(now)
-	}
-}
-
-// understand parses a line and tells whether scenarios get to see it.
-func (w *worker) understand(l event.Line, now time.Time) bool {
 	w.ctx.Now = now
 	ev := w.ctx.Event
 	ev.Reset(l)
 	ev.Time = now
 	if !w.parse.Run() {
-		return false
+		return
 	}
-	w.tally.parsed++
+	w.parsed++
 	if ev.Whitelisted {
-		w.tally.whitelisted++
-		return false
+		w.whitelisted++
+		return
 	}
 	if w.engine.opt.Tracer != nil {
 		w.engine.opt.Tracer.Arrived(ev)
 	}
-	return true
+	w.pour.Run(now)
+	w.settle(now)
 }
 
 func (w *worker) failed(item string, err error) {
-	w.tally.failures++
-	w.tally.lastErr = item + ": " + err.Error()
+	w.failures++
+	w.engine.mu.Lock()
+	w.engine.lastErr = item + ": " + err.Error()
+	w.engine.mu.Unlock()
 }

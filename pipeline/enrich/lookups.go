@@ -11,21 +11,32 @@ import (
 	"cs/pipeline/expr"
 )
 
-// Lookups knows about addresses and names what databases and name servers say.
-// It is safe for concurrent use, and one for an engine. It implements
-// expr.Lookups.
+// Settings say where Lookups looks.
+type Settings struct {
+	Dir string // of the GeoIP databases; may be ""
+	DNS DNS
+	CTI CTI
+}
+
+// Lookups knows about addresses and names what databases, name servers and
+// services in the web say. It is safe for concurrent use, and one for an engine.
+// It implements expr.Lookups.
 type Lookups struct {
 	dir   string
 	names *names
+	cti   *cti
+	web   *web
 
 	open     sync.Once
 	geo      *geo
 	problems []error
 }
 
-// NewLookups returns what looks things up in the GeoIP databases of a
-// directory, which are opened when the first one asks. dir may be "".
-func NewLookups(dir string) *Lookups { return &Lookups{dir: dir, names: newNames()} }
+// NewLookups returns what looks things up. The databases are opened when the
+// first one asks.
+func NewLookups(s Settings) *Lookups {
+	return &Lookups{dir: s.Dir, names: newNames(s.DNS), cti: newCTI(s.CTI), web: newWeb()}
+}
 
 // Check opens the databases and returns why they can't be used.
 func (l *Lookups) Check() []error {
@@ -44,7 +55,21 @@ func (l *Lookups) Hosts(name string) []string {
 	if name == "" || len(name) > 255 {
 		return nil
 	}
-	return l.names.ask(question{name: strings.Clone(name)})
+	return l.names.of(question{name: strings.Clone(name)})
+}
+
+// Names returns the host names of an address, with their final dots, as Hosts
+// does.
+func (l *Lookups) Names(ip netip.Addr) []string { return l.names.of(question{ip: ip}) }
+
+// CTI returns what CrowdSec's threat intelligence knows about an address, an
+// empty record when it knows nothing. It waits for three seconds at most.
+func (l *Lookups) CTI(ip netip.Addr) (*expr.CTI, error) { return l.cti.about(ip) }
+
+// Fetch makes a web request, which takes ten seconds at most and whose answer
+// may have 10 MiB.
+func (l *Lookups) Fetch(method, url string, header map[string]string, body string) (*expr.Response, error) {
+	return l.web.fetch(method, url, header, body)
 }
 
 // City returns the record of an address, an empty one when it has none, nil
@@ -108,7 +133,7 @@ func (l *Lookups) Method(name string, schema *event.Schema) (m Method, ok bool, 
 			if err != nil {
 				return
 			}
-			if found := l.names.ask(question{ip: ip}); len(found) > 0 {
+			if found := l.names.of(question{ip: ip}); len(found) > 0 {
 				set(e, slots, found[0])
 			}
 		}

@@ -41,7 +41,7 @@ func enrich(t testing.TB, l *Lookups, method, input string) map[string]string {
 }
 
 func TestGeoIP(t *testing.T) {
-	l := NewLookups(enrichtest.Databases(t))
+	l := NewLookups(Settings{Dir: enrichtest.Databases(t)})
 	if errs := l.Check(); len(errs) != 0 {
 		t.Fatal(errs)
 	}
@@ -84,7 +84,7 @@ func TestGeoIP(t *testing.T) {
 
 func TestDatabasesAreOptional(t *testing.T) {
 	address := netip.MustParseAddr("1.2.3.4")
-	none := NewLookups(t.TempDir())
+	none := NewLookups(Settings{Dir: t.TempDir()})
 	if errs := none.Check(); len(errs) != 2 {
 		t.Error(errs)
 	}
@@ -95,7 +95,7 @@ func TestDatabasesAreOptional(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, CityName), []byte("no database"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	one := NewLookups(dir)
+	one := NewLookups(Settings{Dir: dir})
 	if errs := one.Check(); len(errs) != 1 || !strings.Contains(errs[0].Error(), "cannot open GeoIP database") {
 		t.Error(errs)
 	}
@@ -107,7 +107,7 @@ func TestDatabasesAreOptional(t *testing.T) {
 			t.Errorf("%s without databases: %v", method, got)
 		}
 	}
-	if errs := NewLookups("").Check(); len(errs) != 2 {
+	if errs := NewLookups(Settings{Dir: ""}).Check(); len(errs) != 2 {
 		t.Error(errs)
 	}
 	if _, ok, _ := none.Method("GeoIPCity", event.NewSchema()); ok {
@@ -116,7 +116,7 @@ func TestDatabasesAreOptional(t *testing.T) {
 }
 
 func TestPlacesAreBounded(t *testing.T) {
-	l := NewLookups(enrichtest.Databases(t))
+	l := NewLookups(Settings{Dir: enrichtest.Databases(t)})
 	g := l.databases()
 	first := netip.MustParseAddr("1.2.3.4")
 	known := g.place(first)
@@ -134,7 +134,7 @@ func TestPlacesAreBounded(t *testing.T) {
 }
 
 func TestEnrichingDoesNotAllocate(t *testing.T) {
-	l := NewLookups(enrichtest.Databases(t))
+	l := NewLookups(Settings{Dir: enrichtest.Databases(t)})
 	l.names.ptr = func(context.Context, string) ([]string, error) { return []string{"a."}, nil }
 	schema := event.NewSchema()
 	var methods []Method
@@ -181,7 +181,7 @@ func (s *server) answer(ctx context.Context, _ string) ([]string, error) {
 }
 
 func namesFrom(s *server) *names {
-	n := newNames()
+	n := newNames(DNS{})
 	n.ptr, n.hosts = s.answer, s.answer
 	return n
 }
@@ -228,7 +228,7 @@ func TestSilentNameServersCostLittle(t *testing.T) {
 		start, waited := time.Now(), time.Duration(0)
 		for i := range 600 { // a line with another address every 100 ms
 			before := time.Now()
-			n.ask(question{name: fmt.Sprint("host", i)})
+			n.of(question{name: fmt.Sprint("host", i)})
 			if took := time.Since(before); took > queryTime {
 				t.Fatalf("a line waited for %v", took)
 			}
@@ -250,12 +250,12 @@ func TestAnswersComeLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := namesFrom(&server{delay: 2 * time.Second, names: []string{"a."}})
 		n.credit, n.counted = 0, time.Now()
-		if got := n.ask(question{name: "a"}); got != nil {
+		if got := n.of(question{name: "a"}); got != nil {
 			t.Error(got)
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if got := n.ask(question{name: "a"}); len(got) != 1 {
+		if got := n.of(question{name: "a"}); len(got) != 1 {
 			t.Error("the answer to a question that nobody waited for is lost")
 		}
 	})
@@ -268,7 +268,7 @@ func TestManyAskTheSame(t *testing.T) {
 		var all sync.WaitGroup
 		for range 100 {
 			all.Go(func() {
-				if got := n.ask(question{name: "a"}); len(got) != maxTexts {
+				if got := n.of(question{name: "a"}); len(got) != maxTexts {
 					t.Errorf("%d texts", len(got))
 				}
 			})
@@ -285,7 +285,7 @@ func TestNamesAreBounded(t *testing.T) {
 		s := &server{names: []string{"a."}}
 		n := namesFrom(s)
 		for i := range maxNames + 100 {
-			n.ask(question{name: fmt.Sprint("host", i)})
+			n.of(question{name: fmt.Sprint("host", i)})
 		}
 		if len(n.answers) != maxNames {
 			t.Errorf("%d answers are remembered", len(n.answers))
@@ -294,7 +294,7 @@ func TestNamesAreBounded(t *testing.T) {
 		asked := s.asked
 		for i := range 2 * maxQueries {
 			n.credit = 0
-			n.ask(question{name: fmt.Sprint("slow", i)})
+			n.of(question{name: fmt.Sprint("slow", i)})
 		}
 		synctest.Wait()
 		n.mu.Lock()

@@ -1,6 +1,8 @@
 package expr
 
 import (
+	"time"
+
 	"cs/pipeline/event"
 	"cs/pipeline/expr/syntax"
 )
@@ -26,19 +28,11 @@ const (
 	aBool
 	someTexts // a list of strings
 	aList
+	aTime
+	aDuration
 )
 
-var paramNames = [...]string{"anything", "a string", "an int", "a number", "a bool", "a list of strings", "a list"}
-
-// laterFunctions are helpers of upstream that nothing here does yet: content
-// that needs one is refused with that reason.
-var laterFunctions = map[string]bool{
-	"CrowdsecCTI":        true,
-	"LibInjectionIsSQLI": true, "LibInjectionIsXSS": true, "JA4H": true,
-	"SetInStash": true, "MatchKnownBot": true, "HTTPGet": true, "HTTPHead": true, "HTTPPost": true, "HTTPRequest": true,
-	"GetDecisionsCount": true, "GetDecisionsSinceCount": true, "GetActiveDecisionsCount": true,
-	"GetActiveDecisionsTimeLeft": true, "JsonExtractLib": true,
-}
+var paramNames = [...]string{"anything", "a string", "an int", "a number", "a bool", "a list of strings", "a list", "a time", "a duration"}
 
 func (u *unit) call(n *syntax.Call) (value, error) {
 	switch callee := n.Callee.(type) {
@@ -60,9 +54,6 @@ func (u *unit) callFunction(n syntax.Node, name string, args []syntax.Node) (val
 	}
 	if f, ok := functions[name]; ok {
 		return u.apply(n, name, f, args)
-	}
-	if laterFunctions[name] {
-		return value{}, u.errorf(n, "function %s is not supported yet", name)
 	}
 	names := append(mapKeys(functions), builtinNames...)
 	if u.Env != nil {
@@ -163,6 +154,35 @@ func (u *unit) argument(n syntax.Node, v value, name string, p param) (value, er
 		if v.typ.kind == listKind || v.typ.kind == anyKind {
 			return v, nil
 		}
+	case aTime:
+		if v.typ.kind == timeKind {
+			return v, nil
+		}
+		if v.typ.kind == anyKind {
+			f := v.any
+			return dynamic(timeType, func(x *Ctx) any {
+				a := f(x)
+				if _, ok := a.(time.Time); !ok {
+					x.fail("%s must be a time, not %s", what, typeName(a))
+				}
+				return a
+			}).asRisky(), nil
+		}
+	case aDuration:
+		if v.typ.kind == durationKind {
+			return v, nil
+		}
+		if v.typ.kind == anyKind {
+			f := v.any
+			return lasting(func(x *Ctx) int64 {
+				a := f(x)
+				d, ok := a.(time.Duration)
+				if !ok {
+					x.fail("%s must be a duration, not %s", what, typeName(a))
+				}
+				return int64(d)
+			}).asRisky(), nil
+		}
 	default:
 		if v.typ.kind != evtKind {
 			return v, nil
@@ -174,6 +194,7 @@ func (u *unit) argument(n syntax.Node, v value, name string, p param) (value, er
 // asTexts turns a value into a list of strings, or says what wants one.
 func (u *unit) asTexts(n syntax.Node, v value, what string) (value, error) {
 	if v.list != nil {
+		v.typ = stringsType
 		return v, nil
 	}
 	if v.typ.kind != anyKind && v.typ.kind != listKind {
@@ -220,27 +241,40 @@ func (u *unit) callMethod(n *syntax.Call, callee *syntax.Member, name string) (v
 			return base, u.errorf(n, "unknown method %s of a time%s", name, suggest(name, mapKeys(timeMethods)))
 		}
 		return u.applyMethod(n, name, f, base, n.Arguments)
-	case objectKind:
-		m, ok := base.typ.obj.members[name]
-		if !ok || !m.method {
-			return base, u.errorf(n, "%s has no method %s%s", base.typ, name, suggest(name, mapKeys(base.typ.obj.members)))
+	case durationKind:
+		f := durationMethods[name]
+		if f == nil {
+			return base, u.errorf(n, "unknown method %s of a duration%s", name, suggest(name, mapKeys(durationMethods)))
 		}
-		if len(m.takes) != len(n.Arguments) {
-			return base, u.errorf(n, "%s takes %s, not %d", name, plural(len(m.takes)), len(n.Arguments))
-		}
+		return u.applyMethod(n, name, f, base, n.Arguments)
+	case anyKind:
 		args, err := u.nodes(n.Arguments)
 		if err != nil {
 			return base, err
 		}
-		for i := range args {
-			want := u.Env.typeOf(m.takes[i])
-			if args[i], err = u.argument(n.Arguments[i], args[i], name, paramOf(want)); err != nil {
-				return base, err
-			}
-		}
-		return u.access(base, m, args), nil
+		return u.dynamicCall(base, name, args, callee.Optional), nil
 	}
-	return base, u.errorf(n, "%s has no methods", base.typ)
+	if base.typ.obj == nil {
+		return base, u.errorf(n, "%s has no methods", base.typ)
+	}
+	m, ok := base.typ.obj.members[name]
+	if !ok || !m.method {
+		return base, u.errorf(n, "%s has no method %s%s", base.typ, name, suggest(name, mapKeys(base.typ.obj.members)))
+	}
+	if len(m.takes) != len(n.Arguments) {
+		return base, u.errorf(n, "%s takes %s, not %d", name, plural(len(m.takes)), len(n.Arguments))
+	}
+	args, err := u.nodes(n.Arguments)
+	if err != nil {
+		return base, err
+	}
+	for i := range args {
+		want := u.Env.typeOf(m.takes[i])
+		if args[i], err = u.argument(n.Arguments[i], args[i], name, paramOf(want)); err != nil {
+			return base, err
+		}
+	}
+	return u.access(base, m, args, callee.Optional), nil
 }
 
 // paramOf gives the parameter type for a static type.
@@ -256,6 +290,10 @@ func paramOf(t typ) param {
 		return aBool
 	case t.isStrings():
 		return someTexts
+	case t.kind == timeKind:
+		return aTime
+	case t.kind == durationKind:
+		return aDuration
 	}
 	return anything
 }
@@ -264,10 +302,7 @@ func paramOf(t typ) param {
 var evtMethods = map[string]*function{
 	"GetType": {varying: true, build: func(*unit, []value) value {
 		return text(func(x *Ctx) string {
-			if x.Alert != nil {
-				return "overflow"
-			}
-			return "log"
+			return [...]string{"log", "overflow", "unknown"}[x.eventType()]
 		})
 	}},
 	"GetMeta": {params: []param{aString}, varying: true, build: func(u *unit, a []value) value {

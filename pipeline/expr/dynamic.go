@@ -372,6 +372,11 @@ func (x *Ctx) fetch(a, key any) any {
 		}
 		return reflect.Zero(m.Type().Elem()).Interface()
 	}
+	if name, ok := key.(string); ok {
+		if m, ok := x.memberOf(a, name); ok && !m.method && m.has(a) {
+			return m.get(a, nil)
+		}
+	}
 	x.fail("cannot get %v of %s", key, typeName(a))
 	return nil
 }

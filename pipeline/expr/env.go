@@ -3,6 +3,7 @@ package expr
 import (
 	"fmt"
 	"reflect"
+	"strings"
 	"time"
 
 	"cs/decisions"
@@ -62,6 +63,22 @@ func Method1[T, A, V any](name string, call func(T, A) V) Member {
 			return call(t, a)
 		},
 	}
+}
+
+// Method2 makes a member that is called with two arguments.
+func Method2[T, A, B, V any](name string, call func(T, A, B) V) Member {
+	m := Field(name, func(T) (v V) { return v })
+	m.method, m.takes = true, []reflect.Type{reflect.TypeFor[A](), reflect.TypeFor[B]()}
+	m.get = func(of any, args []any) any {
+		t, ok := of.(T)
+		a, okA := args[0].(A)
+		b, okB := args[1].(B)
+		if !ok || !okA && args[0] != nil || !okB && args[1] != nil {
+			return nil
+		}
+		return call(t, a, b)
+	}
+	return m
 }
 
 // Env is a table of names that expressions may use beside those built in.
@@ -187,15 +204,13 @@ var (
 
 // typeOf gives the static type of a Go type.
 func (e *Env) typeOf(t reflect.Type) typ {
-	if o := e.object(t); o != nil {
-		return typ{kind: objectKind, obj: o}
-	}
 	switch t {
 	case goTime:
 		return timeType
 	case goDuration:
 		return typ{kind: durationKind}
 	}
+	o := e.object(t)
 	switch t.Kind() {
 	case reflect.Bool:
 		return typ{kind: boolKind}
@@ -203,15 +218,18 @@ func (e *Env) typeOf(t reflect.Type) typ {
 		return stringType
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
 		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return intType
+		return typ{kind: intKind, obj: o}
 	case reflect.Float32, reflect.Float64:
 		return typ{kind: floatKind}
 	case reflect.Slice, reflect.Array:
 		elem := e.typeOf(t.Elem())
-		return typ{kind: listKind, elem: &elem}
+		return typ{kind: listKind, elem: &elem, obj: o}
 	case reflect.Map:
 		elem := e.typeOf(t.Elem())
-		return typ{kind: mapKind, elem: &elem}
+		return typ{kind: mapKind, elem: &elem, obj: o}
+	}
+	if o != nil {
+		return typ{kind: objectKind, obj: o}
 	}
 	return typ{}
 }
@@ -245,18 +263,50 @@ func (e *Env) names() []string {
 	return names
 }
 
-// known describes the alert below evt.Overflow, and the records of Lookups.
+// known describes the alert below evt.Overflow, the records of Lookups, the
+// findings of a WAF, and web requests.
 var known = NewEnv().
 	Type(AlertMembers()...).
-	Type(lookupMembers()...)
+	Type(appsecMembers()...).
+	Type(RequestMembers()...).
+	Type(lookupMembers()...).
+	Type(ctiMembers()...)
 
-// overflow is evt.Overflow, which a log event has, too; its Alert is nil then.
+// overflow is evt.Overflow, which a log event has, too: an empty one, whose
+// Alert is nil.
 var overflow = dynamic(typ{kind: objectKind, obj: &object{
 	name: "evt.Overflow",
 	members: map[string]Member{
-		"Alert": Field("Alert", func(x *Ctx) *decisions.Alert { return x.Alert }),
+		"Mapkey":      Field("Mapkey", func(x *Ctx) string { return x.Mapkey }),
+		"BucketId":    Field("BucketId", func(x *Ctx) string { return x.Mapkey }),
+		"Whitelisted": Field("Whitelisted", func(x *Ctx) bool { return x.Alert != nil && x.Event.Whitelisted }),
+		"Reprocess":   Field("Reprocess", func(x *Ctx) bool { return x.Reprocess }),
+		"Alert":       Field("Alert", func(x *Ctx) *decisions.Alert { return x.Alert }),
+		"APIAlerts":   Field("APIAlerts", (*Ctx).alerts),
+		"Sources": Field("Sources", func(x *Ctx) map[string]*decisions.Source {
+			m := make(map[string]*decisions.Source, len(x.Sources))
+			for i, a := range x.alerts() {
+				if i < len(x.Sources) {
+					m[x.Sources[i]] = &a.Source
+				}
+			}
+			return m
+		}),
+		"GetSources": Method("GetSources", func(x *Ctx) []string { return x.Sources }),
 	},
 }}, func(x *Ctx) any { return x })
+
+// alerts are those of an overflow, one for each source.
+func (x *Ctx) alerts() []*decisions.Alert {
+	if len(x.Alerts) == 0 && x.Alert != nil {
+		return []*decisions.Alert{x.Alert}
+	}
+	l := make([]*decisions.Alert, len(x.Alerts))
+	for i := range l {
+		l[i] = &x.Alerts[i]
+	}
+	return l
+}
 
 // AlertMembers are the members of an alert that content and profiles use, for
 // Env.Var: the fields of the LAPI model under their names there.
@@ -266,6 +316,8 @@ func AlertMembers() []Member {
 		source = *decisions.Source
 		ev     = *decisions.Event
 		pair   = decisions.KeyValue
+
+		decision = *decisions.Decision
 	)
 	meta := func(l []pair, key string) string {
 		for _, kv := range l {
@@ -301,7 +353,15 @@ func AlertMembers() []Member {
 			return l
 		}),
 		Field("Meta", func(a alert) []pair { return a.Meta }),
-		Field("Decisions", func(a alert) []decisions.Decision { return a.Decisions }),
+		Field("Labels", func(alert) []string { return nil }), // of the LAPI model; nothing fills it
+		Field("Decisions", func(a alert) []*decisions.Decision {
+			l := make([]*decisions.Decision, len(a.Decisions))
+			for i := range l {
+				l[i] = &a.Decisions[i]
+			}
+			return l
+		}),
+		Method2("FormatAsStrings", func(a alert, machine string, _ any) []string { return describe(a, machine) }),
 		Method("GetScope", func(a alert) string { return a.Source.Scope }),
 		Method("GetValue", func(a alert) string { return a.Source.Value }),
 		Method("GetScenario", func(a alert) string { return a.Scenario }),
@@ -320,14 +380,45 @@ func AlertMembers() []Member {
 		Method("GetScope", func(s source) string { return s.Scope }),
 		Method("GetValue", func(s source) string { return s.Value }),
 		Method("GetAsNumberName", func(s source) string { return s.ASNumber + " " + s.ASName }),
+		Method("String", func(s source) string { return s.Scope + ":" + s.Value }),
 
 		Field("Timestamp", func(e ev) string { return e.Timestamp }),
 		Field("Meta", func(e ev) []pair { return e.Meta }),
 		Method1("GetMeta", func(e ev, key string) string { return meta(e.Meta, key) }),
 
+		Field("ID", func(d decision) int64 { return d.ID }),
+		Field("UUID", func(d decision) string { return d.UUID }),
+		Field("Origin", func(d decision) string { return d.Origin }),
+		Field("Scenario", func(d decision) string { return d.Scenario }),
+		Field("Scope", func(d decision) string { return d.Scope }),
+		Field("Type", func(d decision) string { return d.Type }),
+		Field("Value", func(d decision) string { return d.Value }),
+		Field("Simulated", func(d decision) bool { return d.Simulated }),
+		Field("Duration", func(d decision) string { return d.Until.Sub(d.Created).String() }),
+		Field("Until", func(d decision) string { return d.Until.UTC().Format(time.RFC3339) }),
+
 		Field("Key", func(p pair) string { return p.Key }),
 		Field("Value", func(p pair) string { return p.Value }),
 	}
+}
+
+// describe words an alert as the log of upstream does, a line for each decision.
+func describe(a *decisions.Alert, machine string) []string {
+	src := &a.Source
+	about := "by " + strings.ToLower(src.Scope) + " " + src.Value
+	if src.Country != "" {
+		about += " (" + strings.TrimSuffix(src.Country+"/"+src.ASNumber, "/") + ")"
+	}
+	about = "(" + machine + "/" + a.Kind + ") " + a.Scenario + " " + about
+	if len(a.Decisions) == 0 {
+		return []string{about}
+	}
+	var lines []string
+	for i := range a.Decisions {
+		d := &a.Decisions[i]
+		lines = append(lines, fmt.Sprintf("%s : %s %s on %s %s", about, d.Until.Sub(d.Created), d.Type, d.Scope, d.Value))
+	}
+	return lines
 }
 
 // objectMember is a field of an object.
@@ -348,19 +439,24 @@ func (u *unit) objectMember(n *syntax.Member, base value, name string) (value, e
 	if m.method {
 		return value{}, u.errorf(n, "%s is a method: write %s(…)", name, name)
 	}
-	return u.access(base, m, nil), nil
+	return u.access(base, m, nil, n.Optional), nil
 }
 
-// access reads a member of an object. A nil object is an error at run time.
-func (u *unit) access(base value, m Member, args []value) value {
-	f := base.any
-	fs := make([]func(*Ctx) any, len(args))
-	for i, a := range args {
-		fs[i] = a.boxed()
-	}
-	v := unboxed(u.Env.typeOf(m.gives), func(x *Ctx) any {
+// access reads a member of an object. What is nil has none: that is an error
+// at run time, or with ?. the end of the chain.
+func (u *unit) access(base value, m Member, args []value, optional bool) value {
+	f, fs := base.boxed(), boxes(args)
+	optional = optional && u.chains > 0
+	get := func(x *Ctx) any {
 		of := f(x)
-		if isNil(of) {
+		switch {
+		case x.cut:
+			return nil
+		case m.has(of):
+		case optional:
+			x.cut = true
+			return nil
+		default:
 			x.fail("cannot get %s of nil", m.name)
 			return nil
 		}
@@ -372,6 +468,55 @@ func (u *unit) access(base value, m Member, args []value) value {
 			return nil
 		}
 		return m.get(of, vals)
-	})
-	return v.asRisky()
+	}
+	t := u.Env.typeOf(m.gives)
+	if u.chains > 0 && neverNil(value{typ: t}) {
+		t = typ{} // the chain may have ended
+	}
+	return unboxed(t, get).asRisky()
+}
+
+// has is true for what can have the member: lists and maps have methods even
+// when they are nil.
+func (m Member) has(of any) bool {
+	return of != nil && (m.of.Kind() != reflect.Pointer || !isNil(of))
+}
+
+// dynamicCall calls a method of what has no static type.
+func (u *unit) dynamicCall(base value, name string, args []value, optional bool) value {
+	f, fs := base.any, boxes(args)
+	optional = optional && u.chains > 0
+	return dynamic(typ{}, func(x *Ctx) any {
+		of := f(x)
+		switch {
+		case x.cut:
+			return nil
+		case optional && isNil(of):
+			x.cut = true
+			return nil
+		}
+		vals := make([]any, len(fs))
+		for i, f := range fs {
+			vals[i] = f(x)
+		}
+		m, ok := x.memberOf(of, name)
+		if !ok || !m.method || !m.has(of) || len(m.takes) != len(vals) {
+			x.fail("%s has no method %s with %s", typeName(of), name, plural(len(vals)))
+		}
+		if x.failed() {
+			return nil
+		}
+		return m.get(of, vals)
+	}).asRisky()
+}
+
+// memberOf finds a member of what has no static type.
+func (x *Ctx) memberOf(a any, name string) (m Member, ok bool) {
+	if a == nil {
+		return m, false
+	}
+	if o := x.env.object(reflect.TypeOf(a)); o != nil {
+		m, ok = o.members[name]
+	}
+	return m, ok
 }

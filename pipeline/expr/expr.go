@@ -54,12 +54,16 @@ type Files interface {
 	Regexps(name string) (exprs []string, ok bool)
 	// Rows returns the rows of a file of type map.
 	Rows(name string) (rows []map[string]string, ok bool)
+	// Bots returns the rows of a file of type bots.
+	Bots(name string) (bots []*Bot, ok bool)
 }
 
 // Stash is the memory that outlives events (spec: engine §2.8).
 type Stash interface {
 	// Get returns the value of a key, "" when it is absent or expired.
 	Get(cache, key string) string
+	// Set remembers a value for a time, if there is such a cache.
+	Set(cache, key, value string, ttl time.Duration)
 }
 
 // Ctx is what expressions see at run time. It belongs to one worker, which
@@ -73,6 +77,14 @@ type Ctx struct {
 	Stage   string           // evt.Stage: where the event is in the parsers
 	Now     time.Time        // what TimeNow and now() tell; zero asks the system
 	Stash   Stash            // what GetFromStash reads; may be nil
+
+	// The rest of evt.Overflow: all its alerts, whose sources have the keys
+	// Sources; the name of its bucket; whether it comes back as an event.
+	Alerts    []decisions.Alert
+	Mapkey    string
+	Reprocess bool
+
+	Appsec *Appsec // evt.Appsec; nil: the event has nothing to do with a WAF
 
 	// Log gets what LogInfo says; may be nil.
 	Log func(message string)
@@ -92,6 +104,7 @@ type Ctx struct {
 	sets   []uint64     // a stack of the sets that indexes work with
 	res    map[string]*match.Program
 	xml    *documents // made on first use
+	env    *Env       // of the program that runs
 }
 
 // maxStrs bounds what Ctx.strs keeps from one evaluation to the next.
@@ -114,6 +127,7 @@ type Program struct {
 	src    string
 	val    value
 	text   func(*Ctx) (string, bool)
+	env    *Env
 	locals int
 	memos  int
 	acts   bool // it may change the event
@@ -156,7 +170,7 @@ func (c *Compiler) compile(src string) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Program{src: src, val: v, text: textOf(v), locals: u.maxLocals, memos: len(c.memos), acts: u.acts}, nil
+	return &Program{src: src, val: v, text: textOf(v), env: c.Env, locals: u.maxLocals, memos: len(c.memos), acts: u.acts}, nil
 }
 
 // unit is the compilation of one expression.
@@ -255,7 +269,7 @@ func (p *Program) failed(x *Ctx) error {
 
 // begin makes the scratch memory ready for one evaluation.
 func (x *Ctx) begin(p *Program) {
-	x.err, x.cut = nil, false
+	x.err, x.cut, x.env = nil, false, p.env
 	if x.strs == nil || cap(x.strs) > maxStrs {
 		x.strs = make([]string, 0, 16) // never nil: an empty list is not nil
 	}

@@ -13,6 +13,16 @@ type testFiles map[string][]string
 func (f testFiles) Lines(name string) ([]string, bool)           { l, ok := f[name]; return l, ok }
 func (f testFiles) Regexps(name string) ([]string, bool)         { l, ok := f[name]; return l, ok }
 func (f testFiles) Rows(name string) ([]map[string]string, bool) { return nil, false }
+func (f testFiles) Bots(name string) (bots []*Bot, ok bool) {
+	for _, row := range f[name] {
+		b, err := ParseBot(row)
+		if err != nil {
+			panic(err)
+		}
+		bots = append(bots, b)
+	}
+	return bots, bots != nil
+}
 
 // testEvent compiles some expressions and makes an event that has the fields
 // of a web request.
@@ -143,7 +153,6 @@ func TestCompileErrors(t *testing.T) {
 	f(`Upper()`, "Upper takes 1 argument, not 0")
 	f(`Upper(3)`, "an argument of Upper must be a string, this is int")
 	f(`evt.Parsed.x matches '('`, "cannot compile regular expression")
-	f(`LibInjectionIsSQLI(evt.Line.Raw)`, "LibInjectionIsSQLI is not supported yet")
 	f(`evt.Line.Rawx`, "did you mean Raw?")
 	f(``, "it is empty")
 	f(`evt.Parsed.x ==`, "unexpected")

@@ -4,7 +4,8 @@ import "fmt"
 
 // functions are the helpers of content by name (spec: engine §4.2), one file
 // a theme.
-var functions = joined(stringFuncs, numberFuncs, timeFuncs, netFuncs, lookupFuncs, urlFuncs, jsonFuncs, xmlFuncs, kvFuncs, fileFuncs, listFuncs, otherFuncs)
+var functions = joined(stringFuncs, numberFuncs, timeFuncs, netFuncs, lookupFuncs, urlFuncs, jsonFuncs, xmlFuncs, kvFuncs, fileFuncs, listFuncs,
+	injectionFuncs, botFuncs, webFuncs, requestFuncs, historyFuncs, otherFuncs)
 
 // builtins are expr-lang's own functions without a predicate.
 var builtins = joined(convertBuiltins, textBuiltins, mathBuiltins, listBuiltins, timeBuiltins)

@@ -46,6 +46,13 @@ var jsonFuncs = map[string]*function{
 			return x.arena.Built(b)
 		})
 	}},
+	"JsonExtractLib": {params: []param{aString, aString}, variadic: true, risky: true, varying: true, build: func(u *unit, _ []value) value {
+		u.warn("JsonExtractLib always fails, as upstream's does: use JsonExtract or JsonExtractUnescape")
+		return text(func(x *Ctx) string {
+			x.fail("JsonExtractLib can't be called from an expression")
+			return ""
+		})
+	}},
 	"JsonExtractSlice": {params: []param{aString, aString}, build: func(_ *unit, a []value) value {
 		f, path := a[0].str, pathOf(a[1])
 		return dynamic(anysType, func(x *Ctx) any {

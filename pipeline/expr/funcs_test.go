@@ -2,8 +2,10 @@ package expr
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -125,6 +127,10 @@ func TestFunctions(t *testing.T) {
 	f(`IsIP("fe80::1%eth0") || IsIP("1.2.3") || IpInRange("1.2.3.4", "1.2.3.4")`, false)
 	f(`IpToRange("2001:db8:85a3::1", "/64")`, "2001:db8:85a3::/64")
 	f(`IpToRange("1.2.3.4", "33")`, "")
+	f(`JsonExtractLib(evt.Line.Raw, "s")`, "error")
+	f(`GetDecisionsCount("1.2.3.4") + GetDecisionsSinceCount("1.2.3.4", "2d") + GetActiveDecisionsCount("1.2.3.4")`, 0)
+	f(`GetActiveDecisionsTimeLeft("1.2.3.4") < duration("1s")`, true)
+	f(`SetInStash("a", "b", "c", duration("1h")) == nil`, true)
 	f(`Get(["a"], 5) + Get(["a"], 0)`, "a")
 	f(`Get(["a"], -1)`, "error")
 	f(`Match("", "") && Match("*", "") && !Match("**", "") && Match("a*b?d", "axxbcd") && !Match("a", "ab")`, true)
@@ -167,6 +173,31 @@ func FuzzFindJSON(f *testing.F) {
 type testLookups struct{}
 
 func (testLookups) Hosts(name string) []string { return []string{"192.0.2.1", name} }
+func (testLookups) Names(ip netip.Addr) []string {
+	if ip.Is4() {
+		return []string{"liar.example.", "crawl-" + strings.ReplaceAll(ip.String(), ".", "-") + ".bot.example."}
+	}
+	return nil
+}
+func (testLookups) CTI(ip netip.Addr) (*CTI, error) {
+	if !ip.Is4() {
+		return nil, errors.New("it is closed")
+	}
+	c := &CTI{IP: ip.String(), BackgroundNoiseScore: 7, Behaviors: []CTILabel{{Name: "http:scan"}}, AttackDetails: []CTILabel{{Name: "crowdsecurity/x"}}}
+	c.Scores.LastDay.Total = 3
+	c.Classifications.Classifications = []CTILabel{{Name: "proxy"}}
+	if ip.As4()[3] == 1 {
+		c.Classifications.Classifications = []CTILabel{{Name: "community-blocklist"}}
+		c.Classifications.FalsePositives = []CTILabel{{Name: "seo"}}
+	}
+	return c, nil
+}
+func (testLookups) Fetch(method, url string, header map[string]string, body string) (*Response, error) {
+	if url == "" {
+		return nil, errors.New("no web address")
+	}
+	return &Response{StatusCode: 418, Body: method + " " + url + " " + fmt.Sprint(header) + " " + body, Headers: http.Header{"X-A": {"b"}}}, nil
+}
 func (testLookups) City(ip netip.Addr) *City {
 	c := &City{}
 	if ip.Is4() {
@@ -214,6 +245,25 @@ func TestLookups(t *testing.T) {
 	f(known, `IPToCountry("1.2.3.4") + IPToCountry("::1") + IPToCountry("nobody")`, "FR")
 	f(known, `LookupHost("a")`, "[192.0.2.1 a]")
 	f(known, `any(LookupHost("a"), # == "192.0.2.1")`, true)
+	f(known, `CrowdsecCTI("1.2.3.4").GetMaliciousnessScore()`, 0.3)
+	f(known, `CrowdsecCTI("1.2.3.1").GetMaliciousnessScore()`, 1)
+	f(known, `CrowdsecCTI("1.2.3.1").IsPartOfCommunityBlocklist() && CrowdsecCTI("1.2.3.1").IsFalsePositive()`, true)
+	f(known, `CrowdsecCTI("1.2.3.4").IsPartOfCommunityBlocklist() || CrowdsecCTI("1.2.3.4").IsFalsePositive()`, false)
+	f(known, `CrowdsecCTI("1.2.3.4").GetBehaviors()[0] + Join(CrowdsecCTI("1.2.3.4").GetAttackDetails(), ",")`, "http:scancrowdsecurity/x")
+	f(known, `CrowdsecCTI("1.2.3.4").GetBackgroundNoiseScore() > 5 && "proxy" in CrowdsecCTI("1.2.3.4").GetClassifications()`, true)
+	f(known, `CrowdsecCTI("1.2.3.1").GetFalsePositives()`, "[seo]")
+	f(known, `CrowdsecCTI("1.2.3.4").Ip`, "1.2.3.4")
+	f(known, `CrowdsecCTI("::1").Ip`, "error")
+	f(known, `CrowdsecCTI("nobody").Ip`, "error")
+	f(nil, `CrowdsecCTI("1.2.3.4").Ip`, "error")
+	f(known, `HTTPGet("http://a").StatusCode == 418 && HTTPGet("http://a").Headers.Get("x-a") == "b" && HTTPGet("http://a").Headers["X-A"][0] == "b"`, true)
+	f(known, `HTTPGet("http://a").Body + HTTPHead("http://b").Body`, "GET http://a map[] HEAD http://b map[] ")
+	f(known, `HTTPPost("http://a", "text/plain", "x").Body`, "POST http://a map[Content-Type:text/plain] x")
+	f(known, `HTTPRequest("PUT", "http://a", {"A": "b"}, "x").Body`, "PUT http://a map[A:b] x")
+	f(known, `HTTPRequest("PUT", "http://a", nil, "x").Body`, "PUT http://a map[] x")
+	f(known, `HTTPRequest("PUT", "http://a", {"A": 1}, "x").Body`, "error")
+	f(known, `HTTPGet("").Body`, "error")
+	f(nil, `HTTPGet("http://a").Body`, "error")
 	f(nil, `GeoIPEnrich("1.2.3.4") == nil && GeoIPASNEnrich("1.2.3.4") == nil && GeoIPRangeEnrich("1.2.3.4") == nil`, true)
 	f(nil, `IPToCountry("1.2.3.4") == "" && len(LookupHost("a")) == 0`, true)
 

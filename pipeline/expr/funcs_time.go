@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -156,11 +157,17 @@ var timeMethods = map[string]*function{
 	"YearDay":    timePart(func(t time.Time) int64 { return int64(t.YearDay()) }),
 	"Unix":       timePart(time.Time.Unix),
 	"UnixMilli":  timePart(time.Time.UnixMilli),
+	"UnixMicro":  timePart(time.Time.UnixMicro),
+	"UnixNano":   timePart(time.Time.UnixNano),
 	"Nanosecond": timePart(func(t time.Time) int64 { return int64(t.Nanosecond()) }),
-	"Weekday":    timeName(weekdayType, func(t time.Time) any { return t.Weekday() }),
-	"Month":      timeName(monthType, func(t time.Time) any { return t.Month() }),
-	"UTC":        timeName(timeType, func(t time.Time) any { return t.UTC() }),
-	"Local":      timeName(timeType, func(t time.Time) any { return t.Local() }),
+	"Weekday":    timePart(func(t time.Time) int64 { return int64(t.Weekday()) }).giving(weekdayType),
+	"Month":      timePart(func(t time.Time) int64 { return int64(t.Month()) }).giving(monthType),
+	"UTC":        timeFrom(time.Time.UTC),
+	"Local":      timeFrom(time.Time.Local),
+	"Location": {build: func(_ *unit, a []value) value {
+		f := a[0].any
+		return dynamic(zoneType, func(x *Ctx) any { t, _ := f(x).(time.Time); return t.Location() })
+	}},
 	"In": {params: []param{anything}, risky: true, build: func(_ *unit, a []value) value {
 		if a[1].typ.obj != zoneType.obj {
 			return refuse("In takes a timezone, not %s", a[1].typ)
@@ -174,9 +181,28 @@ var timeMethods = map[string]*function{
 			return t
 		})
 	}},
-	"IsZero": {build: func(_ *unit, a []value) value {
-		f := a[0].any
-		return boolean(func(x *Ctx) bool { t, _ := f(x).(time.Time); return t.IsZero() })
+	"IsZero": timeTest(time.Time.IsZero),
+	"IsDST":  timeTest(time.Time.IsDST),
+	"After":  timeOrder(time.Time.After),
+	"Before": timeOrder(time.Time.Before),
+	"Equal":  timeOrder(time.Time.Equal),
+	"Compare": {params: []param{aTime}, build: func(_ *unit, a []value) value {
+		f, g := a[0].any, a[1].any
+		return integer(func(x *Ctx) int64 { t, u := twoTimes(x, f, g); return int64(t.Compare(u)) })
+	}},
+	"Sub": {params: []param{aTime}, build: func(_ *unit, a []value) value {
+		f, g := a[0].any, a[1].any
+		return lasting(func(x *Ctx) int64 { t, u := twoTimes(x, f, g); return int64(t.Sub(u)) })
+	}},
+	"Add":      timeMoved(time.Time.Add),
+	"Round":    timeMoved(time.Time.Round),
+	"Truncate": timeMoved(time.Time.Truncate),
+	"AddDate": {params: []param{anInt, anInt, anInt}, build: func(_ *unit, a []value) value {
+		f, years, months, days := a[0].any, a[1].int, a[2].int, a[3].int
+		return dynamic(timeType, func(x *Ctx) any {
+			t, _ := f(x).(time.Time)
+			return t.AddDate(int(years(x)), int(months(x)), int(days(x)))
+		})
 	}},
 	"String": {build: func(_ *unit, a []value) value {
 		f := a[0].any
@@ -192,19 +218,104 @@ var timeMethods = map[string]*function{
 	}},
 }
 
+// durationMethods are the methods of a duration.
+var durationMethods = map[string]*function{
+	"Hours":        durationNumber(time.Duration.Hours),
+	"Minutes":      durationNumber(time.Duration.Minutes),
+	"Seconds":      durationNumber(time.Duration.Seconds),
+	"Milliseconds": durationCount(time.Duration.Milliseconds),
+	"Microseconds": durationCount(time.Duration.Microseconds),
+	"Nanoseconds":  durationCount(time.Duration.Nanoseconds),
+	"Round":        durationBy(time.Duration.Round),
+	"Truncate":     durationBy(time.Duration.Truncate),
+	"Abs": {build: func(_ *unit, a []value) value {
+		f := a[0].int
+		return lasting(func(x *Ctx) int64 { return int64(time.Duration(f(x)).Abs()) })
+	}},
+	"String": {build: func(_ *unit, a []value) value {
+		f := a[0].int
+		return text(func(x *Ctx) string { return time.Duration(f(x)).String() })
+	}},
+}
+
+func durationNumber(of func(time.Duration) float64) *function {
+	return &function{build: func(_ *unit, a []value) value {
+		f := a[0].int
+		return number(func(x *Ctx) float64 { return of(time.Duration(f(x))) })
+	}}
+}
+
+func durationCount(of func(time.Duration) int64) *function {
+	return &function{build: func(_ *unit, a []value) value {
+		f := a[0].int
+		return integer(func(x *Ctx) int64 { return of(time.Duration(f(x))) })
+	}}
+}
+
+func durationBy(of func(d, by time.Duration) time.Duration) *function {
+	return &function{params: []param{aDuration}, build: func(_ *unit, a []value) value {
+		f, g := a[0].int, a[1].int
+		return lasting(func(x *Ctx) int64 { d := f(x); return int64(of(time.Duration(d), time.Duration(g(x)))) })
+	}}
+}
+
+// lasting makes the value of a number of nanoseconds.
+func lasting(f func(*Ctx) int64) value {
+	v := integer(f)
+	v.typ.kind = durationKind
+	return v
+}
+
 var zoneType = typ{kind: objectKind, obj: &object{name: "timezone", members: map[string]Member{
 	"String": Method("String", (*time.Location).String),
 }}}
 
 // weekdayType and monthType are numbers with a name.
 var (
-	weekdayType = typ{kind: objectKind, obj: &object{name: "weekday", members: map[string]Member{
+	weekdayType = typ{kind: intKind, obj: &object{name: "weekday", goType: reflect.TypeFor[time.Weekday](), members: map[string]Member{
 		"String": Method("String", time.Weekday.String),
 	}}}
-	monthType = typ{kind: objectKind, obj: &object{name: "month", members: map[string]Member{
+	monthType = typ{kind: intKind, obj: &object{name: "month", goType: reflect.TypeFor[time.Month](), members: map[string]Member{
 		"String": Method("String", time.Month.String),
 	}}}
 )
+
+func timeTest(test func(time.Time) bool) *function {
+	return &function{build: func(_ *unit, a []value) value {
+		f := a[0].any
+		return boolean(func(x *Ctx) bool { t, _ := f(x).(time.Time); return test(t) })
+	}}
+}
+
+func timeOrder(test func(t, u time.Time) bool) *function {
+	return &function{params: []param{aTime}, build: func(_ *unit, a []value) value {
+		f, g := a[0].any, a[1].any
+		return boolean(func(x *Ctx) bool { t, u := twoTimes(x, f, g); return test(t, u) })
+	}}
+}
+
+func twoTimes(x *Ctx, f, g func(*Ctx) any) (t, u time.Time) {
+	t, _ = f(x).(time.Time)
+	u, _ = g(x).(time.Time)
+	return t, u
+}
+
+func timeMoved(move func(time.Time, time.Duration) time.Time) *function {
+	return &function{params: []param{aDuration}, build: func(_ *unit, a []value) value {
+		f, g := a[0].any, a[1].int
+		return dynamic(timeType, func(x *Ctx) any {
+			t, _ := f(x).(time.Time)
+			return move(t, time.Duration(g(x)))
+		})
+	}}
+}
+
+func timeFrom(do func(time.Time) time.Time) *function {
+	return &function{build: func(_ *unit, a []value) value {
+		f := a[0].any
+		return dynamic(timeType, func(x *Ctx) any { t, _ := f(x).(time.Time); return do(t) })
+	}}
+}
 
 func timePart(part func(time.Time) int64) *function {
 	return &function{build: func(_ *unit, a []value) value {
@@ -213,9 +324,13 @@ func timePart(part func(time.Time) int64) *function {
 	}}
 }
 
-func timeName(t typ, part func(time.Time) any) *function {
-	return &function{build: func(_ *unit, a []value) value {
-		f := a[0].any
-		return dynamic(t, func(x *Ctx) any { t, _ := f(x).(time.Time); return part(t) })
-	}}
+// giving makes the integer that a function gives one with a name.
+func (f *function) giving(t typ) *function {
+	build := f.build
+	f.build = func(u *unit, a []value) value {
+		v := build(u, a)
+		v.typ = t
+		return v
+	}
+	return f
 }

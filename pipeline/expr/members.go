@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"reflect"
 	"strings"
 
 	"cs/pipeline/event"
@@ -18,12 +19,19 @@ var evtFields = map[string]value{
 	"Process":         boolean(func(*Ctx) bool { return true }),
 	"Time":            dynamic(timeType, func(x *Ctx) any { return x.Event.Time }),
 	"ExpectMode":      integer(func(x *Ctx) int64 { return int64(x.Event.Line.Mode) }),
-	"Type": integer(func(x *Ctx) int64 {
-		if x.Alert != nil {
-			return 1
-		}
+	"Type":            integer((*Ctx).eventType),
+}
+
+// eventType is evt.Type: 0 for a line, 1 for an overflow, 2 for the alert of a
+// WAF.
+func (x *Ctx) eventType() int64 {
+	switch {
+	case x.Alert == nil:
 		return 0
-	}),
+	case x.Alert.Kind == "waf":
+		return 2
+	}
+	return 1
 }
 
 // lineFields are the fields of evt.Line.
@@ -39,12 +47,8 @@ var lineFields = map[string]value{
 // lineType is the type of evt.Line; it has no value of its own.
 var lineType = &object{name: "evt.Line"}
 
-var evtNames = append(mapKeys(evtFields), "Line", "Parsed", "Meta", "Enriched", "Unmarshaled", "Overflow",
+var evtNames = append(mapKeys(evtFields), "Line", "Parsed", "Meta", "Enriched", "Unmarshaled", "Overflow", "Appsec",
 	"GetType", "GetMeta", "SetMeta", "SetParsed", "ParseIPSources")
-
-// laterFields are fields of upstream's event that no part of the engine fills
-// yet.
-var laterFields = map[string]bool{"Appsec": true}
 
 func mapKeys[V any](m map[string]V) []string {
 	var names []string
@@ -84,6 +88,10 @@ func (u *unit) member(n *syntax.Member) (value, error) {
 			return u.field(n, base.typ.space, name.Value)
 		case objectKind:
 			return u.objectMember(n, base, name.Value)
+		case listKind:
+			if base.typ.obj != nil {
+				return u.objectMember(n, base, name.Value)
+			}
 		}
 	}
 	key, err := u.node(n.Property)
@@ -209,9 +217,8 @@ func (u *unit) evtMember(n *syntax.Member, name string) (value, error) {
 		return value{typ: typ{kind: objectKind, obj: lineType}, any: func(*Ctx) any { return nil }}, nil
 	case "Overflow":
 		return overflow, nil
-	}
-	if laterFields[name] {
-		return value{}, u.errorf(n, "evt.%s is not supported yet", name)
+	case "Appsec":
+		return dynamic(u.Env.typeOf(reflect.TypeFor[*Appsec]()), func(x *Ctx) any { return appsec(x) }), nil
 	}
 	return value{}, u.errorf(n, "unknown field evt.%s%s", name, suggest(name, evtNames))
 }
@@ -298,7 +305,7 @@ func (u *unit) chain(n *syntax.Chain) (value, error) {
 	u.chains++
 	v, err := u.node(n.Node)
 	u.chains--
-	if err != nil || v.typ.kind != anyKind || v.any == nil {
+	if err != nil || v.any == nil {
 		return v, err
 	}
 	f := v.any

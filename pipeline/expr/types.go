@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"reflect"
 	"time"
 
 	"cs/pipeline/event"
@@ -29,7 +30,7 @@ const (
 type typ struct {
 	kind  kind
 	elem  *typ        // of lists and maps; nil: anything
-	obj   *object     // of objects
+	obj   *object     // the members of objects; other kinds may have methods, too
 	space event.Space // of fields
 	loose bool        // a list of strings that is a []any outside, as literals and filter's results are
 }
@@ -179,6 +180,9 @@ func (v value) boxed() func(*Ctx) any {
 	case v.int != nil && v.typ.kind == durationKind:
 		f := v.int
 		return func(x *Ctx) any { return time.Duration(f(x)) }
+	case v.int != nil && v.typ.obj != nil: // a number with a name: a weekday
+		f, t := v.int, v.typ.obj.goType
+		return func(x *Ctx) any { return reflect.ValueOf(f(x)).Convert(t).Interface() }
 	case v.int != nil:
 		f := v.int
 		return func(x *Ctx) any { return boxInt(f(x)) }
@@ -210,7 +214,9 @@ func unboxed(t typ, f func(*Ctx) any) value {
 	case stringKind:
 		return text(func(x *Ctx) string { s, _ := f(x).(string); return s })
 	case intKind:
-		return integer(func(x *Ctx) int64 { n, _ := toInt(f(x)); return n })
+		v := integer(func(x *Ctx) int64 { n, _ := toInt(f(x)); return n })
+		v.typ = t
+		return v
 	case floatKind:
 		return number(func(x *Ctx) float64 { n, _ := toFloat(f(x)); return n })
 	case durationKind:

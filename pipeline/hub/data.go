@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	"cs/pipeline/expr"
 	"cs/platform/strict"
 )
 
@@ -39,6 +40,7 @@ type Files struct {
 	lines   map[string][]string
 	regexps map[string][]string
 	rows    map[string][]map[string]string
+	bots    map[string][]*expr.Bot
 }
 
 // NewFiles returns an empty collection that loads from a directory and, for
@@ -46,7 +48,7 @@ type Files struct {
 func NewFiles(dir string, fallback fs.FS) *Files {
 	return &Files{
 		dir: dir, fallback: fallback, most: maxDataFile,
-		lines: map[string][]string{}, regexps: map[string][]string{}, rows: map[string][]map[string]string{},
+		lines: map[string][]string{}, regexps: map[string][]string{}, rows: map[string][]map[string]string{}, bots: map[string][]*expr.Bot{},
 	}
 }
 
@@ -58,6 +60,9 @@ func (f *Files) Regexps(name string) ([]string, bool) { l, ok := f.regexps[name]
 
 // Rows returns the rows of a loaded file of type map.
 func (f *Files) Rows(name string) ([]map[string]string, bool) { l, ok := f.rows[name]; return l, ok }
+
+// Bots returns the rows of a loaded file of type bots.
+func (f *Files) Bots(name string) ([]*expr.Bot, bool) { l, ok := f.bots[name]; return l, ok }
 
 // Load loads the file of one entry. One that was loaded already, under the
 // same name and type, is not read again. An entry without a type is for
@@ -81,6 +86,10 @@ func (f *Files) Load(d DataFile) error {
 	case "map":
 		if _, ok := f.rows[name]; !ok {
 			f.rows[name], err = f.readRows(name)
+		}
+	case "bots":
+		if _, ok := f.bots[name]; !ok {
+			f.bots[name], err = f.readBots(name)
 		}
 	default:
 		err = fmt.Errorf("cannot load data file %s: unknown type %q", name, d.Type)
@@ -139,6 +148,21 @@ func (f *Files) readRows(name string) ([]map[string]string, error) {
 		rows = append(rows, row)
 	}
 	return rows, err
+}
+
+// readBots returns the rows of a file with one bot a line. A bad line ends the
+// loading, what came before it stays.
+func (f *Files) readBots(name string) ([]*expr.Bot, error) {
+	lines, err := f.read(name)
+	bots := []*expr.Bot{}
+	for i, l := range lines {
+		b, err := expr.ParseBot(l)
+		if err != nil {
+			return bots, fmt.Errorf("cannot read row %d of data file %s: %w", i+1, name, err)
+		}
+		bots = append(bots, b)
+	}
+	return bots, err
 }
 
 func (f *Files) open(name string) (io.ReadCloser, error) {

@@ -411,7 +411,7 @@ func (c *Compiler) method(s *static, t strict.Text) (err error) {
 		return nil
 	}
 	if c.Lookups == nil {
-		c.Lookups = enrich.NewLookups("")
+		c.Lookups = enrich.NewLookups(enrich.Settings{})
 	}
 	run, ok, err := c.Lookups.Method(t.Value, c.Expr.Schema)
 	if err != nil {

@@ -37,7 +37,7 @@ func compile(t testing.TB, files ...[2]string) *parser {
 	stashes := node.NewStashes(func() time.Time { return p.now })
 	c := node.Compiler{
 		Expr: &expr.Compiler{Schema: schema}, Grok: grok.Stock(), Files: hub.NewFiles("", nil), Stashes: stashes,
-		Lookups: enrich.NewLookups(enrichtest.Databases(t)),
+		Lookups: enrich.NewLookups(enrich.Settings{Dir: enrichtest.Databases(t)}),
 		Warn:    func(m string) { p.warned = append(p.warned, m) },
 	}
 	for i, f := range files {

@@ -67,6 +67,13 @@ func (s *Stashes) Get(name, key string) string {
 	return ""
 }
 
+// Set remembers a value in the caches of a name, if content declares one.
+func (s *Stashes) Set(name, key, value string, ttl time.Duration) {
+	if sh := s.shelves[name]; sh != nil {
+		sh.put(key, value, ttl)
+	}
+}
+
 // declare adds a cache to a name.
 func (s *Stashes) declare(name string, size int) *shelf {
 	sh := s.shelves[name]

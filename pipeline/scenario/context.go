@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
+	"net/url"
 	"reflect"
 	"regexp"
 	"slices"
@@ -48,25 +50,16 @@ type detail struct {
 // keptFields are what expressions may use of an event that was kept.
 var keptFields = regexp.MustCompile(`\bevt\.(Parsed|Meta|Enriched)\.([A-Za-z_]\w*)`)
 
-// request is what contexts see of a web request that a WAF stopped. Overflows
-// come from logs: it is empty.
-type request struct{}
-
+// contextEnv has what contexts see of a web request that a WAF stopped. Overflows
+// come from logs: there it is empty.
 func contextEnv() *expr.Env {
 	return expr.NewEnv().
 		VarOf("match", reflect.TypeFor[map[string]any]()).
-		Var("req",
-			expr.Field("Method", func(*request) string { return "" }),
-			expr.Field("Host", func(*request) string { return "" }),
-			expr.Field("RemoteAddr", func(*request) string { return "" }),
-			expr.Field("RequestURI", func(*request) string { return "" }),
-			expr.Method("UserAgent", func(*request) string { return "" }),
-			expr.Method("Referer", func(*request) string { return "" })).
-		Func("JA4H", func(*request) string { return "" })
+		Var("req", expr.RequestMembers()...)
 }
 
 // contextVars are the values of contextEnv.
-func contextVars() []any { return []any{map[string]any{}, &request{}} }
+func contextVars() []any { return []any{map[string]any{}, &http.Request{URL: &url.URL{}}} }
 
 // AddContext compiles what alerts tell beside their events: an installed context
 // or the one of the console. A faulty expression is left out and named by an
