@@ -7,6 +7,7 @@
 package pipeline
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,11 +41,18 @@ type Options struct {
 	// Now is the clock of what outlives lines (stashes); nil is time.Now.
 	Now func() time.Time
 
-	// Alert takes the alerts, from any goroutine that is in Process or Advance,
-	// one at a time for each. What it does, they wait for.
+	// Workers bounds how many goroutines share the lines of one Process, 0 for as
+	// many as there are processors. All Process calls at once have Workers-1 more
+	// goroutines than callers. What comes out is the same with any number.
+	Workers int
+
+	// Alert takes the alerts: one at a time for each call of Process or Advance,
+	// while the call lasts, though not always from the goroutine that called. What
+	// it does, they wait for.
 	Alert func(decisions.Alert)
 
-	// Tracer is told what happens to each line. It costs time: nil for most.
+	// Tracer is told what happens to each line. It costs time, and there is one
+	// worker with it: nil for most.
 	Tracer Tracer
 
 	// Warn is told what is doubtful in the content but disables nothing, while
@@ -84,7 +92,9 @@ type Engine struct {
 	stashes *node.Stashes
 
 	mu      sync.Mutex
-	idle    []*worker // as many as Process was ever called at once
+	idle    []*worker // as many as ever worked at once
+	teams   []*team   // idle, too
+	spare   int       // goroutines that may still be started
 	lastErr string
 
 	clock struct { // what Advance works with
@@ -116,7 +126,13 @@ func Load(opt Options) (*Engine, []error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	e := &Engine{opt: opt, schema: event.NewSchema(), stashes: node.NewStashes(opt.Now)}
+	if opt.Workers <= 0 {
+		opt.Workers = runtime.GOMAXPROCS(0)
+	}
+	if opt.Tracer != nil {
+		opt.Workers = 1
+	}
+	e := &Engine{opt: opt, schema: event.NewSchema(), stashes: node.NewStashes(opt.Now), spare: opt.Workers - 1}
 	var errs []error
 	patterns := grok.Stock()
 	if opt.PatternDir != "" {
@@ -162,12 +178,17 @@ func Load(opt Options) (*Engine, []error) {
 	return e, errs
 }
 
-// Process runs lines in their order. now is the clock of live lines. The
-// lines are not used after it returns.
+// Process runs lines in their order, or as if. now is the clock of live lines.
+// The lines are not used after it returns. From some hundreds of lines on, it is
+// worth sharing them among workers.
 func (e *Engine) Process(batch []event.Line, now time.Time) {
 	w := e.take()
-	for i := range batch {
-		w.line(batch[i], now)
+	if helpers, total := e.hire(batch); helpers > 0 {
+		e.share(w, batch, total, helpers, now)
+	} else {
+		for i := range batch {
+			w.line(batch[i], now)
+		}
 	}
 	e.lines.Add(uint64(len(batch)))
 	e.put(w)
@@ -221,7 +242,14 @@ type worker struct {
 
 	overflows []*scenario.Overflow // to be settled
 
+	ahead ahead
+	tally tally
+}
+
+// tally is what a worker counts until it is put back.
+type tally struct {
 	parsed, whitelisted, failures uint64
+	lastErr                       string
 }
 
 func (e *Engine) take() *worker {
@@ -240,6 +268,7 @@ func (e *Engine) newWorker() *worker {
 	w.ctx.Event = event.New(e.schema)
 	w.ctx.Stash = e.stashes
 	w.parse = node.NewRunner(e.stages, &w.ctx, w.failed)
+	w.parse.MayStash = w.ahead.mayStash
 	w.pour = e.set.NewRunner(&w.ctx, w.overflow, w.failed)
 	e.trace(w.parse, w.pour, &w.ctx)
 	return w
@@ -271,36 +300,46 @@ func (e *Engine) put(w *worker) {
 }
 
 func (e *Engine) count(w *worker) {
-	e.parsed.Add(w.parsed)
-	e.whitelisted.Add(w.whitelisted)
-	e.failures.Add(w.failures)
+	e.parsed.Add(w.tally.parsed)
+	e.whitelisted.Add(w.tally.whitelisted)
 	e.poured.Add(w.pour.Poured)
-	w.parsed, w.whitelisted, w.failures, w.pour.Poured = 0, 0, 0, 0
+	if w.tally.failures > 0 {
+		e.failures.Add(w.tally.failures)
+		e.mu.Lock()
+		e.lastErr = w.tally.lastErr
+		e.mu.Unlock()
+	}
+	w.tally, w.pour.Poured = tally{}, 0
 }
 
 func (w *worker) line(l event.Line, now time.Time) {
+	if w.understand(l, now) {
+		w.pour.Run(now)
+		w.settle(now)
+	}
+}
+
+// understand parses a line and tells whether scenarios get to see it.
+func (w *worker) understand(l event.Line, now time.Time) bool {
 	w.ctx.Now = now
 	ev := w.ctx.Event
 	ev.Reset(l)
 	ev.Time = now
 	if !w.parse.Run() {
-		return
+		return false
 	}
-	w.parsed++
+	w.tally.parsed++
 	if ev.Whitelisted {
-		w.whitelisted++
-		return
+		w.tally.whitelisted++
+		return false
 	}
 	if w.engine.opt.Tracer != nil {
 		w.engine.opt.Tracer.Arrived(ev)
 	}
-	w.pour.Run(now)
-	w.settle(now)
+	return true
 }
 
 func (w *worker) failed(item string, err error) {
-	w.failures++
-	w.engine.mu.Lock()
-	w.engine.lastErr = item + ": " + err.Error()
-	w.engine.mu.Unlock()
+	w.tally.failures++
+	w.tally.lastErr = item + ": " + err.Error()
 }
