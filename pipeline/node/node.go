@@ -259,7 +259,10 @@ func (g *extraction) run(n *Node, r *Runner) bool {
 		var err error
 		if text, _, err = g.expr.Text(r.Expr); err != nil {
 			r.failed(n, err)
-			return false
+			if odd := (*expr.StaticError)(nil); !errors.As(err, &odd) {
+				return false
+			}
+			text = "" // upstream matches this instead of what is no text
 		}
 	case !e.Has(g.from):
 		return false

@@ -120,6 +120,11 @@ statics:
 
 	p = one(t, "grok: {pattern: '^%{DATA:x}$', expression: 6 * 7}\n")
 	p.expect("a", "p.x=42")
+
+	p = one(t, "grok: {pattern: '^%{DATA:x}$', expression: 1 == 1}\n")
+	p.expect("a", "p.x=") // what is no text counts as an empty one
+	p = one(t, "grok: {pattern: '^%{DATA:x}$', expression: 'int(evt.Line.Raw)'}\n")
+	p.expect("a", "-") // an error is no text at all
 }
 
 func TestChildren(t *testing.T) {
