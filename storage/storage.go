@@ -1,5 +1,5 @@
 // Package storage keeps what a LAPI must not forget: machines, bouncers,
-// alerts with their decisions, and a few named values. It defines the Store
+// alerts with their decisions, allowlists, and a few named values. It defines the Store
 // that every backend implements and the conditions a caller decides on;
 // storagetest holds the suite that proves a backend.
 //
@@ -76,6 +76,32 @@ type Bouncer struct {
 	Cursor int64
 }
 
+// Allowlist is a named list of addresses that are never banned.
+type Allowlist struct {
+	Name        string
+	Description string
+	ConsoleID   string // of the list at the console that manages it; "": it is ours
+	Created     time.Time
+	Updated     time.Time
+	Items       []AllowItem // in the order in which they were added
+}
+
+// AllowItem is an address or a range on an allowlist.
+type AllowItem struct {
+	Value   string // as decisions.ParsePrefix takes it
+	Comment string
+	Created time.Time
+	Expires time.Time // zero: never
+}
+
+// AlertHead is what decides whether an alert is too old, and what it costs to
+// delete it.
+type AlertHead struct {
+	ID        int64
+	Created   time.Time
+	Decisions int // how many it has
+}
+
 // AlertFilter selects alerts; the zero value selects all. Backends apply what
 // they can tell without reading a whole alert; Match decides on the rest.
 type AlertFilter struct {
@@ -127,6 +153,13 @@ type Store interface {
 	// DeleteAlerts removes alerts with their decisions and returns how many
 	// there were.
 	DeleteAlerts(ctx context.Context, ids []int64) (int, error)
+	// AlertHeads returns up to limit alerts whose IDs are greater than after, by
+	// rising ID, without reading more of them than that.
+	AlertHeads(ctx context.Context, after int64, limit int) ([]AlertHead, error)
+	// LastAlert returns the ID of the newest alert, 0 if there is none.
+	LastAlert(ctx context.Context) (int64, error)
+	// HasAlerts tells whether an alert with a UUID is kept that a machine sent.
+	HasAlerts(ctx context.Context, machineID string) (bool, error)
 
 	// EachDecision calls f for every decision that ends after the given time,
 	// in the order of their IDs, until it returns false. What EachAlert says
@@ -135,6 +168,13 @@ type Store interface {
 	// ExpireDecisions sets the end of the given decisions. Unknown IDs are
 	// skipped; it returns how many were changed.
 	ExpireDecisions(ctx context.Context, ids []int64, until time.Time) (int, error)
+
+	AddAllowlist(ctx context.Context, l Allowlist) error // ErrExists
+	Allowlist(ctx context.Context, name string) (Allowlist, error)
+	Allowlists(ctx context.Context) ([]Allowlist, error) // by creation
+	// UpdateAllowlist is like UpdateMachine. Items must be unique by Value.
+	UpdateAllowlist(ctx context.Context, name string, change func(*Allowlist) error) error
+	DeleteAllowlist(ctx context.Context, name string) error
 
 	// Value and SetValue keep small named values: the JWT secret, cursors.
 	Value(ctx context.Context, name string) ([]byte, error) // ErrNotFound

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -40,15 +41,17 @@ func (s *Store) AddAlerts(ctx context.Context, alerts []decisions.Alert) (known 
 }
 
 // alertWriter adds alerts in one transaction.
-type alertWriter struct{ alerts, byUUID, decisions *bbolt.Bucket }
+type alertWriter struct{ alerts, heads, byUUID, decisions *bbolt.Bucket }
 
 func newAlertWriter(tx *bbolt.Tx) alertWriter {
 	w := alertWriter{
 		alerts:    tx.Bucket(alertsBucket),
+		heads:     tx.Bucket(alertHeadsBucket),
 		byUUID:    tx.Bucket(alertUUIDBucket),
 		decisions: tx.Bucket(decisionsBucket),
 	}
 	w.alerts.FillPercent = fill
+	w.heads.FillPercent = fill
 	w.decisions.FillPercent = fill
 	return w
 }
@@ -60,14 +63,8 @@ func (w *alertWriter) add(a *decisions.Alert) (known bool, err error) {
 			a.ID = id
 			return true, nil
 		}
-		if a.ID, err = nextID(w.alerts); err != nil {
-			return false, err
-		}
-		err = w.byUUID.Put(key, idKey(a.ID))
-	} else {
-		a.ID, err = nextID(w.alerts)
 	}
-	if err != nil {
+	if a.ID, err = nextID(w.alerts); err != nil {
 		return false, err
 	}
 	record := alertRecord{Alert: *a, count: uint64(len(a.Decisions))}
@@ -84,7 +81,24 @@ func (w *alertWriter) add(a *decisions.Alert) (known bool, err error) {
 			return false, err
 		}
 	}
+	if err := w.link(&record); err != nil {
+		return false, err
+	}
 	return false, w.alerts.Put(idKey(a.ID), encode(alertVersion, &record, (*coder).alert))
+}
+
+// link notes an alert where it is looked for by its age and by its UUID.
+func (w *alertWriter) link(a *alertRecord) error {
+	if err := putHead(w.heads, a); err != nil || a.UUID == "" {
+		return err
+	}
+	return w.byUUID.Put(uuidKey(a.MachineID, a.UUID), idKey(a.ID))
+}
+
+// putHead notes an alert among those by which old ones are found.
+func putHead(heads *bbolt.Bucket, a *alertRecord) error {
+	h := storage.AlertHead{Created: a.Created, Decisions: int(a.count)}
+	return heads.Put(idKey(a.ID), encode(alertHeadVersion, &h, (*coder).alertHead))
 }
 
 func nextID(b *bbolt.Bucket) (int64, error) {
@@ -261,5 +275,52 @@ func deleteAlert(tx *bbolt.Tx, id int64) (bool, error) {
 			return false, err
 		}
 	}
+	if err := tx.Bucket(alertHeadsBucket).Delete(key); err != nil {
+		return false, err
+	}
 	return true, alerts.Delete(key)
+}
+
+func (s *Store) AlertHeads(ctx context.Context, after int64, limit int) (heads []storage.AlertHead, err error) {
+	err = s.read(ctx, func(tx *bbolt.Tx) error {
+		heads = make([]storage.AlertHead, 0, min(limit, 1024))
+		c := tx.Bucket(alertHeadsBucket).Cursor()
+		for key, record := c.Seek(idKey(after + 1)); key != nil && len(heads) < limit; key, record = c.Next() {
+			h := storage.AlertHead{ID: keyID(key)}
+			if err := decode(alertHeadVersion, record, nil, &h, (*coder).alertHead); err != nil {
+				return fmt.Errorf("alert %d: %w", h.ID, recordError(err))
+			}
+			heads = append(heads, h)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot look through the alerts: %w", err)
+	}
+	return heads, nil
+}
+
+func (s *Store) LastAlert(ctx context.Context) (id int64, err error) {
+	err = s.read(ctx, func(tx *bbolt.Tx) error {
+		key, _ := tx.Bucket(alertHeadsBucket).Cursor().Last()
+		id = keyID(key)
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("cannot find the newest alert: %w", err)
+	}
+	return id, nil
+}
+
+func (s *Store) HasAlerts(ctx context.Context, machineID string) (found bool, err error) {
+	prefix := uuidKey(machineID, "")
+	err = s.read(ctx, func(tx *bbolt.Tx) error {
+		key, _ := tx.Bucket(alertUUIDBucket).Cursor().Seek(prefix)
+		found = bytes.HasPrefix(key, prefix)
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("cannot look for alerts of machine %q: %w", machineID, err)
+	}
+	return found, nil
 }

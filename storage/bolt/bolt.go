@@ -144,9 +144,10 @@ func (s *Store) stat() (fs.FileInfo, error) {
 	return os.Stat(s.path)
 }
 
-// prepare makes the buckets of a new file and checks those of an old one.
+// prepare makes the buckets of a new file, checks those of an old one and
+// brings it up to date.
 func (s *Store) prepare() error {
-	isNew := false
+	version := uint64(0)
 	err := s.db.View(func(tx *bbolt.Tx) error {
 		info, err := s.file.Stat()
 		if err != nil {
@@ -156,58 +157,82 @@ func (s *Store) prepare() error {
 			// Reading beyond the end would be a bus error.
 			return corrupt(fmt.Errorf("it has %d of %d bytes", info.Size(), tx.Size()))
 		}
-		key, _ := tx.Cursor().First()
-		if isNew = key == nil; isNew {
-			return nil
+		if key, _ := tx.Cursor().First(); key == nil {
+			return nil // new
 		}
-		return check(tx)
+		version, err = check(tx)
+		return err
 	})
-	if err != nil || !isNew {
+	if err != nil || version == schema {
 		return err
 	}
-	return s.db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range buckets {
-			if _, err := tx.CreateBucket(name); err != nil {
-				return err
-			}
-		}
-		return tx.Bucket(metaBucket).Put(schemaKey, binary.AppendUvarint(nil, schema))
-	})
+	return s.db.Update(func(tx *bbolt.Tx) error { return upgrade(tx, version) })
 }
 
-// check goes through all keys of the file. The pages of long values stay
-// unread, so it costs little more than reading the decisions, which happens at
-// every start anyway.
-func check(tx *bbolt.Tx) error {
-	meta := tx.Bucket(metaBucket)
-	if meta == nil {
-		return errors.New("it is a bbolt file of another program")
-	}
-	version, n := binary.Uvarint(meta.Get(schemaKey))
-	switch {
-	case n <= 0:
-		return corrupt(errors.New("its schema version is unreadable"))
-	case version > schema:
-		return fmt.Errorf("a newer version of the program wrote it (schema %d, this one knows %d)", version, schema)
-	}
-	for _, name := range buckets {
-		b := tx.Bucket(name)
-		if b == nil {
-			return corrupt(fmt.Errorf("bucket %s is missing", name))
+// upgrade makes what a file of a schema lacks; 0 is a new file.
+func upgrade(tx *bbolt.Tx, from uint64) error {
+	for _, b := range buckets {
+		if b.since <= from {
+			continue
 		}
-		var last []byte
-		err := b.ForEach(func(key, _ []byte) error {
-			if last != nil && bytes.Compare(key, last) <= 0 {
-				return corrupt(fmt.Errorf("the keys of bucket %s are out of order", name))
+		if _, err := tx.CreateBucket(b.name); err != nil {
+			return err
+		}
+	}
+	if from == 1 {
+		heads := tx.Bucket(alertHeadsBucket)
+		heads.FillPercent = fill
+		err := tx.Bucket(alertsBucket).ForEach(func(key, record []byte) error {
+			var a alertRecord
+			if err := decode(alertVersion, record, nil, &a, (*coder).alert); err != nil {
+				return fmt.Errorf("alert %d: %w", keyID(key), recordError(err))
 			}
-			last = key
-			return nil
+			a.ID = keyID(key)
+			return putHead(heads, &a)
 		})
 		if err != nil {
 			return err
 		}
 	}
-	return nil
+	return tx.Bucket(metaBucket).Put(schemaKey, binary.AppendUvarint(nil, schema))
+}
+
+// check goes through all keys of the file and returns its schema. The pages of
+// long values stay unread, so it costs little more than reading the decisions,
+// which happens at every start anyway.
+func check(tx *bbolt.Tx) (version uint64, err error) {
+	meta := tx.Bucket(metaBucket)
+	if meta == nil {
+		return 0, errors.New("it is a bbolt file of another program")
+	}
+	version, n := binary.Uvarint(meta.Get(schemaKey))
+	switch {
+	case n <= 0 || version == 0:
+		return 0, corrupt(errors.New("its schema version is unreadable"))
+	case version > schema:
+		return 0, fmt.Errorf("a newer version of the program wrote it (schema %d, this one knows %d)", version, schema)
+	}
+	for _, known := range buckets {
+		if known.since > version {
+			continue
+		}
+		b := tx.Bucket(known.name)
+		if b == nil {
+			return 0, corrupt(fmt.Errorf("bucket %s is missing", known.name))
+		}
+		var last []byte
+		err := b.ForEach(func(key, _ []byte) error {
+			if last != nil && bytes.Compare(key, last) <= 0 {
+				return corrupt(fmt.Errorf("the keys of bucket %s are out of order", known.name))
+			}
+			last = key
+			return nil
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	return version, nil
 }
 
 // Close waits for the transaction that is being written. Later calls fail.
@@ -264,6 +289,6 @@ func guard(f func() error) (err error) {
 
 // corrupt says what to do about a damaged file.
 func corrupt(cause error) error {
-	return fmt.Errorf("%w (%v): stop the program, then put a copy back or move the file away to begin anew",
+	return fmt.Errorf("%w (%v): stop the program, then run 'cs lapi repair', put a copy back, or move the file away to begin anew",
 		storage.ErrCorrupt, cause)
 }

@@ -28,6 +28,13 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(killedChild); path != "" {
 		writeUntilKilled(path)
 	}
+	if dir := os.Getenv(fullChild); dir != "" {
+		if err := writeUntilFull(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 

@@ -3,6 +3,7 @@ package bolt
 import (
 	"encoding/binary"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -18,6 +19,9 @@ const (
 	bouncerVersion  = 1
 	alertVersion    = 1
 	decisionVersion = 1
+
+	alertHeadVersion = 1
+	allowlistVersion = 1
 )
 
 func (c *coder) machine(m *storage.Machine) {
@@ -91,6 +95,32 @@ func (c *coder) alert(a *alertRecord) {
 	list(c, &a.Meta, (*coder).keyValue)
 	c.time(&a.StopAt)
 	c.time(&a.Created)
+}
+
+func (c *coder) alertHead(h *storage.AlertHead) {
+	c.time(&h.Created)
+	n := uint64(h.Decisions)
+	c.uint(&n)
+	if n > math.MaxInt32 {
+		c.fail(errNumber)
+		return
+	}
+	h.Decisions = int(n)
+}
+
+func (c *coder) allowlist(l *storage.Allowlist) {
+	c.text(&l.Description)
+	c.text(&l.ConsoleID)
+	c.time(&l.Created)
+	c.time(&l.Updated)
+	list(c, &l.Items, (*coder).allowItem)
+}
+
+func (c *coder) allowItem(i *storage.AllowItem) {
+	c.text(&i.Value)
+	c.name(&i.Comment)
+	c.time(&i.Created)
+	c.time(&i.Expires)
 }
 
 func (c *coder) event(e *decisions.Event) {

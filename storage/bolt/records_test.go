@@ -44,6 +44,10 @@ var (
 		AlertID: 9, UUID: "u", Origin: "crowdsec", Scenario: "a/ssh", Scope: "Ip", Type: "ban", Value: "192.0.2.7", Simulated: true,
 		Created: time.Unix(1_700_000_000, 0).UTC(), Until: time.Unix(1_700_014_400, 0).UTC(),
 	}
+	someAllowlist = storage.Allowlist{
+		Description: "d", ConsoleID: "c", Created: time.Unix(1_700_000_000, 0).UTC(), Updated: time.Unix(1_700_000_001, 0).UTC(),
+		Items: []storage.AllowItem{{Value: "192.0.2.0/24", Comment: "c", Created: time.Unix(1, 0).UTC(), Expires: time.Unix(2, 0).UTC()}, {Value: "::1"}},
+	}
 )
 
 // TestRecordsOfEveryVersion reads records as they lie on users' disks. A new
@@ -53,6 +57,8 @@ func TestRecordsOfEveryVersion(t *testing.T) {
 	golden(t, "bouncer-v1.hex", bouncerVersion, someBouncer, (*coder).bouncer)
 	golden(t, "alert-v1.hex", alertVersion, someAlert, (*coder).alert)
 	golden(t, "decision-v1.hex", decisionVersion, someDecision, (*coder).decision)
+	golden(t, "alerthead-v1.hex", alertHeadVersion, storage.AlertHead{Created: time.Unix(1_700_000_002, 7).UTC(), Decisions: 3}, (*coder).alertHead)
+	golden(t, "allowlist-v1.hex", allowlistVersion, someAllowlist, (*coder).allowlist)
 }
 
 func golden[T any](t *testing.T, file string, version byte, want T, walk func(*coder, *T)) {
@@ -133,9 +139,10 @@ func FuzzRecords(f *testing.F) {
 	f.Add(uint8(2), encode(alertVersion, &someAlert, (*coder).alert))
 	f.Add(uint8(3), encode(decisionVersion, &someDecision, (*coder).decision))
 	f.Add(uint8(3), []byte{})
+	f.Add(uint8(5), encode(allowlistVersion, &someAllowlist, (*coder).allowlist))
 	f.Add(uint8(2), []byte{1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x7f})
 	f.Fuzz(func(t *testing.T, kind uint8, record []byte) {
-		switch kind % 4 {
+		switch kind % 6 {
 		case 0:
 			again(t, machineVersion, record, (*coder).machine)
 		case 1:
@@ -146,6 +153,10 @@ func FuzzRecords(f *testing.F) {
 		case 3:
 			again(t, decisionVersion, record, (*coder).decision)
 			decisionEnd(record)
+		case 4:
+			again(t, alertHeadVersion, record, (*coder).alertHead)
+		case 5:
+			again(t, allowlistVersion, record, (*coder).allowlist)
 		}
 	})
 }

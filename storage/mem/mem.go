@@ -30,6 +30,7 @@ type Store struct {
 	closed       bool
 	machines     map[string]storage.Machine
 	bouncers     map[string]storage.Bouncer
+	allowlists   map[string]storage.Allowlist
 	alerts       []decisions.Alert // by rising ID, without their decisions
 	decisions    []decisions.Decision
 	values       map[string][]byte
@@ -40,9 +41,10 @@ type Store struct {
 // New returns an empty store.
 func New() *Store {
 	return &Store{
-		machines: make(map[string]storage.Machine),
-		bouncers: make(map[string]storage.Bouncer),
-		values:   make(map[string][]byte),
+		machines:   make(map[string]storage.Machine),
+		bouncers:   make(map[string]storage.Bouncer),
+		allowlists: make(map[string]storage.Allowlist),
+		values:     make(map[string][]byte),
 	}
 }
 
@@ -296,6 +298,36 @@ func (s *Store) DeleteAlerts(ctx context.Context, ids []int64) (n int, err error
 	return n, err
 }
 
+func (s *Store) AlertHeads(ctx context.Context, after int64, limit int) (heads []storage.AlertHead, err error) {
+	err = s.do(ctx, func() error {
+		for _, kept := range s.alerts {
+			if kept.ID > after && len(heads) < limit {
+				heads = append(heads, storage.AlertHead{ID: kept.ID, Created: kept.Created, Decisions: len(s.whole(kept).Decisions)})
+			}
+		}
+		return nil
+	})
+	return heads, err
+}
+
+func (s *Store) LastAlert(ctx context.Context) (id int64, err error) {
+	err = s.do(ctx, func() error {
+		for _, kept := range s.alerts {
+			id = kept.ID
+		}
+		return nil
+	})
+	return id, err
+}
+
+func (s *Store) HasAlerts(ctx context.Context, machineID string) (found bool, err error) {
+	err = s.do(ctx, func() error {
+		found = slices.ContainsFunc(s.alerts, func(a decisions.Alert) bool { return a.MachineID == machineID && a.UUID != "" })
+		return nil
+	})
+	return found, err
+}
+
 func (s *Store) EachDecision(ctx context.Context, endAfter time.Time, f func(*decisions.Decision) bool) error {
 	var list []decisions.Decision
 	err := s.do(ctx, func() error {
@@ -327,6 +359,54 @@ func (s *Store) ExpireDecisions(ctx context.Context, ids []int64, until time.Tim
 		return nil
 	})
 	return n, err
+}
+
+func (s *Store) AddAllowlist(ctx context.Context, l storage.Allowlist) error {
+	return s.do(ctx, func() error {
+		return add(s.allowlists, "allowlist", l.Name, copyAllowlist(l))
+	})
+}
+
+func (s *Store) Allowlist(ctx context.Context, name string) (l storage.Allowlist, err error) {
+	err = s.do(ctx, func() error {
+		l, err = get(s.allowlists, "allowlist", name)
+		l = copyAllowlist(l)
+		return err
+	})
+	return l, err
+}
+
+func (s *Store) Allowlists(ctx context.Context) (list []storage.Allowlist, err error) {
+	err = s.do(ctx, func() error {
+		for _, l := range s.allowlists {
+			list = append(list, copyAllowlist(l))
+		}
+		slices.SortFunc(list, func(a, b storage.Allowlist) int {
+			return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Name, b.Name))
+		})
+		return nil
+	})
+	return list, err
+}
+
+func (s *Store) UpdateAllowlist(ctx context.Context, name string, change func(*storage.Allowlist) error) error {
+	return s.do(ctx, func() error {
+		l, err := get(s.allowlists, "allowlist", name)
+		if err != nil {
+			return err
+		}
+		l = copyAllowlist(l)
+		if err := change(&l); err != nil {
+			return fmt.Errorf("cannot update allowlist %q: %w", name, err)
+		}
+		l.Name = name
+		s.allowlists[name] = copyAllowlist(l)
+		return nil
+	})
+}
+
+func (s *Store) DeleteAllowlist(ctx context.Context, name string) error {
+	return s.do(ctx, func() error { return remove(s.allowlists, "allowlist", name) })
 }
 
 func (s *Store) Value(ctx context.Context, name string) (value []byte, err error) {
@@ -390,6 +470,18 @@ func copyBouncer(b storage.Bouncer) storage.Bouncer {
 	b.FeatureFlags = slices.Clone(b.FeatureFlags)
 	utc(&b.Created, &b.Updated, &b.LastPull)
 	return b
+}
+
+func copyAllowlist(l storage.Allowlist) storage.Allowlist {
+	l.Items = slices.Clone(l.Items)
+	if len(l.Items) == 0 {
+		l.Items = nil
+	}
+	for i := range l.Items {
+		utc(&l.Items[i].Created, &l.Items[i].Expires)
+	}
+	utc(&l.Created, &l.Updated)
+	return l
 }
 
 func copyAlert(a decisions.Alert) decisions.Alert {

@@ -37,7 +37,9 @@ func Run(t *testing.T, open Opener) {
 		{"Alerts", testAlerts},
 		{"KnownAlerts", testKnownAlerts},
 		{"EachAlert", testEachAlert},
+		{"AlertHeads", testAlertHeads},
 		{"EachDecision", testEachDecision},
+		{"Allowlists", testAllowlists},
 		{"IDsAreNotReused", testIDsAreNotReused},
 		{"Values", testValues},
 		{"EndedContext", testEndedContext},
@@ -356,6 +358,119 @@ func testEachAlert(t *testing.T, open Opener) {
 		return calls < 5
 	}))
 	equal(t, calls, 5)
+}
+
+func testAlertHeads(t *testing.T, open Opener) {
+	ctx := t.Context()
+	s, reopen := open(t)
+	last, err := s.LastAlert(ctx)
+	must(t, err)
+	equal(t, last, int64(0))
+	heads, err := s.AlertHeads(ctx, 0, 10)
+	must(t, err)
+	equal(t, len(heads), 0)
+
+	batch := make([]decisions.Alert, 20)
+	var want []storage.AlertHead
+	for i := range batch {
+		batch[i] = decisions.Alert{Message: "bare"}
+		if i%3 == 0 {
+			batch[i] = fullAlert(fmt.Sprint("u", i))
+		}
+		batch[i].Created = epoch.Add(time.Duration(-i) * time.Hour) // the clock may have been set
+	}
+	_, err = s.AddAlerts(ctx, batch)
+	must(t, err)
+	for i := range batch {
+		want = append(want, storage.AlertHead{ID: batch[i].ID, Created: batch[i].Created.UTC(), Decisions: len(batch[i].Decisions)})
+	}
+	n, err := s.DeleteAlerts(ctx, []int64{batch[4].ID, batch[19].ID})
+	must(t, err)
+	equal(t, n, 2)
+	want = slices.Delete(want[:19], 4, 5)
+	for range 2 {
+		heads, err = s.AlertHeads(ctx, 0, 100)
+		must(t, err)
+		equal(t, heads, want)
+		heads, err = s.AlertHeads(ctx, batch[4].ID, 3)
+		must(t, err)
+		equal(t, heads, want[4:7])
+		last, err = s.LastAlert(ctx)
+		must(t, err)
+		equal(t, last, batch[18].ID)
+		s = reopen()
+	}
+
+	has := func(machine string, want bool) {
+		t.Helper()
+		got, err := s.HasAlerts(ctx, machine)
+		must(t, err)
+		equal(t, got, want)
+	}
+	has("web-1", true)
+	has("web-", false)
+	has("web-11", false)
+	for _, h := range want {
+		_, err := s.DeleteAlerts(ctx, []int64{h.ID})
+		must(t, err)
+	}
+	has("web-1", false)
+}
+
+func testAllowlists(t *testing.T, open Opener) {
+	ctx := t.Context()
+	s, reopen := open(t)
+	second := storage.Allowlist{Name: "a", Created: epoch.Add(time.Second)}
+	first := storage.Allowlist{
+		Name: "office", Description: "where we sit", ConsoleID: "c0ffee", Created: epoch, Updated: epoch.Add(time.Minute),
+		Items: []storage.AllowItem{
+			{Value: "192.0.2.0/24", Comment: "second floor", Created: epoch, Expires: epoch.Add(time.Hour)},
+			{Value: "2001:db8::1", Created: epoch},
+		},
+	}
+	must(t, s.AddAllowlist(ctx, second))
+	must(t, s.AddAllowlist(ctx, first))
+	is(t, s.AddAllowlist(ctx, storage.Allowlist{Name: "office"}), storage.ErrExists)
+	if s.AddAllowlist(ctx, storage.Allowlist{}) == nil {
+		t.Error("a list without a name was added")
+	}
+	for range 2 {
+		list, err := s.Allowlists(ctx)
+		must(t, err)
+		equal(t, list, []storage.Allowlist{first, second})
+		got, err := s.Allowlist(ctx, "office")
+		must(t, err)
+		equal(t, got, first)
+		got.Items[0].Value = "changed"
+		again, err := s.Allowlist(ctx, "office")
+		must(t, err)
+		equal(t, again, first)
+		s = reopen()
+	}
+	_, err := s.Allowlist(ctx, "none")
+	is(t, err, storage.ErrNotFound)
+	is(t, s.UpdateAllowlist(ctx, "none", func(*storage.Allowlist) error { return nil }), storage.ErrNotFound)
+	is(t, s.DeleteAllowlist(ctx, "none"), storage.ErrNotFound)
+	must(t, s.UpdateAllowlist(ctx, "office", func(l *storage.Allowlist) error {
+		equal(t, *l, first)
+		l.Name = "renamed"
+		l.Items = append(l.Items[1:], storage.AllowItem{Value: "198.51.100.1", Created: epoch})
+		return nil
+	}))
+	first.Items = []storage.AllowItem{first.Items[1], {Value: "198.51.100.1", Created: epoch}}
+	refused := errors.New("refused")
+	is(t, s.UpdateAllowlist(ctx, "office", func(l *storage.Allowlist) error {
+		l.Items = nil
+		return refused
+	}), refused)
+	s = reopen()
+	got, err := s.Allowlist(ctx, "office")
+	must(t, err)
+	equal(t, got, first)
+	must(t, s.DeleteAllowlist(ctx, "office"))
+	list, err := s.Allowlists(ctx)
+	must(t, err)
+	equal(t, list, []storage.Allowlist{second})
 }
 
 func testEachDecision(t *testing.T, open Opener) {

@@ -62,7 +62,7 @@ func (w *walk) step() {
 	for i := range ids {
 		ids[i] = w.rnd.Int64N(60)
 	}
-	pick := w.rnd.IntN(16)
+	pick := w.rnd.IntN(20)
 	seed := w.rnd.Uint64()
 	w.both(func(ctx context.Context, s storage.Store) (any, error) {
 		switch pick {
@@ -92,6 +92,15 @@ func (w *walk) step() {
 			return s.ExpireDecisions(ctx, ids, at)
 		case 10:
 			return nil, s.SetValue(ctx, name, []byte(at.String()))
+		case 11:
+			return nil, s.AddAllowlist(ctx, storage.Allowlist{Name: name, Created: at})
+		case 12:
+			return nil, s.UpdateAllowlist(ctx, name, func(l *storage.Allowlist) error {
+				l.Items = append(l.Items, storage.AllowItem{Value: fmt.Sprint(len(l.Items)), Created: at})
+				return nil
+			})
+		case 13:
+			return nil, s.DeleteAllowlist(ctx, name)
 		default:
 			batch := alerts(rand.New(rand.NewPCG(seed, 1)))
 			known, err := s.AddAlerts(ctx, batch)
@@ -117,6 +126,11 @@ func (w *walk) compare() {
 	since := epoch.Add(time.Duration(w.rnd.IntN(100)) * time.Minute)
 	w.both(func(ctx context.Context, s storage.Store) (any, error) { return list(s.Machines(ctx)) })
 	w.both(func(ctx context.Context, s storage.Store) (any, error) { return list(s.Bouncers(ctx)) })
+	w.both(func(ctx context.Context, s storage.Store) (any, error) { return list(s.Allowlists(ctx)) })
+	w.both(func(ctx context.Context, s storage.Store) (any, error) { return list(s.LastAlert(ctx)) })
+	w.both(func(ctx context.Context, s storage.Store) (any, error) { return list(s.HasAlerts(ctx, "m1")) })
+	after := w.rnd.Int64N(60)
+	w.both(func(ctx context.Context, s storage.Store) (any, error) { return list(s.AlertHeads(ctx, after, 40)) })
 	for i := range 6 {
 		w.both(func(ctx context.Context, s storage.Store) (any, error) { return list(s.Value(ctx, fmt.Sprint("n", i))) })
 	}
