@@ -42,7 +42,7 @@ func newHost(t *testing.T) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 	l, err := lab.New(ctx)
 	if err != nil {
@@ -84,7 +84,7 @@ func (h *host) start(args ...string) *lab.Proc {
 
 func (h *host) waits(p *lab.Proc, text string) {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.ctx, 15*time.Second)
+	ctx, cancel := context.WithTimeout(h.ctx, 45*time.Second)
 	defer cancel()
 	if _, err := p.Wait(ctx, text); err != nil {
 		h.t.Fatal(err)
@@ -124,7 +124,7 @@ func (h *host) passes(a netip.Addr)          { h.t.Helper(); h.await(a, true) }
 
 func (h *host) await(a netip.Addr, passing bool) time.Time {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.ctx, 15*time.Second)
+	ctx, cancel := context.WithTimeout(h.ctx, 45*time.Second)
 	defer cancel()
 	at, err := h.probe.Await(ctx, a, passing)
 	if err != nil {

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"cs/bench/lab"
+	"cs/platform/sharedtest"
+)
+
+// The stories in this file are played by strangers: Debian's crowdsec, cscli
+// and firewall bouncer talk to our roles, and ours to them.
+
+const lapiURL = "http://127.0.0.1:8080"
+
+// debian is an installation of Debian's crowdsec on a host: the paths of its
+// programs and of its configuration, with the parser and the scenarios of sshd.
+type debian struct {
+	*host
+	usr string
+	etc string
+}
+
+func (h *host) debian() *debian {
+	h.t.Helper()
+	peers := sharedtest.Peers(h.t)
+	d := &debian{h, filepath.Join(peers, "usr"), h.path("debian")}
+	hub := filepath.Join(d.usr, "share/crowdsec/hub")
+	copies := map[string]string{}
+	for item, at := range map[string]string{
+		"syslog-logs": "parsers/s00-raw", "sshd-logs": "parsers/s01-parse", "dateparse-enrich": "parsers/s02-enrich", "ssh-bf": "scenarios",
+	} {
+		copies[filepath.Join(at, item+".yaml")] = filepath.Join(hub, at, "crowdsecurity", item+".yaml")
+	}
+	for _, name := range []string{"profiles.yaml", "simulation.yaml"} {
+		copies[name] = filepath.Join(peers, "etc/crowdsec", name)
+	}
+	d.write("config.yaml", `
+common: {daemonize: false, log_media: stdout, log_level: info, log_dir: ETC, working_dir: .}
+config_paths: {config_dir: ETC, data_dir: ETC/data, simulation_path: ETC/simulation.yaml, hub_dir: ETC/hub, index_path: ETC/hub/.index.json, notification_dir: ETC/notifications, plugin_dir: ETC/plugins}
+crowdsec_service: {acquisition_path: ETC/acquis.yaml, parser_routines: 1}
+cscli: {output: human}
+db_config: {log_level: info, type: sqlite, db_path: ETC/data/crowdsec.db, use_wal: true}
+api:
+  client: {credentials_path: ETC/credentials.yaml}
+  server: {log_level: info, listen_uri: "127.0.0.1:8080", profiles_path: ETC/profiles.yaml, console_path: ETC/console.yaml}
+prometheus: {enabled: false}
+`)
+	d.write("acquis.yaml", "filenames: ["+h.path("auth.log")+"]\nlabels: {type: syslog}\n")
+	d.write("credentials.yaml", "url: "+lapiURL+"\n")
+	d.write("console.yaml", "share_manual_decisions: false\n")
+	d.write("hub/.index.json", `{"parsers": {}, "scenarios": {}, "collections": {}, "postoverflows": {}}`)
+	d.write("data/.keep", "")
+	for to, from := range copies {
+		text, err := os.ReadFile(from)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		d.write(to, string(text))
+	}
+	err := os.CopyFS(filepath.Join(d.etc, "patterns"), os.DirFS(filepath.Join(peers, "etc/crowdsec/patterns")))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return d
+}
+
+// write makes a file below etc, where ETC stands for that directory.
+func (d *debian) write(name, text string) {
+	d.t.Helper()
+	path := filepath.Join(d.etc, name)
+	text = strings.ReplaceAll(text, "ETC", d.etc)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// cscli runs Debian's cscli in the namespace and returns all it printed.
+func (d *debian) cscli(args ...string) string {
+	d.t.Helper()
+	out, err := d.Sh(d.ctx, fmt.Sprintf("%s/bin/cscli -c %s/config.yaml %s", d.usr, d.etc, strings.Join(args, " ")))
+	if err != nil {
+		d.t.Fatalf("cscli %v: %v\n%s", args, err, out)
+	}
+	return out
+}
+
+// crowdsec starts Debian's daemon.
+func (d *debian) crowdsec(ready string, args ...string) *lab.Proc {
+	d.t.Helper()
+	p, err := d.Start(nil, d.usr+"/bin/crowdsec", append([]string{"-c", d.etc + "/config.yaml"}, args...)...)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.waits(p, ready)
+	return p
+}
+
+// bouncer starts Debian's firewall bouncer with a key.
+func (d *debian) bouncer(key string) *lab.Proc {
+	d.t.Helper()
+	d.write("bouncer.yaml", `
+mode: nftables
+pid_dir: ETC
+update_frequency: 1s
+daemonize: false
+log_mode: stdout
+log_dir: ETC
+log_level: info
+api_url: `+lapiURL+`/
+api_key: `+key+`
+disable_ipv6: false
+deny_action: DROP
+nftables: {ipv4: {enabled: true, set-only: false, table: crowdsec, chain: crowdsec-chain}, ipv6: {enabled: true, set-only: false, table: crowdsec6, chain: crowdsec6-chain}}
+blacklists_ipv4: crowdsec-blacklists
+blacklists_ipv6: crowdsec6-blacklists
+`)
+	p, err := d.Start(nil, d.usr+"/bin/crowdsec-firewall-bouncer", "-c", d.etc+"/bouncer.yaml")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return p
+}
+
+// mentions fails the test unless a text has all of some words.
+func (h *host) mentions(text string, words ...string) {
+	h.t.Helper()
+	for _, w := range words {
+		if !strings.Contains(text, w) {
+			h.t.Errorf("there is no %q in:\n%s", w, text)
+		}
+	}
+}
+
+// TestDebianWithOurLAPI: Debian's agent registers, is validated and sends an
+// alert from an ssh log; Debian's bouncer enforces the ban; Debian's cscli sees
+// it and lifts it.
+func TestDebianWithOurLAPI(t *testing.T) {
+	h := newHost(t)
+	d := h.debian()
+	h.start("lapi", "--data-dir", h.path("lapi"), "--listen", "127.0.0.1:8080")
+	d.cscli("lapi", "register", "--machine", "debian", "-u", lapiURL)
+	h.mentions(h.cs("machines", "list", "-o", "raw"), "debian")
+	h.cs("machines", "validate", "debian")
+	h.mentions(d.cscli("lapi", "status"), "You can successfully interact with Local API")
+	d.bouncer(strings.TrimSpace(h.cs("bouncers", "add", "debian-fw", "-o", "raw")))
+	agent := d.crowdsec("Adding file", "-no-api")
+
+	h.bruteForceUntil(lab.Attacker, agent)
+	h.drops(lab.Attacker)
+	h.passes(lab.Innocent)
+	h.mentions(h.cs("alerts", "list", "-m", "-o", "raw"), "crowdsecurity/ssh-bf", lab.Attacker.String(), "debian")
+	h.mentions(d.cscli("decisions", "list"), lab.Attacker.String(), "crowdsecurity/ssh-bf", "ban")
+	h.mentions(d.cscli("alerts", "list"), lab.Attacker.String(), "crowdsecurity/ssh-bf")
+	h.mentions(h.cs("bouncers", "list", "-o", "raw"), "debian-fw", "crowdsec-firewall-bouncer")
+
+	h.mentions(d.cscli("decisions", "delete", "--ip", lab.Attacker.String()), "decision(s) deleted")
+	h.passes(lab.Attacker)
+	d.cscli("decisions", "add", "--ip", lab.Innocent.String(), "--duration", "10m", "--reason", "by-hand")
+	h.drops(lab.Innocent)
+	h.mentions(h.cs("decisions", "list", "-o", "raw"), lab.Innocent.String(), "by-hand")
+}
+
+// TestDebiansLAPIWithOurs: our agent and our bouncer work with Debian's LAPI.
+func TestDebiansLAPIWithOurs(t *testing.T) {
+	h := newHost(t)
+	d := h.debian()
+	d.cscli("machines", "add", "debian-cscli", "--password", "a-password-for-cscli", "-f", d.etc+"/credentials.yaml")
+	d.crowdsec("CrowdSec Local API listening on", "-no-cs")
+	if out, err := h.Sh(h.ctx, h.bin+" register --machine ours --lapi-url "+lapiURL+" --data-dir "+h.path("agent")); err != nil {
+		t.Fatalf("cs register: %v: %s", err, out)
+	}
+	d.cscli("machines", "validate", "ours")
+	key := strings.TrimSpace(d.cscli("bouncers", "add", "our-fw", "-o", "raw"))
+	h.start("bouncer-firewall", "--data-dir", h.path("bouncer"), "--lapi-url", lapiURL, "--api-key", key)
+	h.start("agent", "--data-dir", h.path("agent"), "--lapi-url", lapiURL, "--log", h.path("auth.log"), "--type", "syslog")
+
+	h.bruteForce(lab.Attacker)
+	h.drops(lab.Attacker)
+	h.passes(lab.Innocent)
+	h.mentions(d.cscli("alerts", "list", "-m"), lab.Attacker.String(), "ours")
+	h.mentions(d.cscli("bouncers", "list"), "our-fw")
+	d.cscli("decisions", "delete", "--ip", lab.Attacker.String())
+	h.passes(lab.Attacker)
+}
+
+// bruteForceUntil writes failed logins until the program has seen enough: it
+// tells that it reads a log a moment before it does.
+func (h *host) bruteForceUntil(from netip.Addr, p *lab.Proc) {
+	h.t.Helper()
+	for !strings.Contains(p.Output(), from.String()) {
+		h.bruteForce(from)
+		select {
+		case <-time.After(time.Second):
+		case <-h.ctx.Done():
+			h.t.Fatalf("the program saw no attack; it printed:\n%s", p.Output())
+		}
+	}
+}
