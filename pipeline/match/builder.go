@@ -1,7 +1,6 @@
 package match
 
 import (
-	"encoding/binary"
 	"regexp/syntax"
 	"slices"
 )
@@ -10,18 +9,24 @@ import (
 // that comes next and the number of its registers in builder.vectors.
 type thread struct{ pc, regs uint32 }
 
-// transition is what the builder finds out about a state and a column.
-type transition struct {
-	list   []thread // of the next state
-	before kind     // of the rune before that
-	set    int16    // register that gets the position, -1: none
-	report int64    // number of the registers to report, -1: none
+// none is no report.
+const none = -1
+
+// threads are what a state of a forward automaton stands for: what is known
+// behind a rune.
+type threads struct {
+	list    []thread // most preferred first
+	before  kind     // of the rune; edge if that doesn't matter
+	partial bool     // ways have been dropped that may count if all of list fail
+	set     uint8    // register that gets the position of the rune, 0: none
+	report  int      // number of the registers of a match that ends there, or none
 }
 
 // builder computes transitions of a forward automaton.
 type builder struct {
 	code    *code
-	vectors [][]int16 // registers by capture slot, -1: unset
+	certain []int     // see code.certain; nil: follow all threads
+	vectors [][]uint8 // registers by capture slot, 0: unset
 	numbers map[string]uint32
 
 	// State of a step.
@@ -32,16 +37,16 @@ type builder struct {
 	holds  syntax.EmptyOp
 	slots  []uint32 // set on the way from the thread to the instruction looked at
 	regs   uint32   // of the thread
-	fresh  int16    // the register that slots are set to
+	fresh  uint8    // the register that slots are set to
 	used   bool     // whether a thread uses it
 	list   []thread
-	report int64 // number of the registers to report, -1: none
-	key    []byte
+	report int // number of the registers to report, or none
 }
 
-func newBuilder(c *code) *builder {
+func newBuilder(c *code, certain []int) *builder {
 	return &builder{
 		code:    c,
+		certain: certain,
 		numbers: map[string]uint32{},
 		seen:    make([]uint32, len(c.insts)),
 		taken:   make([]uint32, len(c.insts)),
@@ -50,31 +55,23 @@ func newBuilder(c *code) *builder {
 
 // unset returns the number of the registers of a thread that has begun.
 func (b *builder) unset() uint32 {
-	v := make([]int16, b.code.slots)
-	for i := range v {
-		v[i] = -1
-	}
-	return b.number(v)
+	return b.number(make([]uint8, b.code.slots))
 }
 
 // number returns the number of a list of registers, which it may keep.
-func (b *builder) number(v []int16) uint32 {
-	b.key = b.key[:0]
-	for _, r := range v {
-		b.key = binary.LittleEndian.AppendUint16(b.key, uint16(r))
-	}
-	n, ok := b.numbers[string(b.key)]
+func (b *builder) number(v []uint8) uint32 {
+	n, ok := b.numbers[string(v)]
 	if !ok {
 		n = uint32(len(b.vectors))
 		b.vectors = append(b.vectors, v)
-		b.numbers[string(b.key)] = n
+		b.numbers[string(v)] = n
 	}
 	return n
 }
 
 // step computes where a state leads on a column. It fails if the registers do
 // not suffice. The list is valid until the next step.
-func (b *builder) step(s *threads, column uint32) (to transition, ok bool) {
+func (b *builder) step(s *threads, column uint32) (to threads, ok bool) {
 	b.now++
 	b.class, to.before = -1, edge
 	if column != b.code.endOfText() {
@@ -82,38 +79,59 @@ func (b *builder) step(s *threads, column uint32) (to transition, ok bool) {
 	}
 	b.holds = holding(s.before, to.before)
 
-	var busy [registers + 1]bool
-	for l := s.list; l != ""; l = l[8:] {
-		for _, r := range b.vectors[le32(l[4:])] {
-			busy[r+1] = true // the first stands for unset ones
+	var busy [registers]bool
+	busy[0] = true
+	for _, th := range s.list {
+		for _, r := range b.vectors[th.regs] {
+			busy[r] = true
 		}
 	}
-	b.fresh = 0
-	for busy[b.fresh+1] {
-		if b.fresh++; b.fresh == registers {
-			return transition{}, false
-		}
+	fresh := slices.Index(busy[:], false)
+	if fresh < 0 {
+		return threads{}, false
 	}
 
-	b.list, b.report, b.used = b.list[:0], -1, false
-	for l := s.list; l != ""; l = l[8:] {
-		b.regs = le32(l[4:])
-		if b.follow(le32(l)) {
+	b.fresh, b.list, b.report, b.used = uint8(fresh), b.list[:0], none, false
+	for _, th := range s.list {
+		b.regs = th.regs
+		if b.follow(th.pc) {
 			break // a match: less preferred threads don't count any more
 		}
 	}
-	to.list, to.report, to.set = b.list, b.report, -1
-	if slices.ContainsFunc(to.list, func(t thread) bool { return b.code.ends[t.pc] }) {
-		to.report = -1 // every step from the next state finds a longer one
+	// A match is preferred to what has been dropped before, not to what is now.
+	to.list, to.report, to.partial = b.list, b.report, s.partial && b.report == none
+	if n := b.enough(to.list); n < len(to.list) {
+		to.list, to.partial = to.list[:n], true
 	}
-	if b.used || to.report >= 0 && slices.Contains(b.vectors[to.report], b.fresh) {
+	if slices.ContainsFunc(to.list, func(t thread) bool { return b.code.ends[t.pc] }) {
+		to.report = none // every step from the next state finds a longer one
+	}
+	if b.used || to.report != none && slices.Contains(b.vectors[to.report], b.fresh) {
 		to.set = b.fresh
 	}
 	return to, true
 }
 
-func le32(s string) uint32 {
-	return uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
+// lead is how many more certain runes a preferred thread has taken before it is
+// trusted to get on.
+const lead = 4
+
+// enough returns how many of the threads are worth following: those up to one
+// that waits in a part of the expression which a preferred one has left far
+// behind. A way like .*? in front of a literal could go on to the end of most
+// texts, although what is behind the literal has been found long ago.
+func (b *builder) enough(list []thread) int {
+	if b.certain == nil {
+		return len(list)
+	}
+	for i, th := range list {
+		for _, preferred := range list[:i] {
+			if preferred.pc > th.pc && b.certain[preferred.pc] >= b.certain[th.pc]+lead {
+				return i
+			}
+		}
+	}
+	return len(list)
 }
 
 // follow goes from an instruction to all that take the rune, the preferred
@@ -143,7 +161,7 @@ func (b *builder) follow(pc uint32) bool {
 			pc = in.out
 		case opMatch:
 			used := b.used
-			b.report = int64(b.registers())
+			b.report = int(b.registers())
 			b.used = used
 			return true
 		case opRune:
@@ -164,7 +182,7 @@ func (b *builder) registers() uint32 {
 	if len(b.slots) == 0 {
 		return b.regs
 	}
-	v := append([]int16(nil), b.vectors[b.regs]...)
+	v := append([]uint8(nil), b.vectors[b.regs]...)
 	for _, slot := range b.slots {
 		v[slot] = b.fresh
 	}

@@ -3,6 +3,7 @@ package match
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"regexp/syntax"
 	"slices"
 	"sort"
@@ -21,7 +22,7 @@ type code struct {
 	runes int // number of instructions that take a rune; see inst.arg
 
 	sets    []classSet // what instructions accept
-	classes int
+	classes int        // numbers in use, none being 0
 	byByte  [256]uint8 // class of an ASCII byte; nonASCII for others
 	bounds  []rune     // the intervals above ASCII: first rune
 	byBound []uint8    // and class
@@ -30,7 +31,7 @@ type code struct {
 	ends    []bool     // by instruction: whether a match lies there, with no assertion before
 }
 
-// Columns of the automata behind those of the classes.
+// Columns of the automata behind those of the classes; 0 is for the state itself.
 func (c *code) endOfText() uint32 { return uint32(c.classes) }
 func (c *code) nonASCII() uint8   { return uint8(c.classes + 1) }
 func (c *code) columns() uint32   { return uint32(c.classes + 2) }
@@ -197,6 +198,54 @@ func (c *code) reaching(goal func(op) bool) []bool {
 	return there
 }
 
+// certain returns for each instruction the least number of runes before it on
+// any way that could hardly have been others: those of literals.
+func (c *code) certain() []int {
+	least := make([]int, len(c.insts))
+	for pc := range least {
+		least[pc] = math.MaxInt32
+	}
+	least[c.start] = 0
+	for changed := true; changed; {
+		changed = false
+		reach := func(pc uint32, n int) {
+			if n < least[pc] {
+				least[pc], changed = n, true
+			}
+		}
+		for pc := range c.insts { // mostly a way leads to a higher number
+			n := least[pc]
+			if n == math.MaxInt32 {
+				continue
+			}
+			switch in := &c.insts[pc]; in.op {
+			case opAlt:
+				reach(in.out, n)
+				reach(in.arg, n)
+			case opCapture, opAssert:
+				reach(in.out, n)
+			case opRune:
+				if c.literal(in) {
+					n++
+				}
+				reach(in.out, n)
+			}
+		}
+	}
+	return least
+}
+
+// literal tells whether an instruction takes one rune only, in either case.
+func (c *code) literal(in *inst) bool {
+	n := 0
+	for b := range utf8.RuneSelf {
+		if c.sets[in.set].has(int(c.byByte[b])) {
+			n++
+		}
+	}
+	return n == 1 || n == 2
+}
+
 // accepted returns the runes that an instruction takes, as pairs of first and
 // last.
 func accepted(in *syntax.Inst) []rune {
@@ -240,6 +289,7 @@ func (c *code) classify(ranges [][]rune, asserted syntax.EmptyOp) error {
 	cuts = slices.Compact(cuts)
 
 	c.sets = make([]classSet, len(ranges))
+	c.classes, c.kind = 1, []kind{edge}
 	known := map[string]uint8{}
 	signature := make([]byte, len(ranges)+1)
 	for i, first := range cuts {
@@ -305,23 +355,23 @@ func (c *code) class(r rune) uint8 {
 }
 
 // decode returns the class and width of the first rune of s.
-func (c *code) decode(s string) (class uint8, width int) {
+func (c *code) decode(s string) (class uint32, width int) {
 	if s[0] < utf8.RuneSelf {
-		return c.byByte[s[0]], 1
+		return uint32(c.byByte[s[0]]), 1
 	}
 	r, width := utf8.DecodeRuneInString(s)
-	return c.class(r), width
+	return uint32(c.class(r)), width
 }
 
 // decodeLast is decode for the last rune of s. Reading a text backward gives
 // the same runes as reading it forward, since the first byte of a valid rune
 // can't occur within another one and every other byte is a rune of its own.
-func (c *code) decodeLast(s string) (class uint8, width int) {
+func (c *code) decodeLast(s string) (class uint32, width int) {
 	if b := s[len(s)-1]; b < utf8.RuneSelf {
-		return c.byByte[b], 1
+		return uint32(c.byByte[b]), 1
 	}
 	r, width := utf8.DecodeLastRuneInString(s)
-	return c.class(r), width
+	return uint32(c.class(r)), width
 }
 
 // kindBefore returns the kind of the rune that ends at pos.

@@ -19,25 +19,28 @@ import (
 // rune it has taken: what lies between there and the next instruction that
 // takes one (captures, assertions) is followed when the next rune is known.
 // So assertions can be decided, and ways that fail on that rune cost nothing.
+//
+// A quick automaton drops threads when a preferred one has come much further.
+// What it finds is right, since those that it drops count only if all others
+// fail; but if they fail it can't tell.
 type forward struct {
-	*automaton[threads]
-	code *code
-	work *builder // guarded by automaton.mu, nil until it is needed
+	*automaton[tagged]
+	code  *code
+	quick bool
+	work  *builder // guarded by automaton.mu, nil until it is needed
 }
 
-// threads is a state.
-type threads struct {
-	list   string        // eight bytes a thread: instruction, number of its registers
-	before kind          // kind of the rune before; edge if it doesn't matter
-	hits   atomic.Uint32 // times it led to itself, until skip is known
-	skip   atomic.Pointer[skip]
+// tagged is a state.
+type tagged struct {
+	threads
+	slots []uint8              // registers of the report by capture slot, 0: unset
+	hits  atomic.Uint32        // times it was entered, until skip is known
+	skip  atomic.Pointer[skip] // for some states that lead to themselves
 }
 
 // skip tells how to run through a state that leads to itself on most runes.
 type skip struct {
 	exit int       // the only byte that leads elsewhere; manyExits or noExit
-	do   uint32    // what each step that stays does
-	rep  report    // if do is that; a reader's table may be too old to have it
 	stay [256]bool // bytes on which the state stays itself
 }
 
@@ -46,8 +49,8 @@ const (
 	noExit    = -2
 )
 
-// skipAfter is how often a state must lead to itself before it is worth
-// building all its transitions to learn whether it can be run through.
+// skipAfter is how often a state that leads to itself must be entered before it
+// is worth building all its transitions to learn whether it can be run through.
 const skipAfter = 16
 
 // maxExits is the number of bytes that leave a state from which on it isn't
@@ -59,11 +62,12 @@ type verdict uint8
 const (
 	failed verdict = iota
 	matched
+	lost      // a quick automaton may have dropped what counts
 	undecided // needs a state that the full automaton can't hold
 )
 
-func newForward(c *code, limit limits) *forward {
-	return &forward{automaton: newAutomaton[threads](c.columns(), limit), code: c}
+func newForward(c *code, limit limits, quick bool) *forward {
+	return &forward{automaton: newAutomaton[tagged](c.columns(), limit), code: c, quick: quick}
 }
 
 // match tries to match at pos, a border of runes. It fills caps, which may be
@@ -72,108 +76,87 @@ func (f *forward) match(m *Machine, s string, pos int, caps []int32) (verdict, i
 	c := f.code
 	t := f.cur.Load()
 	before := c.kindBefore(s, pos)
-	at := atomic.LoadUint32(&t.first[before])
-	if at == none {
-		if at, t = f.begin(before); at == none {
+	row := atomic.LoadUint32(&t.first[before])
+	if row == 0 {
+		if row, t = f.begin(before); row == 0 {
+			f.missed()
 			return undecided, pos
 		}
 	}
-	result := failed
-	columns := f.columns
-	row := at * columns
-	next := t.next
-	i := pos
-	for {
-		var e, column uint32
-		width := 1
+	found := false
+	for i := pos; ; {
+		i, row = walk(t.next, &c.byByte, &m.regs, s, i, row)
+		column, width := c.endOfText(), 0
 		if i < len(s) {
-			// The column of non-ASCII bytes is never filled, so that this
-			// path needs no test for them.
-			column = uint32(c.byByte[s[i]])
-			e = atomic.LoadUint32(&next[row+column])
-			if e-1 < special-1 {
-				row = e
-				i++
-				continue
-			}
-			if s[i] >= utf8.RuneSelf {
-				class, n := c.decode(s[i:])
-				column, width = uint32(class), n
-				e = atomic.LoadUint32(&next[row+column])
-			}
-		} else {
-			column = c.endOfText()
-			e = atomic.LoadUint32(&next[row+column])
+			column, width = c.decode(s[i:])
 		}
-		if e == 0 {
-			if e, t = f.build(t, row/columns, column); e == 0 {
+		to := atomic.LoadUint32(&t.next[row+column])
+		if to == 0 {
+			if to, t = f.build(t, row, column); to == 0 {
+				f.missed()
 				return undecided, i
 			}
-			next = t.next
 		}
-		if e < special {
-			row = e
-			i += width
-			continue
-		}
-		to := e & stateMask
-		switch do := e >> doShift & doMask; {
-		case do == none:
-		case do < firstReport:
-			m.regs[(do-1)&(registers-1)] = int32(i)
-		default:
-			result = matched
-			if caps == nil {
-				return matched, i
+		do := atomic.LoadUint32(&t.next[to])
+		m.regs[uint8(do)] = int32(i)
+		if do&look != 0 {
+			st := t.states[do>>lookShift]
+			if st.report != none {
+				if caps == nil {
+					return matched, i
+				}
+				found = true
+				m.report(st.slots, pos, i, caps)
 			}
-			m.report(&t.reports[do-firstReport], pos, i, caps)
+			if len(st.list) == 0 {
+				switch {
+				case st.partial:
+					return lost, i
+				case found:
+					return matched, i
+				}
+				return failed, i
+			}
+			if x := st.skip.Load(); x != nil {
+				i = x.run(s, i+width)
+				row = to
+				continue
+			}
+			if st.report == none && st.hits.Add(1) == skipAfter {
+				f.analyse(t, to, st)
+			}
 		}
-		if to == dead {
-			return result, i
-		}
-		row = to * columns
+		row = to
 		i += width
-		if e&toItself == 0 {
-			continue
-		}
-		x := t.states[to].skip.Load()
-		if x == nil {
-			if t.states[to].hits.Add(1) >= skipAfter {
-				f.analyse(t, to)
-			}
-			continue
-		}
-		if to := x.run(s, i); to > i {
-			if x.do == none {
-				i = to
-				continue
-			}
-			// Only what the last step does counts.
-			_, width := c.decodeLast(s[i:to])
-			if i = to; x.do < firstReport {
-				m.regs[(x.do-1)&(registers-1)] = int32(i - width)
-				continue
-			}
-			result = matched
-			if caps == nil {
-				return matched, i
-			}
-			m.report(&x.rep, pos, i-width, caps)
-		}
 	}
 }
 
-// report notes a match.
-func (m *Machine) report(r *report, start, end int, caps []int32) {
-	if r.set >= 0 {
-		m.regs[r.set&(registers-1)] = int32(end)
+// walk goes on from a row while there is nothing to be done but to set registers,
+// and returns the position and row from where there is. All that it needs
+// is in registers of the machine, which it would not be as a part of match.
+//
+//go:noinline
+func walk(next []uint32, class *[256]uint8, regs *[registers]int32, s string, i int, row uint32) (int, uint32) {
+	for ; i < len(s); i++ {
+		to := atomic.LoadUint32(&next[row+uint32(class[s[i]])])
+		do := atomic.LoadUint32(&next[to])
+		if do&look != 0 {
+			break
+		}
+		regs[uint8(do)] = int32(i)
+		row = to
 	}
+	return i, row
+}
+
+// report notes a match.
+func (m *Machine) report(slots []uint8, start, end int, caps []int32) {
 	caps[0], caps[1] = int32(start), int32(end)
-	caps = caps[2:][:len(r.regs)]
-	for slot, reg := range r.regs {
+	caps = caps[2:][:len(slots)]
+	for slot, reg := range slots {
 		caps[slot] = -1
-		if reg >= 0 {
-			caps[slot] = m.regs[reg&(registers-1)]
+		if reg != 0 {
+			caps[slot] = m.regs[reg]
 		}
 	}
 }
@@ -208,120 +191,106 @@ func (f *forward) missed() {
 	}
 }
 
-// begin returns the start state for a kind of rune before, none if it can't be
-// built.
-func (f *forward) begin(before kind) (uint32, *table[threads]) {
+// begin returns the entry for the start behind a kind of rune, 0 if it can't be
+// built, and the newest table.
+func (f *forward) begin(before kind) (uint32, *table[tagged]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.work == nil {
-		f.work = newBuilder(f.code)
+		var certain []int
+		if f.quick {
+			certain = f.code.certain()
+		}
+		f.work = newBuilder(f.code, certain)
 	}
-	id := f.state([]thread{{pc: f.code.start, regs: f.work.unset()}}, before)
+	row := f.state(threads{
+		list:   []thread{{pc: f.code.start, regs: f.work.unset()}},
+		before: before,
+		report: none,
+	})
 	t := f.cur.Load()
-	if id != none {
-		atomic.StoreUint32(&t.first[before], id)
-	}
-	return id, t
+	atomic.StoreUint32(&t.first[before], row)
+	return row, t
 }
 
-// state returns the number of a state.
-func (f *forward) state(list []thread, before kind) uint32 {
-	if len(list) == 0 {
-		return dead
+// state returns the entry that leads to a state, whose list it copies.
+func (f *forward) state(s threads) uint32 {
+	if f.code.asserts == nil || !slices.ContainsFunc(s.list, func(th thread) bool { return f.code.asserts[th.pc] }) {
+		s.before = edge
 	}
-	if f.code.asserts == nil || !slices.ContainsFunc(list, func(th thread) bool { return f.code.asserts[th.pc] }) {
-		before = edge
+	var buf [256]byte
+	key := append(buf[:0], byte(s.before), 0, s.set)
+	if s.partial {
+		key[1] = 1
 	}
-	key := make([]byte, 0, 8*len(list)+1)
-	for _, th := range list {
-		key = binary.LittleEndian.AppendUint32(key, th.pc)
-		key = binary.LittleEndian.AppendUint32(key, th.regs)
+	key = binary.AppendVarint(key, int64(s.report))
+	for _, th := range s.list {
+		key = binary.AppendUvarint(key, uint64(th.pc))
+		key = binary.AppendUvarint(key, uint64(th.regs))
 	}
-	key = append(key, byte(before))
-	k := string(key)
-	return f.add(k, &threads{list: k[:len(k)-1], before: before})
+	if row := f.find(key); row != 0 {
+		return row
+	}
+	s.list = slices.Clone(s.list)
+	st := &tagged{threads: s}
+	if s.report != none {
+		st.slots = f.work.vectors[s.report]
+	}
+	f.bytes += 8 * len(s.list)
+	return f.add(string(key), st, s.set, s.report != none || len(s.list) == 0)
 }
 
-// build fills the entry for a state and column of table t. It returns 0 if it
+// build fills the entry for a row and column of table t. It returns 0 if it
 // can't, and the newest table.
-func (f *forward) build(t *table[threads], from, column uint32) (uint32, *table[threads]) {
+func (f *forward) build(t *table[tagged], row, column uint32) (uint32, *table[tagged]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	e, cur, final := f.known(t, from, column)
+	to, final := f.known(t, row, column)
 	if !final {
-		e = f.fill(cur.states[from], from, column)
+		to = f.fill(row, column)
 	}
-	return e, f.cur.Load()
+	return to, f.cur.Load()
 }
 
-func (f *forward) fill(s *threads, from, column uint32) uint32 {
+func (f *forward) fill(row, column uint32) uint32 {
 	if f.full {
 		return 0
 	}
+	from := f.cur.Load().states[row/f.columns]
 	vectors := len(f.work.vectors)
-	next, ok := f.work.step(s, column)
-	f.bytes += (len(f.work.vectors) - vectors) * (4*f.code.slots + 96)
+	next, ok := f.work.step(&from.threads, column)
+	f.bytes += (len(f.work.vectors) - vectors) * (2*f.code.slots + 96)
 	if !ok {
 		f.full = true
 		return 0
 	}
-	to := f.state(next.list, next.before)
-	if to == none {
+	to := f.state(next)
+	if to == 0 {
 		return 0
 	}
-	do := uint32(none)
-	if next.set >= 0 {
-		do = uint32(next.set) + 1
+	if to == row && from.set == 0 && from.report == none && from.hits.Load() == 0 {
+		f.enter(row/f.columns, 0, true) // to count how often
 	}
-	if next.report >= 0 {
-		key := binary.AppendVarint(nil, int64(next.set))
-		key = binary.AppendVarint(key, next.report)
-		if do = f.report(string(key), report{next.set, f.work.vectors[next.report]}); do == none {
-			return 0
-		}
-	}
-	e := to * f.columns
-	if do != none || to == dead || to == from {
-		e = special | do<<doShift | to
-	}
-	if to == from {
-		e |= toItself
-	}
-	f.link(from, column, e)
-	return e
+	f.link(row, column, to)
+	return to
 }
 
-// analyse finds out how a state can be run through.
-func (f *forward) analyse(t *table[threads], id uint32) {
+// analyse finds out how a state that leads to itself can be run through.
+func (f *forward) analyse(t *table[tagged], row uint32, s *tagged) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	cur := f.cur.Load()
-	if cur.age != t.age || cur.states[id].skip.Load() != nil {
+	if f.cur.Load().age != t.age {
 		return
 	}
-	s := cur.states[id]
-	x := &skip{exit: noExit}
 	stays := make([]bool, f.code.classes)
-	first := true
-	for class := range f.code.classes {
-		e, _, _ := f.known(t, id, uint32(class))
-		if e == 0 {
-			if e = f.fill(s, id, uint32(class)); e == 0 {
-				s.skip.Store(&skip{exit: manyExits}) // full: never ask again
-				return
-			}
+	for class := 1; class < f.code.classes; class++ {
+		to, _ := f.known(t, row, uint32(class))
+		if to == 0 {
+			to = f.fill(row, uint32(class))
 		}
-		if e&(special|toItself) != special|toItself {
-			continue
-		}
-		if do := e >> doShift & doMask; first || do == x.do {
-			first, x.do = false, do
-			stays[class] = true
-		}
+		stays[class] = to == row
 	}
-	if x.do >= firstReport {
-		x.rep = f.cur.Load().reports[x.do-firstReport]
-	}
+	x := &skip{exit: noExit}
 	allOthers := true
 	for _, class := range f.code.byBound {
 		allOthers = allOthers && stays[class]
@@ -337,18 +306,9 @@ func (f *forward) analyse(t *table[threads], id uint32) {
 	if exits > 1 {
 		x.exit = manyExits
 	}
-	if exits > maxExits {
-		// Not worth it: take the mark off.
-		for class := range f.code.classes {
-			e, _, _ := f.known(t, id, uint32(class))
-			if e&(special|toItself) != special|toItself {
-				continue
-			}
-			if e &^= toItself; e>>doShift&doMask == none {
-				e = id * f.columns
-			}
-			f.link(id, uint32(class), e)
-		}
+	if exits <= maxExits {
+		s.skip.Store(x)
+	} else {
+		f.enter(row/f.columns, 0, false)
 	}
-	s.skip.Store(x)
 }

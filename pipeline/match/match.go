@@ -35,6 +35,7 @@ type Program struct {
 	keep []int
 
 	code    *code // nil: only the standard library can run it
+	quick   *forward
 	forward *forward
 	reverse *reverse
 	std     func() *regexp.Regexp
@@ -99,7 +100,8 @@ func compile(expr string, keep []int, limit limits) (*Program, error) {
 		p.code = nil
 		return p, nil
 	}
-	p.forward = newForward(p.code, limit)
+	p.quick = newForward(p.code, limit, true)
+	p.forward = newForward(p.code, limit, false)
 	p.reverse = newReverse(p.code, limit)
 	p.prepare(re)
 	return p, nil
@@ -117,9 +119,10 @@ func (p *Program) Tables() (states, bytes int) {
 	if p.code == nil {
 		return 0, 0
 	}
+	qs, qb := p.quick.size()
 	fs, fb := p.forward.size()
 	rs, rb := p.reverse.size()
-	return fs + rs, fb + rb
+	return qs + fs + rs, qb + fb + rb
 }
 
 // prepare finds out what can be told without an automaton.
@@ -133,9 +136,7 @@ func (p *Program) prepare(re *syntax.Regexp) {
 	if m := strings.TrimLeft(p.must, " "); len(m) > 2 {
 		p.must = m // blanks occur everywhere: the search would stop at each
 	}
-	if len(lits) > 1 {
-		p.sequence = lits
-	}
+	p.sequence = lits
 	p.prefix, p.anchored = beginning(re)
 	if p.prefix == "" {
 		p.anywhere = p.firstBytes(p.code.start, make([]bool, len(p.code.insts)))
@@ -197,13 +198,9 @@ func (p *Program) Match(m *Machine, s string, caps []int32) bool {
 			}
 			return false
 		}
-		v, end := p.forward.match(m, s, pos, caps)
+		v, end := p.quick.match(m, s, pos, caps)
 		m.steps += end - pos
-		if v == undecided {
-			p.forward.missed()
-			return p.backtrack(m, s, pos, caps)
-		}
-		if v == matched || p.anchored {
+		if v == matched || v == failed && p.anchored {
 			m.Counts.Forward++
 			return v == matched
 		}
@@ -211,7 +208,20 @@ func (p *Program) Match(m *Machine, s string, caps []int32) bool {
 			m.Counts.Refused++
 			return false
 		}
-		if steps += end - pos + 1; steps > len(s) {
+		steps += end - pos + 1
+		if v == lost {
+			v, end = p.forward.match(m, s, pos, caps)
+			m.steps += end - pos
+			if v == matched || v == failed && p.anchored {
+				m.Counts.Forward++
+				return v == matched
+			}
+			steps += end - pos
+		}
+		if v == undecided {
+			return p.backtrack(m, s, pos, caps)
+		}
+		if steps > len(s) {
 			return p.search(m, s, pos, caps)
 		}
 		if pos == len(s) {
@@ -260,21 +270,23 @@ func contains(s string, literals []string) bool {
 
 // search finds the first match that begins at pos or later, without trying.
 func (p *Program) search(m *Machine, s string, pos int, caps []int32) bool {
-	start, v := p.reverse.find(s, pos)
+	start, v := p.reverse.search(s, pos)
 	m.steps += len(s) - pos
 	switch v {
 	case failed:
 		m.Counts.Reverse++
 		return false
 	case undecided:
-		p.reverse.missed()
 		return p.backtrack(m, s, pos, caps)
 	}
-	v, end := p.forward.match(m, s, start, caps)
+	v, end := p.quick.match(m, s, start, caps)
 	m.steps += end - start
+	if v == lost {
+		v, end = p.forward.match(m, s, start, caps)
+		m.steps += end - start
+	}
 	switch v {
 	case undecided:
-		p.forward.missed()
 		return p.backtrack(m, s, start, caps)
 	case failed:
 		panic(fmt.Sprintf("BUG: %s matches %q at %d backward, but not forward", p.expr, s, start))

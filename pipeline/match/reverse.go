@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"sync/atomic"
-	"unicode/utf8"
 )
 
 // reverse is an automaton that reads a text backward and finds the first
@@ -75,49 +74,38 @@ func (r *reverse) prepare() {
 	r.ok = make([]bool, len(c.insts))
 }
 
-// find returns the first position from pos on at which a match begins.
-func (r *reverse) find(s string, pos int) (int, verdict) {
+// search returns the first position from pos on at which a match begins.
+func (r *reverse) search(s string, pos int) (int, verdict) {
 	c := r.code
 	t := r.cur.Load()
-	at := atomic.LoadUint32(&t.first[edge])
-	if at == none {
-		if at, t = r.begin(); at == none {
+	row := atomic.LoadUint32(&t.first[edge])
+	if row == 0 {
+		if row, t = r.begin(); row == 0 {
+			r.missed()
 			return 0, undecided
 		}
 	}
 	start := -1
-	row := at * r.columns
-	next := t.next
-	if t.states[at].starts&(1<<c.kindBefore(s, len(s))) != 0 {
+	if t.states[row/r.columns].starts&(1<<c.kindBefore(s, len(s))) != 0 {
 		start = len(s)
 	}
-	for i := len(s); i > pos; {
-		column, width := uint32(c.byByte[s[i-1]]), 1
-		e := atomic.LoadUint32(&next[row+column])
-		if e-1 < special-1 {
-			row = e
-			i--
-			continue
+	for i := len(s); ; {
+		i, row = walkBack(t.next, &c.byByte, s, i, pos, row)
+		if i == pos {
+			break
 		}
-		if s[i-1] >= utf8.RuneSelf {
-			class, n := c.decodeLast(s[pos:i])
-			column, width = uint32(class), n
-			e = atomic.LoadUint32(&next[row+column])
-		}
-		if e == 0 {
-			if e, t = r.build(t, row/r.columns, column); e == 0 {
+		column, width := c.decodeLast(s[pos:i])
+		to := atomic.LoadUint32(&t.next[row+column])
+		if to == 0 {
+			if to, t = r.build(t, row, column); to == 0 {
+				r.missed()
 				return 0, undecided
 			}
-			next = t.next
 		}
 		i -= width
-		if e < special {
-			row = e
-			continue
-		}
-		to := e & stateMask
-		row = to * r.columns
-		if t.states[to].starts&(1<<c.kindBefore(s, i)) != 0 {
+		row = to
+		do := atomic.LoadUint32(&t.next[to])
+		if do&look != 0 && t.states[do>>lookShift].starts&(1<<c.kindBefore(s, i)) != 0 {
 			start = i
 		}
 	}
@@ -125,6 +113,21 @@ func (r *reverse) find(s string, pos int) (int, verdict) {
 		return 0, failed
 	}
 	return start, matched
+}
+
+// walkBack goes on from a row, not beyond pos, while no match begins, and
+// returns the position and row where one does.
+//
+//go:noinline
+func walkBack(next []uint32, class *[256]uint8, s string, i, pos int, row uint32) (int, uint32) {
+	for ; i > pos; i-- {
+		to := atomic.LoadUint32(&next[row+uint32(class[s[i-1]])])
+		if atomic.LoadUint32(&next[to])&look != 0 {
+			break
+		}
+		row = to
+	}
+	return i, row
 }
 
 // missed notes a text that was not decided.
@@ -139,30 +142,29 @@ func (r *reverse) missed() {
 	}
 }
 
-// begin returns the state at the end of the text, none if it can't be built.
+// begin returns the entry for the end of the text, 0 if it can't be built, and
+// the newest table.
 func (r *reverse) begin() (uint32, *table[viable]) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ok == nil {
 		r.prepare()
 	}
-	id := r.state(make([]uint64, (r.code.runes+63)/64), edge)
+	row := r.state(make([]uint64, (r.code.runes+63)/64), edge)
 	t := r.cur.Load()
-	if id != none {
-		atomic.StoreUint32(&t.first[edge], id)
-	}
-	return id, t
+	atomic.StoreUint32(&t.first[edge], row)
+	return row, t
 }
 
-// state returns the number of a state.
+// state returns the entry that leads to a state.
 func (r *reverse) state(set []uint64, after kind) uint32 {
 	key := make([]byte, 0, 8*len(set)+1)
 	for _, w := range set {
 		key = binary.LittleEndian.AppendUint64(key, w)
 	}
 	key = append(key, byte(after))
-	if id, ok := r.index[string(key)]; ok {
-		return id
+	if row := r.find(key); row != 0 {
+		return row
 	}
 	s := &viable{set: set, after: after}
 	for before := range kinds {
@@ -173,7 +175,7 @@ func (r *reverse) state(set []uint64, after kind) uint32 {
 			s.starts |= 1 << before
 		}
 	}
-	return r.add(string(key), s)
+	return r.add(string(key), s, 0, s.starts != 0)
 }
 
 // mark fills ok for a position in state s behind a rune of a kind.
@@ -205,19 +207,20 @@ func (r *reverse) mark(s *viable, before kind) {
 	}
 }
 
-// build fills the entry for a state and column of table t. It returns 0 if it
+// build fills the entry for a row and column of table t. It returns 0 if it
 // can't, and the newest table.
-func (r *reverse) build(t *table[viable], from, column uint32) (uint32, *table[viable]) {
+func (r *reverse) build(t *table[viable], row, column uint32) (uint32, *table[viable]) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e, cur, final := r.known(t, from, column)
+	to, final := r.known(t, row, column)
 	if !final && !r.full {
-		e = r.fill(cur.states[from], from, column)
+		to = r.fill(row, column)
 	}
-	return e, r.cur.Load()
+	return to, r.cur.Load()
 }
 
-func (r *reverse) fill(s *viable, from, column uint32) uint32 {
+func (r *reverse) fill(row, column uint32) uint32 {
+	s := r.cur.Load().states[row/r.columns]
 	r.mark(s, r.code.kind[column])
 	set := make([]uint64, len(s.set))
 	for n, pc := range r.takes {
@@ -227,13 +230,8 @@ func (r *reverse) fill(s *viable, from, column uint32) uint32 {
 		}
 	}
 	to := r.state(set, r.code.kind[column])
-	if to == none {
-		return 0
+	if to != 0 {
+		r.link(row, column, to)
 	}
-	e := to * r.columns
-	if r.cur.Load().states[to].starts != 0 {
-		e = special | to
-	}
-	r.link(from, column, e)
-	return e
+	return to
 }

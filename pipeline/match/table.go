@@ -17,13 +17,11 @@ type automaton[S any] struct {
 	limit   limits
 	cur     atomic.Pointer[table[S]]
 
-	mu       sync.Mutex
-	index    map[string]uint32 // states by key
-	reports  map[string]uint32 // by key
-	states   uint32            // in use
-	reported uint32            // in use
-	bytes    int               // estimate of the memory used
-	full     bool
+	mu     sync.Mutex
+	index  map[string]uint32 // states by key
+	states uint32            // in use
+	bytes  int               // estimate of the memory used
+	full   bool
 
 	misses atomic.Uint32 // texts not decided since the last start
 }
@@ -37,48 +35,33 @@ type limits struct {
 	relearn uint32
 }
 
-// defaultLimits allow what all but a few of the public patterns ever use. There
-// can't be more states than stateMask.
+// defaultLimits allow what all but a few of the public patterns ever use.
 var defaultLimits = limits{states: 8000, bytes: 4 << 20, relearn: 4096}
 
+// table has a row for each state, and in it a column for each class of runes
+// (from 1) and two more: see code. Its entries, accessed atomically, are the
+// index where the row of the next state begins, 0 while that is unknown. Column 0
+// says what is to be done where the state is entered: the register to set and,
+// with the bit look, what else the state wants.
 type table[S any] struct {
-	age     uint32        // how often the automaton has started again
-	first   [kinds]uint32 // start states by kind of the rune before, accessed atomically
-	next    []uint32      // entry by state*columns + column, accessed atomically
-	states  []*S          // by number, longer than what is in use
-	reports []report      // same
+	age    uint32        // how often the automaton has started again
+	first  [kinds]uint32 // entry that leads to the start, by kind of the rune before, accessed atomically
+	next   []uint32
+	states []*S // by number, longer than what is in use
 }
 
-// An entry of table.next is 0 while unknown. It is plain if it is below
-// special: then it is the next state times columns, and nothing else is to be
-// done. Otherwise it holds the number of the next state, what else is to be
-// done, and whether the state leads to itself and can be run through.
-//
-// What is to be done is a number: none; 1 to registers to set the register
-// before that number; from firstReport on a match is found, too, and the number
-// is that of a report.
 const (
-	special     = 1 << 31
-	toItself    = 1 << 30
-	doShift     = 14
-	stateMask   = 1<<doShift - 1
-	doMask      = 1<<16 - 1
-	firstReport = registers + 1
-	maxReports  = doMask - registers
+	// look is the bit of column 0 that says that there is more to be done than
+	// to set a register. The number of the state stands above it.
+	look      = 1 << 8
+	lookShift = 9
 
-	none = 0 // number of the state that stands for unknown, and for nothing to do
-	dead = 1 // number of the state that leads nowhere
+	// registers bounds the registers of a match; a state that needs more counts
+	// as a full automaton. No public pattern needs half of them. Number 0 is
+	// never read: states that keep no position set it, which costs less than to
+	// ask.
+	registers = 256
 )
-
-// registers bounds the registers of a match; a state that needs more counts as
-// a full automaton. No public pattern needs half of them.
-const registers = 256
-
-// report is a match that ends before the rune of a transition.
-type report struct {
-	set  int16   // register that gets the position first, -1: none
-	regs []int16 // by capture slot, -1: unset
-}
 
 func newAutomaton[S any](columns uint32, limit limits) *automaton[S] {
 	a := &automaton[S]{columns: columns, limit: limit}
@@ -89,103 +72,89 @@ func newAutomaton[S any](columns uint32, limit limits) *automaton[S] {
 // reset forgets all states. The caller holds a.mu or is the only user.
 func (a *automaton[S]) reset() {
 	a.index = map[string]uint32{}
-	a.reports = map[string]uint32{}
-	a.states, a.reported, a.bytes, a.full = 2, 0, 0, false
+	a.states, a.bytes, a.full = 1, 0, false
 	a.misses.Store(0)
 	age := uint32(0)
 	if old := a.cur.Load(); old != nil {
 		age = old.age + 1
 	}
-	a.cur.Store(&table[S]{age: age, next: make([]uint32, 4*a.columns), states: make([]*S, 4), reports: make([]report, 4)})
+	t := &table[S]{age: age, next: make([]uint32, 4*a.columns), states: make([]*S, 4)}
+	t.next[0] = look // so that the way to what is unknown ends a fast loop
+	a.cur.Store(t)
 }
 
 // size returns the number of states and an estimate of the memory they use.
 func (a *automaton[S]) size() (states, bytes int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return int(a.states) - 2, a.bytes
+	return int(a.states) - 1, a.bytes
 }
 
 // miss notes a text that was not decided because the automaton is full. It
 // tells whether it is time to start again from nothing.
 func (a *automaton[S]) miss() bool { return a.misses.Add(1) >= a.limit.relearn }
 
-// add returns the number of the state with that key, which is s if there is
-// none so far. It returns none if the automaton is full. The caller holds a.mu.
-func (a *automaton[S]) add(key string, s *S) uint32 {
-	if id, ok := a.index[key]; ok {
-		return id
-	}
+// find returns the entry that leads to the state with a key, 0 if there is none.
+// The caller holds a.mu.
+func (a *automaton[S]) find(key []byte) uint32 { return a.index[string(key)] * a.columns }
+
+// add makes s a new state with that key, and returns the entry that leads to it,
+// 0 if the automaton is full. Where the state is entered a register is set, and
+// more is done if looked is true. The caller holds a.mu.
+func (a *automaton[S]) add(key string, s *S, set uint8, looked bool) uint32 {
 	// The key, its entry in the map, the pointer and S itself, and the row.
 	size := 2*len(key) + 128 + 4*int(a.columns)
 	if a.full || a.states >= a.limit.states || a.bytes+size > a.limit.bytes {
 		a.full = true
-		return none
+		return 0
+	}
+	if int(a.states) == len(a.cur.Load().states) {
+		a.grow()
 	}
 	t := a.cur.Load()
-	if int(a.states) == len(t.states) {
-		t = a.grow(2*len(t.states), len(t.reports))
-	}
 	id := a.states
 	t.states[id] = s
 	a.states++
 	a.bytes += size
 	a.index[key] = id
-	return id
+	a.enter(id, set, looked)
+	return id * a.columns
 }
 
-// report returns what is to be done for a report, none if there are too many.
-// The caller holds a.mu.
-func (a *automaton[S]) report(key string, r report) uint32 {
-	if do, ok := a.reports[key]; ok {
-		return do
+// enter sets what is to be done where a state is entered. The caller holds a.mu.
+func (a *automaton[S]) enter(id uint32, set uint8, looked bool) {
+	do := id<<lookShift | uint32(set)
+	if looked {
+		do |= look
 	}
-	if a.reported == maxReports {
-		a.full = true
-		return none
-	}
-	t := a.cur.Load()
-	if int(a.reported) == len(t.reports) {
-		t = a.grow(len(t.states), 2*len(t.reports))
-	}
-	t.reports[a.reported] = r
-	do := firstReport + a.reported
-	a.reported++
-	a.bytes += len(key) + 2*len(r.regs) + 128
-	a.reports[key] = do
-	return do
+	atomic.StoreUint32(&a.cur.Load().next[id*a.columns], do)
 }
 
 // grow publishes a larger copy of the table. The caller holds a.mu.
-func (a *automaton[S]) grow(states, reports int) *table[S] {
+func (a *automaton[S]) grow() {
 	old := a.cur.Load()
-	t := &table[S]{
-		age:     old.age,
-		first:   old.first,
-		next:    make([]uint32, states*int(a.columns)),
-		states:  make([]*S, states),
-		reports: make([]report, reports),
+	t := &table[S]{age: old.age, next: make([]uint32, 2*len(old.next)), states: make([]*S, 2*len(old.states))}
+	for k := range t.first {
+		t.first[k] = old.first[k]
 	}
 	copy(t.next, old.next)
 	copy(t.states, old.states)
-	copy(t.reports, old.reports)
 	a.cur.Store(t)
-	return t
 }
 
-// known returns the entry for a state and column of table t, with the newest
-// table, or 0 if it is to be built. It is final if it can't be built because
-// the states have been forgotten since. The caller holds a.mu.
-func (a *automaton[S]) known(t *table[S], from, column uint32) (entry uint32, cur *table[S], final bool) {
-	cur = a.cur.Load()
+// known returns the entry of a row of table t, or 0 if it is to be built. It is
+// final if it can't be built because the states have been forgotten since. The
+// caller holds a.mu.
+func (a *automaton[S]) known(t *table[S], row, column uint32) (entry uint32, final bool) {
+	cur := a.cur.Load()
 	if cur.age != t.age {
-		return 0, cur, true
+		return 0, true
 	}
-	entry = cur.next[from*a.columns+column]
-	return entry, cur, entry != 0
+	entry = cur.next[row+column]
+	return entry, entry != 0
 }
 
-// link sets the entry for a state and column. The caller holds a.mu.
-func (a *automaton[S]) link(from, column, entry uint32) {
-	atomic.StoreUint32(&a.cur.Load().next[from*a.columns+column], entry)
+// link sets an entry. The caller holds a.mu.
+func (a *automaton[S]) link(row, column, entry uint32) {
+	atomic.StoreUint32(&a.cur.Load().next[row+column], entry)
 }
