@@ -44,6 +44,9 @@ type Log struct {
 	horizon time.Time // ends up to this stamp may have been forgotten
 	starved bool      // some were refused for lack of room
 	changed chan struct{}
+	page    int              // rowsPerPage, smaller in tests
+	version uint64           // counts the changes
+	blocks  map[int64]uint64 // by number: the version of the last change
 }
 
 // end is one decision that is over. Its Until is when that happened.
@@ -65,18 +68,22 @@ type Cursor struct {
 
 // Query is what a follower wants to hear of.
 type Query struct {
-	// Want selects decisions; nil means all. It must not keep its argument.
+	// Kind selects decisions by what they share with others, Want by
+	// all there is; nil means all. They must not keep their argument. A Want
+	// costs some allocations for each decision, a Kind none.
+	Kind func(*Kind) bool
 	Want func(*Decision) bool
 	// Longest hides every decision that another one, with the same scope,
-	// value and type, outlasts; the other must be wanted too. If the longest
-	// is deleted, the one then longest is told again.
+	// value and type, outlasts; the other must be wanted too, and of those that
+	// end at once the oldest is told. If the longest is deleted, the one then
+	// longest is told again.
 	Longest bool
 }
 
 // NewLog returns an empty log that holds at most limit live decisions (0: no
 // limit; see NewSet for what happens at it).
 func NewLog(limit int) *Log {
-	return &Log{set: NewSet(limit), changed: make(chan struct{})}
+	return &Log{set: NewSet(limit), changed: make(chan struct{}), page: rowsPerPage, blocks: make(map[int64]uint64)}
 }
 
 // Restore adds a decision from the store, in the order of the IDs, before
@@ -157,6 +164,7 @@ func (l *Log) Readmit(ds []Decision, all bool, now time.Time) (added int) {
 			continue
 		}
 		l.order = append(l.order, d.ID)
+		l.touched(&d)
 		added++
 	}
 	if added > 0 {
@@ -248,6 +256,16 @@ func (l *Log) Mark(now time.Time) Cursor {
 	return Cursor{ID: l.lastID, At: l.stamp(now)}
 }
 
+// MarkTally is Mark, together with what a follower of all decisions of some
+// kinds then knows. It knows a little less or more for about a second: of what
+// has less than that left it isn't told, and what ends while it is told
+// something is left out.
+func (l *Log) MarkTally(wanted func(*Kind) bool, now time.Time) (Cursor, Tally) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Cursor{ID: l.lastID, At: l.stamp(now)}, l.set.Tally(wanted)
+}
+
 // Knows tells whether the changes since c can still be told. Otherwise the
 // follower needs everything: it is new, was away for too long, or comes from
 // another store.
@@ -257,30 +275,70 @@ func (l *Log) Knows(c Cursor) bool {
 	return !c.At.IsZero() && c.ID <= l.lastID && !c.At.Before(l.horizon)
 }
 
-// New appends to page what to announce to a follower that knows everything up
-// to the ID after: live decisions in the order of their IDs, up to the ID upTo
-// and not more than page has room for. Ask again with the returned next until
-// more is false.
-func (l *Log) New(q Query, after, upTo int64, now time.Time, page []Decision) (_ []Decision, next int64, more bool) {
+// rowsPerPage is for how many decisions the log is locked at a time.
+const rowsPerPage = 512
+
+// New calls f with what to announce to a follower that knows everything up to
+// the ID after: live decisions in the order of their IDs, up to the ID upTo. It
+// takes a page of the log at a time: ask again with the returned next until more
+// is false. f is called with the log locked, and must be quick.
+func (l *Log) New(q Query, after, upTo int64, now time.Time, f func(*Row)) (next int64, more bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	i, _ := slices.BinarySearch(l.order, after+1)
-	for ; i < len(l.order) && l.order[i] <= upTo; i++ {
-		if len(page) == cap(page) {
-			return page, after, true
+	last := min(i+l.page, len(l.order))
+	row, ok := Row{}, false // out of the loop, since f makes it escape
+	for ; i < last; i++ {
+		if l.order[i] > upTo {
+			return upTo, false
 		}
 		after = l.order[i]
-		page = append(page, Decision{}) // it is looked at there, where it need not escape
-		var ok bool
-		if page[len(page)-1], ok = l.set.Get(after); !ok {
-			page = page[:len(page)-1]
-			continue
-		}
-		if last := len(page) - 1; !l.tells(q, &page[last], now) {
-			page = page[:last]
+		if row, ok = l.set.Row(after); ok && l.tells(&q, &row, now) {
+			f(&row)
 		}
 	}
-	return page, upTo, false
+	if last < len(l.order) {
+		return after, true
+	}
+	return upTo, false
+}
+
+// blockBits is the size of a block: 4096 IDs.
+const blockBits = 12
+
+// A Block is a range of IDs. Its version changes when what New tells of them
+// does, but for the time that goes by.
+type Block struct {
+	First, Last int64
+	Version     uint64
+}
+
+// BlockAfter returns the block of the first live decision with an ID above
+// after, if there is one.
+func (l *Log) BlockAfter(after int64) (Block, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	i, _ := slices.BinarySearch(l.order, after+1)
+	if i == len(l.order) {
+		return Block{}, false
+	}
+	n := l.order[i] >> blockBits
+	return Block{First: n << blockBits, Last: (n+1)<<blockBits - 1, Version: l.blocks[n]}, true
+}
+
+// Blocks returns about how many blocks there are.
+func (l *Log) Blocks() int {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return len(l.blocks)
+}
+
+// touched notes that a decision has come or gone, which may hide or show others
+// about the same.
+func (l *Log) touched(d *Decision) {
+	l.version++
+	l.blocks[d.ID>>blockBits] = l.version
+	l.set.EachID(d, func(id int64) { l.blocks[id>>blockBits] = l.version })
 }
 
 // Again returns the older decisions (IDs up to c's) to announce once more,
@@ -294,12 +352,14 @@ func (l *Log) Again(q Query, c, upTo Cursor, now time.Time) []Decision {
 	var out []Decision
 	for i := len(l.ended) - 1; i >= 0 && l.ended[i].stamp.After(c.At); i-- {
 		e := &l.ended[i]
-		if e.stamp.After(upTo.At) || e.d.ID > c.ID || !e.concerns(q) {
+		if e.stamp.After(upTo.At) || e.d.ID > c.ID || !e.concerns(&q) {
 			continue
 		}
 		l.set.About(&e.d, now, func(d *Decision) bool {
-			outlasted := e.was.IsZero() || e.was.After(d.Until)
-			if outlasted && d.ID <= c.ID && l.tells(q, d, now) &&
+			if !e.was.IsZero() && e.was.Before(d.Until) || d.ID > c.ID {
+				return true // it was never hidden, or is told as new
+			}
+			if row, _ := l.set.Row(d.ID); l.tells(&q, &row, now) &&
 				!slices.ContainsFunc(out, func(o Decision) bool { return o.ID == d.ID }) {
 				out = append(out, *d)
 			}
@@ -326,7 +386,7 @@ func (l *Log) Deleted(q Query, c, upTo Cursor) []Decision {
 	var out []Decision
 	for i := len(l.ended) - 1; i >= 0 && l.ended[i].stamp.After(since); i-- {
 		e := &l.ended[i]
-		if !e.stamp.After(c.At) && !e.d.Until.After(since) || !e.concerns(q) {
+		if !e.stamp.After(c.At) && !e.d.Until.After(since) || !e.concerns(&q) {
 			continue
 		}
 		if q.Longest {
@@ -338,7 +398,7 @@ func (l *Log) Deleted(q Query, c, upTo Cursor) []Decision {
 				later = make(map[about]time.Time)
 			}
 			later[key] = e.d.Until
-			if l.outlasted(q, &e.d) {
+			if l.outlasted(&q, &e.d) {
 				continue
 			}
 		}
@@ -356,13 +416,13 @@ func (l *Log) HasNews(q Query, c, upTo Cursor, now time.Time) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	for i, _ := slices.BinarySearch(l.order, c.ID+1); i < len(l.order) && l.order[i] <= upTo.ID; i++ {
-		if d, ok := l.set.Get(l.order[i]); ok && l.tells(q, &d, now) {
+		if row, ok := l.set.Row(l.order[i]); ok && l.tells(&q, &row, now) {
 			return true
 		}
 	}
 	for i := len(l.ended) - 1; i >= 0 && l.ended[i].stamp.After(c.At); i-- {
 		e := &l.ended[i]
-		if !e.stamp.After(upTo.At) && e.concerns(q) {
+		if !e.stamp.After(upTo.At) && e.concerns(&q) {
 			return true
 		}
 	}
@@ -389,20 +449,37 @@ func (l *Log) EachEnded(f func(*Decision) bool) {
 }
 
 // concerns tells whether a follower may want to hear of an end.
-func (e *end) concerns(q Query) bool { return !e.unheard && (q.Want == nil || q.Want(&e.d)) }
+func (e *end) concerns(q *Query) bool { return !e.unheard && q.selects(&e.d) }
 
-// tells says whether a live decision is to be announced.
-func (l *Log) tells(q Query, d *Decision, now time.Time) bool {
-	if d.Until.Sub(now) < leastLife || q.Want != nil && !q.Want(d) {
+// selects tells whether a decision is wanted.
+func (q *Query) selects(d *Decision) bool {
+	if q.Kind != nil && !q.Kind(&Kind{d.Origin, d.Scenario, d.Scope, d.Type, d.Simulated}) {
 		return false
 	}
-	return !q.Longest || !l.outlasted(q, d)
+	return q.Want == nil || q.Want(d)
+}
+
+// wants tells the same of a row.
+func (q *Query) wants(r *Row) bool {
+	if q.Kind != nil && !q.Kind(r.Kind) {
+		return false
+	}
+	if q.Want == nil {
+		return true
+	}
+	d := r.Decision()
+	return q.Want(&d)
+}
+
+// tells says whether a live decision is to be announced.
+func (l *Log) tells(q *Query, r *Row, now time.Time) bool {
+	return r.Until.Sub(now) >= leastLife && q.wants(r) && !(q.Longest && r.outlasted(q))
 }
 
 // outlasted tells whether a wanted live decision about the same ends later.
-func (l *Log) outlasted(q Query, d *Decision) (found bool) {
+func (l *Log) outlasted(q *Query, d *Decision) (found bool) {
 	l.set.About(d, d.Until, func(o *Decision) bool {
-		found = q.Want == nil || q.Want(o)
+		found = q.selects(o)
 		return !found
 	})
 	return found
@@ -418,12 +495,21 @@ func (l *Log) add(d Decision) bool {
 		return false
 	}
 	if len(l.order) > 64 && len(l.order) > 2*l.set.Len() {
-		l.order = slices.DeleteFunc(l.order, func(id int64) bool {
-			return !l.set.Has(id)
-		})
+		l.compact()
 	}
 	l.order = append(l.order, d.ID)
+	l.touched(&d)
 	return true
+}
+
+// compact forgets the IDs of decisions that have ended.
+func (l *Log) compact() {
+	l.order = slices.DeleteFunc(l.order, func(id int64) bool { return !l.set.Has(id) })
+	left := make(map[int64]uint64)
+	for _, id := range l.order {
+		left[id>>blockBits] = l.blocks[id>>blockBits]
+	}
+	l.blocks = left
 }
 
 func (l *Log) full() bool { return l.set.limit > 0 && l.set.Len() >= l.set.limit }
@@ -433,6 +519,7 @@ func (l *Log) expire(now time.Time) {
 }
 
 func (l *Log) end(d Decision, was, now time.Time) {
+	l.touched(&d)
 	l.ended = append(l.ended, end{d: d, was: was, stamp: l.stamp(now)})
 	l.forget(now)
 }

@@ -1,35 +1,43 @@
 package decisions
 
 import (
+	"encoding/binary"
 	"math"
 	"net/netip"
 	"strings"
 	"time"
-	"unique"
 
 	"github.com/gaissmai/bart"
 )
 
-// Set is the live decisions: by ID, by address in a prefix trie, by scope and
-// value for other scopes, and in the order in which they end. One prefix may
-// be held by many decisions, of several origins and types.
+// Set is the live decisions: by ID, by address, by scope and value for other
+// scopes, and in the order in which they end. One prefix may be held by many
+// decisions, of several origins and types.
 //
-// A decision takes about 240 bytes in it, less than half of what a Decision
-// with its texts does: set_test.go measures it. What is handed out is made
-// anew each time, so a copy may be kept and changed; the pointer that a
-// callback gets is good during the call only.
+// A decision takes about 140 bytes in it, a third of what a Decision with its
+// texts does (set_test.go measures it), and no pointers, so that the garbage
+// collector has nothing to look through. What is handed out is made anew each
+// time, so a copy may be kept and changed; the pointer that a callback gets is
+// good during the call only.
 //
 // A Set is not safe for concurrent use, but for reading. A callback must not
 // change the set.
 type Set struct {
-	base    time.Time // ends are kept as distances from it, by the monotonic clock where there is one
-	chunks  []*chunk  // the records, by index; 0 means "none"
-	used    uint32    // records up to here have been in use
-	free    uint32    // first of the free records, chained by next
-	odd     map[uint32]oddTexts
-	byID    map[int64]uint32
-	trie    bart.Table[uint32] // prefix -> first of its holders, chained by next
-	named   map[named]uint32   // the same for scopes that are no addresses
+	base   time.Time // ends are kept as distances from it, by the monotonic clock where there is one
+	chunks []*chunk  // the records, by index; 0 means "none"
+	used   uint32    // records up to here have been in use
+	free   uint32    // first of the free records, chained by next
+	odd    map[uint32]oddTexts
+	byID   map[int64]uint32
+	kinds  []sharedKind
+	kindOf map[Kind]uint32 // index in kinds
+	noKind []uint32        // indexes that are free
+	// The first of the holders of a prefix, chained by next. Nearly all are of a
+	// single address, for which a trie would take five times the room of a map.
+	single4 map[uint32]uint32
+	single6 map[[16]byte]uint32
+	trie    bart.Table[uint32] // the wider ones
+	named   map[named]uint32   // scopes that are no addresses
 	heap    []uint32           // by end; heap[0] ends first
 	limit   int
 	refused uint64
@@ -39,18 +47,18 @@ type Set struct {
 // would be copied, and be too large by a quarter, whenever it grows.
 type chunk [chunkSize]record
 
-const chunkSize = 186 // of 88 bytes each: 16 KiB, for which Go's allocator wastes nothing
+const chunkSize = 204 // of 80 bytes each: 16 KiB, for which Go's allocator wastes nothing
 
-// record is a Decision made small: what many share is interned, and texts that
+// record is a Decision made small: what many share is a number, and texts that
 // follow from numbers are kept as those.
 type record struct {
-	kind    unique.Handle[kind]
 	id      int64
 	alert   int64
 	until   time.Duration // after Set.base; what is centuries away is cut
 	created int64         // nanoseconds since 1970, noTime for the zero time
 	uuid    [16]byte
 	addr    [16]byte // IPv4 is mapped
+	kind    uint32
 	next    uint32
 	pos     uint32 // in the heap
 	bits    uint8  // of the prefix
@@ -64,14 +72,22 @@ const (
 	hasUUID   // uuid is set
 	fullValue // the value is spelt as a prefix, though it is one address
 	isOdd     // the value or the UUID are not in their usual form, but in Set.odd
+	crowded   // there are, or were, others in its chain
 )
 
 const noTime = math.MinInt64
 
-// kind is what a million decisions share with others.
-type kind struct {
-	origin, scenario, scope, typ string
-	simulated                    bool
+// Kind is what a decision has in common with a million others.
+type Kind struct {
+	Origin, Scenario, Scope, Type string
+	Simulated                     bool
+}
+
+// sharedKind is a Kind and which decisions are of it. It has an address of its
+// own, so that a Row may point to it.
+type sharedKind struct {
+	*Kind
+	Tally
 }
 
 // oddTexts are those of the texts that a record can't hold.
@@ -85,7 +101,8 @@ type named struct{ scope, value string }
 func NewSet(limit int) *Set {
 	return &Set{
 		base: time.Now().UTC(), // just some time not far from those to come
-		odd:  make(map[uint32]oddTexts), byID: make(map[int64]uint32), named: make(map[named]uint32), limit: limit,
+		odd:  make(map[uint32]oddTexts), byID: make(map[int64]uint32), kindOf: make(map[Kind]uint32),
+		single4: make(map[uint32]uint32), single6: make(map[[16]byte]uint32), named: make(map[named]uint32), limit: limit,
 	}
 }
 
@@ -112,25 +129,44 @@ func (s *Set) Upsert(d Decision) bool {
 		s.refused++
 		return false
 	}
-	i := s.free
-	if i != 0 {
-		s.free = s.at(i).next
-	} else {
-		s.used++
-		i = s.used
-		if int(i/chunkSize) == len(s.chunks) {
-			s.chunks = append(s.chunks, new(chunk))
-		}
-	}
+	i := s.take()
 	s.pack(i, &d, p)
 	r := s.at(i)
-	r.next = s.first(i)
+	if r.next = s.first(i); r.next != 0 {
+		r.flags |= crowded
+		s.at(r.next).flags |= crowded
+	}
 	s.setFirst(i, i)
 	s.byID[d.ID] = i
 	r.pos = uint32(len(s.heap))
 	s.heap = append(s.heap, i)
 	s.up(len(s.heap) - 1)
 	return true
+}
+
+// Tally returns what the IDs of the decisions of some kinds come to; nil means
+// all kinds.
+func (s *Set) Tally(wanted func(*Kind) bool) (t Tally) {
+	for i := range s.kinds {
+		if k := &s.kinds[i]; k.Count > 0 && (wanted == nil || wanted(k.Kind)) {
+			t.Count += k.Count
+			t.Sum += k.Sum
+		}
+	}
+	return t
+}
+
+// take returns a record that is free.
+func (s *Set) take() uint32 {
+	if i := s.free; i != 0 {
+		s.free = s.at(i).next
+		return i
+	}
+	s.used++
+	if int(s.used/chunkSize) == len(s.chunks) {
+		s.chunks = append(s.chunks, new(chunk))
+	}
+	return s.used
 }
 
 // Get returns the decision with an ID.
@@ -141,6 +177,16 @@ func (s *Set) Get(id int64) (d Decision, ok bool) {
 	}
 	s.unpack(i, &d)
 	return d, true
+}
+
+// Row returns the decision with an ID, without making texts of it. It is good
+// until the next change of the set.
+func (s *Set) Row(id int64) (Row, bool) {
+	i, ok := s.byID[id]
+	if !ok {
+		return Row{}, false
+	}
+	return s.row(i), true
 }
 
 // Has tells whether there is a decision with an ID.
@@ -172,6 +218,7 @@ func (s *Set) Delete(id int64) (d Decision, ok bool) {
 	s.unheap(int(r.pos))
 	delete(s.byID, id)
 	delete(s.odd, i)
+	s.leaveKind(r.kind, id)
 	*r = record{next: s.free}
 	s.free = i
 	return d, true
@@ -203,6 +250,9 @@ func (s *Set) NextExpiry() (time.Time, bool) {
 // Covering calls f for the decisions whose prefix contains p, the longest
 // prefixes first, until f returns false.
 func (s *Set) Covering(p netip.Prefix, f func(*Decision) bool) {
+	if p.IsSingleIP() && !s.each(s.holder(p), f) {
+		return
+	}
 	for _, head := range s.trie.Supernets(p) {
 		if !s.each(head, f) {
 			return
@@ -210,20 +260,61 @@ func (s *Set) Covering(p netip.Prefix, f func(*Decision) bool) {
 	}
 }
 
-// Covered calls f for the decisions whose prefix lies in p until f returns false.
+// Covered calls f for the decisions whose prefix lies in p, in no particular
+// order, until f returns false. It may look at all single addresses.
 func (s *Set) Covered(p netip.Prefix, f func(*Decision) bool) {
+	if p.IsSingleIP() {
+		s.each(s.holder(p), f)
+		return
+	}
 	for _, head := range s.trie.Subnets(p) {
 		if !s.each(head, f) {
+			return
+		}
+	}
+	if p.Addr().Is6() {
+		for a, head := range s.single6 {
+			if p.Contains(netip.AddrFrom16(a)) && !s.each(head, f) {
+				return
+			}
+		}
+		return
+	}
+	first, n := uint64(key4(p.Addr())), uint64(1)<<(32-p.Bits())
+	if n > uint64(len(s.single4)) {
+		for a, head := range s.single4 {
+			if uint64(a)-first < n && !s.each(head, f) {
+				return
+			}
+		}
+		return
+	}
+	for a := first; a < first+n; a++ {
+		if !s.each(s.single4[uint32(a)], f) {
 			return
 		}
 	}
 }
 
 // Holders calls f for the decisions on exactly p until f returns false.
-func (s *Set) Holders(p netip.Prefix, f func(*Decision) bool) {
-	if head, ok := s.trie.Get(p); ok {
-		s.each(head, f)
+func (s *Set) Holders(p netip.Prefix, f func(*Decision) bool) { s.each(s.holder(p), f) }
+
+// holder returns the first of those who hold exactly p, 0 if nobody does.
+func (s *Set) holder(p netip.Prefix) (head uint32) {
+	switch {
+	case !p.IsSingleIP():
+		head, _ = s.trie.Get(p)
+	case p.Addr().Is4():
+		head = s.single4[key4(p.Addr())]
+	default:
+		head = s.single6[p.Addr().As16()]
 	}
+	return head
+}
+
+func key4(a netip.Addr) uint32 {
+	b := a.As4()
+	return binary.BigEndian.Uint32(b[:])
 }
 
 // Named calls f for the decisions on a value of a scope that is no address,
@@ -237,7 +328,7 @@ func (s *Set) Named(scope, value string, f func(*Decision) bool) {
 func (s *Set) About(d *Decision, after time.Time, f func(*Decision) bool) {
 	var i uint32
 	if p, ok := d.Prefix(); ok {
-		i, _ = s.trie.Get(p)
+		i = s.holder(p)
 	} else {
 		i = s.named[named{d.Scope, d.Value}]
 	}
@@ -246,7 +337,7 @@ func (s *Set) About(d *Decision, after time.Time, f func(*Decision) bool) {
 		if !s.end(r).After(after) { // of most there is only one: d itself
 			continue
 		}
-		if k := r.kind.Value(); k.scope != d.Scope || k.typ != d.Type {
+		if k := s.kinds[r.kind]; k.Scope != d.Scope || k.Type != d.Type {
 			continue
 		}
 		var o Decision
@@ -254,6 +345,20 @@ func (s *Set) About(d *Decision, after time.Time, f func(*Decision) bool) {
 		if o.Value == d.Value && !f(&o) {
 			return
 		}
+	}
+}
+
+// EachID calls f for the IDs of the decisions with d's addresses, or its scope
+// and value.
+func (s *Set) EachID(d *Decision, f func(int64)) {
+	var i uint32
+	if p, ok := d.Prefix(); ok {
+		i = s.holder(p)
+	} else {
+		i = s.named[named{d.Scope, d.Value}]
+	}
+	for ; i != 0; i = s.at(i).next {
+		f(s.at(i).id)
 	}
 }
 
@@ -299,7 +404,7 @@ func (s *Set) end(r *record) time.Time { return s.base.Add(r.until) }
 func (s *Set) pack(i uint32, d *Decision, p netip.Prefix) {
 	r := record{
 		until: d.Until.Sub(s.base), id: d.ID, alert: d.AlertID, created: noTime,
-		kind: unique.Make(kind{d.Origin, d.Scenario, d.Scope, d.Type, d.Simulated}),
+		kind: s.joinKind(Kind{d.Origin, d.Scenario, d.Scope, d.Type, d.Simulated}, d.ID),
 	}
 	if !d.Created.IsZero() {
 		r.created = d.Created.UnixNano()
@@ -327,7 +432,8 @@ func (s *Set) pack(i uint32, d *Decision, p netip.Prefix) {
 	}
 	if odd != (oddTexts{}) {
 		r.flags |= isOdd
-		s.odd[i] = odd
+		// They may be parts of a request's body, too.
+		s.odd[i] = oddTexts{strings.Clone(odd.value), strings.Clone(odd.uuid)}
 	}
 	*s.at(i) = r
 }
@@ -335,10 +441,10 @@ func (s *Set) pack(i uint32, d *Decision, p netip.Prefix) {
 // unpack makes the decision of a record.
 func (s *Set) unpack(i uint32, d *Decision) {
 	r := s.at(i)
-	k := r.kind.Value()
+	k := s.kinds[r.kind]
 	*d = Decision{
 		ID: r.id, AlertID: r.alert, Until: s.end(r),
-		Origin: k.origin, Scenario: k.scenario, Scope: k.scope, Type: k.typ, Simulated: k.simulated,
+		Origin: k.Origin, Scenario: k.Scenario, Scope: k.Scope, Type: k.Type, Simulated: k.Simulated,
 	}
 	if r.created != noTime {
 		d.Created = time.Unix(0, r.created).UTC()
@@ -369,6 +475,35 @@ func (s *Set) unpack(i uint32, d *Decision) {
 	}
 }
 
+// joinKind returns the number of a kind that a decision is of.
+func (s *Set) joinKind(k Kind, id int64) uint32 {
+	i, ok := s.kindOf[k]
+	if !ok {
+		// The decision's texts may be parts of a request's body.
+		own := &Kind{strings.Clone(k.Origin), strings.Clone(k.Scenario), strings.Clone(k.Scope), strings.Clone(k.Type), k.Simulated}
+		if n := len(s.noKind); n > 0 {
+			i, s.noKind = s.noKind[n-1], s.noKind[:n-1]
+			s.kinds[i].Kind = own
+		} else {
+			i = uint32(len(s.kinds))
+			s.kinds = append(s.kinds, sharedKind{Kind: own})
+		}
+		s.kindOf[*own] = i
+	}
+	s.kinds[i].Add(id)
+	return i
+}
+
+// leaveKind notes that a decision of a kind is gone.
+func (s *Set) leaveKind(i uint32, id int64) {
+	k := &s.kinds[i]
+	if k.Remove(id); k.Count == 0 {
+		delete(s.kindOf, *k.Kind)
+		k.Kind = nil
+		s.noKind = append(s.noKind, i)
+	}
+}
+
 // prefix returns the addresses of a record that is about some.
 func (r *record) prefix() netip.Prefix {
 	a := netip.AddrFrom16(r.addr)
@@ -388,13 +523,12 @@ func (r *record) appendValue(b []byte) []byte {
 }
 
 // name returns the key of a record that is about something else.
-func (s *Set) name(i uint32) named { return named{s.at(i).kind.Value().scope, s.odd[i].value} }
+func (s *Set) name(i uint32) named { return named{s.kinds[s.at(i).kind].Scope, s.odd[i].value} }
 
 // first returns the head of the chain that a record belongs to, 0 if there is none.
 func (s *Set) first(i uint32) (head uint32) {
 	if r := s.at(i); r.flags&isPrefix != 0 {
-		head, _ = s.trie.Get(r.prefix())
-		return head
+		return s.holder(r.prefix())
 	}
 	return s.named[s.name(i)]
 }
@@ -402,15 +536,28 @@ func (s *Set) first(i uint32) (head uint32) {
 // setFirst makes head the first of the chain that record i belongs to.
 func (s *Set) setFirst(i, head uint32) {
 	r := s.at(i)
-	switch {
-	case r.flags&isPrefix != 0 && head == 0:
-		s.trie.Delete(r.prefix())
-	case r.flags&isPrefix != 0:
-		s.trie.Insert(r.prefix(), head)
+	if r.flags&isPrefix == 0 {
+		put(s.named, s.name(i), head)
+		return
+	}
+	switch p := r.prefix(); {
+	case p.IsSingleIP() && r.flags&isIPv4 != 0:
+		put(s.single4, key4(p.Addr()), head)
+	case p.IsSingleIP():
+		put(s.single6, r.addr, head)
 	case head == 0:
-		delete(s.named, s.name(i))
+		s.trie.Delete(p)
 	default:
-		s.named[s.name(i)] = head
+		s.trie.Insert(p, head)
+	}
+}
+
+// put sets the head of a chain; 0 takes it away.
+func put[K comparable](m map[K]uint32, key K, head uint32) {
+	if head == 0 {
+		delete(m, key)
+	} else {
+		m[key] = head
 	}
 }
 

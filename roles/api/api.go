@@ -52,6 +52,9 @@ const (
 	// HeaderFull is "true" when the answer is the whole set, although only
 	// changes were asked for: the cursor was too old.
 	HeaderFull = "X-Cs-Full"
+	// HeaderTally, in an answer to ?tally&dedup=false, says what the decisions
+	// that the client then knows come to: "COUNT.SUM", see decisions.Tally.
+	HeaderTally = "X-Cs-Tally"
 )
 
 // UserAgent is how programs of this version introduce themselves. Upstream's

@@ -34,6 +34,8 @@ type streamShape struct {
 
 func FuzzAppendDecision(f *testing.F) {
 	f.Add(int64(40), int64(14360), "crowdsec", "crowdsecurity/ssh-bf", "Ip", "ban", "9d1f", "203.0.113.7")
+	f.Add(int64(41), int64(7), "CAPI", "ssh", "Range", "ban", "f81d4fae-7dec-41d0-a765-00a0c91e6bf6", "2001:db8::/32")
+	f.Add(int64(41), int64(7), "CAPI", "ssh", "Ip", "ban", "", "::FFFF:1.2.3.4")
 	f.Add(int64(-1), int64(-5), "lists:a&b", "manual 'ban' <x>", "user\"name\\", "\x00\x1f\n\r\t\b\f", "", "\u2028\u2029\xff\xc3\u00e9")
 	f.Fuzz(func(t *testing.T, id, seconds int64, origin, scenario, scope, kind, uuid, value string) {
 		d := decisions.Decision{ID: id, UUID: uuid, Origin: origin, Scenario: scenario, Scope: scope, Type: kind, Value: value,
@@ -46,6 +48,15 @@ func FuzzAppendDecision(f *testing.F) {
 		want, _ = json.Marshal(streamShape{left, id, origin, scenario, scope, kind, uuid, value})
 		if got := AppendDecision(nil, &d, t0, true); string(got) != string(want) {
 			t.Fatalf("stream:\ngot  %s\nwant %s", got, want)
+		}
+		set := decisions.NewSet(0)
+		if !set.Upsert(d) {
+			return // an Ip that is none
+		}
+		row, _ := set.Row(id)
+		rows := Rows{Now: t0, WithUUID: true}
+		if got := rows.Append(nil, &row); string(got) != string(want) {
+			t.Fatalf("a row:\ngot  %s\nwant %s", got, want)
 		}
 	})
 }

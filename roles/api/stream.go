@@ -42,7 +42,8 @@ type StreamConfig struct {
 // It is for one goroutine.
 //
 // Our own server holds a request open until there is news, hands out a cursor
-// to continue from, and tells of every decision. An upstream one is polled,
+// to continue from, tells of every decision, and what all we know should come to,
+// so that we ask for everything again if it doesn't. An upstream one is polled,
 // keeps the place itself, and tells only of the longest decision about one
 // (scope, type, value); against it, a decision's ID here stands for these
 // three, so that the next one about the same replaces it and an end removes it.
@@ -54,6 +55,7 @@ type Stream struct {
 	known    bool // whose server it is was found out, and no error came since
 	wait     time.Duration
 	cursor   string
+	held     held // what our own server has told
 	due      time.Time
 }
 
@@ -148,6 +150,7 @@ func (s *Stream) poll(ctx context.Context) (decisions.Delta, error) {
 	held := time.Duration(0)
 	if s.wait > 0 {
 		query.Set("dedup", "false")
+		query.Set("tally", "true")
 		if !s.full {
 			held = min(s.wait, s.interval)
 			query.Set("wait", held.String())
@@ -187,6 +190,12 @@ func (s *Stream) poll(ctx context.Context) (decisions.Delta, error) {
 	}
 	s.cursor = resp.Header.Get(HeaderCursor)
 	s.full = s.wait > 0 && s.cursor == ""
+	if s.wait > 0 {
+		s.held.take(&delta)
+		if !s.held.agrees(resp.Header.Get(HeaderTally)) {
+			s.held.wrong, s.full = 0, true
+		}
+	}
 	return delta, nil
 }
 

@@ -132,3 +132,27 @@ func TestDeniedStream(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestStreamThatDisagrees follows a server of ours whose tally tells that an
+// answer got lost: after a few more the whole set is asked for.
+func TestStreamThatDisagrees(t *testing.T) {
+	var asked []string
+	_, c, _ := newFake(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(HeaderWait, "30s")
+		w.Header().Set(HeaderCursor, "c")
+		w.Header().Set(HeaderTally, "2.0123456789abcdef")
+		if r.Method == "GET" {
+			asked = append(asked, r.URL.Query().Get("startup"))
+			io.WriteString(w, `{"new": [`+oneDecision+`], "deleted": []}`)
+		}
+	})
+	s := c.Stream(StreamConfig{})
+	for range 6 {
+		if _, err := s.Next(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Join(asked, ","); got != "true,,,true,," {
+		t.Fatalf("asked for the whole set: %q", got)
+	}
+}

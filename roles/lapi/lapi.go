@@ -99,6 +99,7 @@ type Server struct {
 	profiles  *profile.Profiles
 	machines  *machines
 	bouncers  *bouncers
+	pieces    pieces
 	commits   commits
 	signer    *auth.Signer
 	passwords *auth.Passwords

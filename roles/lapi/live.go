@@ -79,22 +79,41 @@ func parseDecisionFilter(q url.Values, scopes []string) (f decisionFilter, err e
 	return f, nil
 }
 
+// query returns what the log is asked for; limit, offset and after are not in it.
+func (f *decisionFilter) query(longest bool) decisions.Query {
+	q := decisions.Query{Kind: f.wantsKind, Longest: longest}
+	if f.value != "" || len(f.places) > 0 {
+		q.Want = f.wantsValue
+	}
+	return q
+}
+
 // wants tells whether a decision fits, but for limit, offset and after.
 func (f *decisionFilter) wants(d *decisions.Decision) bool {
+	k := decisions.Kind{Origin: d.Origin, Scenario: d.Scenario, Scope: d.Scope, Type: d.Type, Simulated: d.Simulated}
+	return f.wantsKind(&k) && f.wantsValue(d)
+}
+
+// wantsKind tells it of what many decisions share.
+func (f *decisionFilter) wantsKind(k *decisions.Kind) bool {
 	switch {
-	case d.Simulated && !f.simulated,
-		len(f.scopes) > 0 && !slices.Contains(f.scopes, d.Scope),
-		f.value != "" && d.Value != f.value,
-		f.kind != "" && d.Type != f.kind,
-		len(f.origins) > 0 && !slices.Contains(f.origins, d.Origin):
+	case k.Simulated && !f.simulated,
+		len(f.scopes) > 0 && !slices.Contains(f.scopes, k.Scope),
+		f.kind != "" && k.Type != f.kind,
+		len(f.origins) > 0 && !slices.Contains(f.origins, k.Origin):
 		return false
+	case len(f.words) == 0 && len(f.not) == 0:
+		return true
 	}
-	if len(f.words) > 0 || len(f.not) > 0 {
-		scenario := strings.ToLower(d.Scenario)
-		in := func(word string) bool { return strings.Contains(scenario, word) }
-		if len(f.words) > 0 && !slices.ContainsFunc(f.words, in) || slices.ContainsFunc(f.not, in) {
-			return false
-		}
+	scenario := strings.ToLower(k.Scenario)
+	in := func(word string) bool { return strings.Contains(scenario, word) }
+	return (len(f.words) == 0 || slices.ContainsFunc(f.words, in)) && !slices.ContainsFunc(f.not, in)
+}
+
+// wantsValue tells it of the value.
+func (f *decisionFilter) wantsValue(d *decisions.Decision) bool {
+	if f.value != "" && d.Value != f.value {
+		return false
 	}
 	if len(f.places) > 0 {
 		held, ok := d.Prefix()
@@ -110,10 +129,8 @@ func (f *decisionFilter) wants(d *decisions.Decision) bool {
 	return true
 }
 
-// find calls yield for the live decisions that fit, by ID, until it returns
-// false. What an index can't answer is paged through.
-func (s *Server) find(f *decisionFilter, now time.Time, yield func(*decisions.Decision) bool) {
-	var found []decisions.Decision
+// find returns the live decisions that fit, by ID, of what an index can answer.
+func (s *Server) find(f *decisionFilter, now time.Time) (found []decisions.Decision, indexed bool) {
 	collect := func(d *decisions.Decision) bool {
 		if d.Active(now) && f.wants(d) {
 			found = append(found, *d)
@@ -132,34 +149,10 @@ func (s *Server) find(f *decisionFilter, now time.Time, yield func(*decisions.De
 	case f.value != "" && len(f.scopes) == 1 && f.scopes[0] != decisions.ScopeIP && f.scopes[0] != decisions.ScopeRange:
 		s.decisions.View(func(set *decisions.Set) { set.Named(f.scopes[0], f.value, collect) })
 	default:
-		s.eachPage(decisions.Query{Want: f.wants}, 0, s.decisions.Mark(now).ID, now, func(page []decisions.Decision) bool {
-			for i := range page {
-				if !yield(&page[i]) {
-					return false
-				}
-			}
-			return true
-		})
-		return
+		return nil, false
 	}
 	slices.SortFunc(found, func(a, b decisions.Decision) int { return cmp.Compare(a.ID, b.ID) })
-	for i := range found {
-		if !yield(&found[i]) {
-			return
-		}
-	}
-}
-
-// eachPage calls f with the decisions to announce in (after, upTo], a page at a
-// time, until it returns false. The page is valid during the call only.
-func (s *Server) eachPage(q decisions.Query, after, upTo int64, now time.Time, f func([]decisions.Decision) bool) {
-	page := make([]decisions.Decision, 0, 128)
-	for more := true; more; {
-		page, after, more = s.decisions.New(q, after, upTo, now, page[:0])
-		if len(page) > 0 && !f(page) {
-			return
-		}
-	}
+	return found, true
 }
 
 // liveDecisions answers a bouncer that asks about one address, or for all.
@@ -176,31 +169,59 @@ func (s *Server) liveDecisions(w http.ResponseWriter, r *http.Request, bouncer s
 	s.bouncers.asked(bouncer, now)
 	// No answer is known to be "null" before its end, so it is collected:
 	// 150 bytes for each decision.
-	var body []byte
-	n, skip := 0, f.offset
-	s.find(&f, now, func(d *decisions.Decision) bool {
-		if d.ID <= f.after || d.Until.Sub(now) < time.Second {
-			return true
+	out := liveAnswer{f: &f}
+	if found, indexed := s.find(&f, now); indexed {
+		for i := range found {
+			if d := &found[i]; out.takes(d.ID, d.Until.Sub(now)) {
+				out.body = api.AppendDecision(out.next(), d, now, false)
+			}
 		}
-		if skip > 0 {
-			skip--
-			return true
-		}
-		if n > 0 {
-			body = append(body, ',')
-		} else {
-			body = append(body, '[')
-		}
-		body = api.AppendDecision(body, d, now, false)
-		n++
-		return n != f.limit
-	})
-	if n == 0 {
-		body = append(body, "null"...)
 	} else {
-		body = append(body, ']')
+		rows := api.Rows{Now: now}
+		to := s.decisions.Mark(now).ID
+		for at, more := f.after, true; more && !out.full; {
+			at, more = s.decisions.New(f.query(false), at, to, now, func(r *decisions.Row) {
+				if out.takes(r.ID, r.Until.Sub(now)) {
+					out.body = rows.Append(out.next(), r)
+				}
+			})
+		}
 	}
-	send(w, http.StatusOK, body)
+	send(w, http.StatusOK, out.end())
+}
+
+// liveAnswer is the array that a bouncer gets, with what its limit and offset select.
+type liveAnswer struct {
+	f       *decisionFilter
+	body    []byte
+	n, seen int
+	full    bool
+}
+
+// takes tells whether a decision comes into the answer.
+func (o *liveAnswer) takes(id int64, left time.Duration) bool {
+	if o.full || id <= o.f.after || left < time.Second {
+		return false
+	}
+	o.seen++
+	return o.seen > o.f.offset
+}
+
+// next returns the body, with what must stand before another element.
+func (o *liveAnswer) next() []byte {
+	o.n++
+	o.full = o.n == o.f.limit
+	if o.n == 1 {
+		return append(o.body, '[')
+	}
+	return append(o.body, ',')
+}
+
+func (o *liveAnswer) end() []byte {
+	if o.n == 0 {
+		return []byte("null") // some bouncers compare the bytes
+	}
+	return append(o.body, ']')
 }
 
 // deleteDecisions ends the decisions that a query selects, all if it is empty.

@@ -60,7 +60,7 @@ type Feed struct {
 // key for it.
 func (s *Server) Feed(bouncerName string) *Feed {
 	f := decisionFilter{scopes: streamScopes}
-	return &Feed{s: s, name: bouncerName, query: decisions.Query{Want: f.wants}}
+	return &Feed{s: s, name: bouncerName, query: f.query(false)}
 }
 
 // Resync makes the next delta the whole set.
@@ -72,32 +72,25 @@ func (f *Feed) Next(ctx context.Context) (decisions.Delta, error) {
 	if err := f.s.ensureBouncer(ctx, f.name); err != nil {
 		return decisions.Delta{}, err
 	}
-	full := !f.s.decisions.Knows(f.at)
-	from := f.at
-	now := f.s.now()
-	f.s.decisions.Advance(now)
-	to := f.s.decisions.Mark(now)
-	if full {
-		from = decisions.Cursor{}
-	} else {
-		var err error
-		if to, err = f.s.await(ctx, f.query, from, feedInterval); err != nil {
-			return decisions.Delta{}, err
-		}
-		now = f.s.now()
+	n := news{s: f.s, query: f.query, from: f.at}
+	delta := decisions.Delta{Full: !f.s.decisions.Knows(f.at)}
+	wait := feedInterval
+	if delta.Full {
+		n.from, wait = decisions.Cursor{}, 0
 	}
-	delta := decisions.Delta{Full: full}
-	f.s.eachPage(f.query, from.ID, to.ID, now, func(page []decisions.Decision) bool {
-		delta.New = append(delta.New, page...)
-		return ctx.Err() == nil
-	})
-	if err := ctx.Err(); err != nil {
+	if err := n.await(ctx, wait); err != nil {
 		return decisions.Delta{}, err
 	}
-	if !full {
-		delta.Deleted = f.s.decisions.Deleted(f.query, from, to)
+	for at, more := n.from.ID, true; more; {
+		if err := ctx.Err(); err != nil {
+			return decisions.Delta{}, err
+		}
+		at, more = f.s.decisions.New(n.query, at, n.to.ID, n.now, func(r *decisions.Row) { delta.New = append(delta.New, r.Decision()) })
 	}
-	f.at = to
-	f.s.bouncers.told(f.name, to)
+	if !delta.Full {
+		delta.Deleted = f.s.decisions.Deleted(n.query, n.from, n.to)
+	}
+	f.at = n.to
+	f.s.bouncers.told(f.name, n.to)
 	return delta, nil
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"cs/decisions"
@@ -16,7 +18,11 @@ import (
 const longestWait = 30 * time.Second
 
 // flushOver is how many bytes of an answer go out at a time.
-const flushOver = 32 << 10
+const flushOver = 64 << 10
+
+// compressFrom is of how many decisions an answer is compressed, for those who
+// have asked for that: about 200 kB. For less it isn't worth while.
+const compressFrom = 1024
 
 // streamScopes is what a bouncer hears of that names no scopes.
 var streamScopes = []string{decisions.ScopeIP, decisions.ScopeRange}
@@ -30,7 +36,10 @@ func (s *Server) probeStream(w http.ResponseWriter, _ *http.Request, _ string) {
 // everything. The place in the log is that of its row, or the
 // cursor that it brings along.
 func (s *Server) streamDecisions(w http.ResponseWriter, r *http.Request, bouncer string) {
-	q := r.URL.Query()
+	var q url.Values
+	if r.URL.RawQuery != "" {
+		q = r.URL.Query()
+	}
 	f, err := parseDecisionFilter(q, streamScopes)
 	if err != nil {
 		// Upstream answers 200 and two empty arrays, which a starting bouncer
@@ -38,111 +47,231 @@ func (s *Server) streamDecisions(w http.ResponseWriter, r *http.Request, bouncer
 		refuse(w, http.StatusInternalServerError, err.Error())
 		return
 	}
-	query := decisions.Query{Want: f.wants, Longest: q.Get("dedup") != "false"}
-	from := s.bouncers.place(bouncer)
-	if text := q.Get("cursor"); text != "" {
-		from = s.parseCursor(text)
+	a := streamAnswer{news: news{s: s, query: f.query(q.Get("dedup") != "false")}, out: streamWriter{w: w}}
+	own := q.Get("cursor")
+	if own != "" {
+		a.from = s.parseCursor(own)
+	} else {
+		a.from = s.bouncers.place(bouncer)
 	}
-	full := q.Get("startup") == "true" || !s.decisions.Knows(from)
+	full := q.Get("startup") == "true" || !s.decisions.Knows(a.from)
 	if full {
-		from = decisions.Cursor{}
+		a.from = decisions.Cursor{}
 	}
-	conn := http.NewResponseController(w)
-	now := s.now()
-	s.decisions.Advance(now)
-	to := s.decisions.Mark(now)
-	if wait, err := api.ParseDuration(q.Get("wait")); err == nil && wait > 0 && !full {
-		giveTime(conn, longestWait+writeTime)
-		if to, err = s.await(r.Context(), query, from, min(wait, longestWait)); err != nil {
-			return // the client has gone
-		}
-		now = s.now()
+	wait, err := api.ParseDuration(q.Get("wait"))
+	if err != nil || full {
+		wait = 0
+	}
+	if wait > 0 {
+		giveTime(http.NewResponseController(w), longestWait+writeTime)
+	}
+	if err := a.await(r.Context(), min(wait, longestWait)); err != nil {
+		return // the client has gone
 	}
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set(api.HeaderWait, longestWait.String())
-	h.Set(api.HeaderCursor, s.formatCursor(to))
+	h["Content-Type"] = streamType
+	h["X-Cs-Wait"] = offeredWait
+	h.Set(api.HeaderCursor, s.formatCursor(a.to))
 	if full {
 		h.Set(api.HeaderFull, "true")
 	}
-	out := streamWriter{w: w, conn: conn, now: now}
-	out.begin(`{"new": [`)
-	for _, d := range s.decisions.Again(query, from, to, now) {
-		out.add(&d)
+	if q.Has("tally") && !a.query.Longest && a.query.Want == nil {
+		h.Set(api.HeaderTally, api.FormatTally(a.tally))
 	}
-	s.eachPage(query, from.ID, to.ID, now, func(page []decisions.Decision) bool {
-		for i := range page {
-			out.add(&page[i])
-		}
-		return (len(out.buf) < flushOver || out.flush()) && r.Context().Err() == nil
-	})
-	out.begin(`], "deleted": [`)
-	for _, d := range s.decisions.Deleted(query, from, to) {
-		out.add(&d)
+	if full && a.query.Want == nil && a.tally.Count >= compressFrom {
+		a.out.coding = acceptedCoding(r.Header)
 	}
-	out.begin(`]}`)
-	if out.flush() && r.Context().Err() == nil {
-		s.bouncers.told(bouncer, to)
+	if a.write(r.Context(), &f) == nil {
+		s.bouncers.told(bouncer, a.to)
 	}
 }
 
-// await returns the place to tell up to: as soon as there is something to tell
-// after from, or at the end of the wait.
-func (s *Server) await(ctx context.Context, q decisions.Query, from decisions.Cursor, wait time.Duration) (decisions.Cursor, error) {
+// Headers of every answer. They are shared, and never changed.
+var (
+	streamType  = []string{"application/json"}
+	offeredWait = []string{longestWait.String()}
+	chunked     = []string{"chunked"} // upstream's answers are, however short
+)
+
+// news is what a bouncer is told from one place in the log to another.
+type news struct {
+	s        *Server
+	query    decisions.Query
+	from, to decisions.Cursor
+	tally    decisions.Tally // what it knows then
+	now      time.Time
+}
+
+// streamAnswer is news on their way to a bouncer.
+type streamAnswer struct {
+	news
+	out streamWriter
+}
+
+// await finds the place to tell up to: now, or as soon as there is something to
+// tell, or at the end of the wait.
+func (a *news) await(ctx context.Context, wait time.Duration) error {
+	a.mark()
+	if wait <= 0 || a.s.decisions.HasNews(a.query, a.from, a.to, a.now) {
+		return nil
+	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
-		changed := s.decisions.Changed()
-		now := s.now()
-		to := s.decisions.Mark(now)
-		if s.decisions.HasNews(q, from, to, now) {
-			return to, nil
+		changed := a.s.decisions.Changed()
+		if a.mark(); a.s.decisions.HasNews(a.query, a.from, a.to, a.now) {
+			return nil
 		}
 		select {
 		case <-changed:
 		case <-timer.C:
-			return to, nil
+			return nil
 		case <-ctx.Done():
-			return to, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }
 
-// streamWriter writes the two arrays of an answer. The literal text between
-// them, with its spaces, is upstream's.
-type streamWriter struct {
-	w     http.ResponseWriter
-	conn  *http.ResponseController
-	now   time.Time
-	buf   []byte
-	comma bool
-	err   error
+func (a *news) mark() {
+	a.now = a.s.now()
+	a.s.decisions.Advance(a.now)
+	a.to, a.tally = a.s.decisions.MarkTally(a.query.Kind, a.now)
 }
+
+// write sends the answer. The literal text between the two arrays, with its
+// spaces, is upstream's.
+func (a *streamAnswer) write(ctx context.Context, f *decisionFilter) error {
+	room := buffers.Get().(*[flushOver + 16<<10]byte)
+	defer buffers.Put(room)
+	log, out := a.s.decisions, &a.out
+	out.buf = room[:0]
+	out.begin(`{"new": [`)
+	for _, d := range log.Again(a.query, a.from, a.to, a.now) {
+		out.buf = api.AppendDecision(out.next(), &d, a.now, true)
+	}
+	if out.coding != nil {
+		if err := a.s.pieces.write(ctx, a, f.text(a.query.Longest)); err != nil {
+			return err
+		}
+	} else {
+		rows := api.Rows{Now: a.now, WithUUID: true}
+		for at, more := a.from.ID, true; more; {
+			at, more = log.New(a.query, at, a.to.ID, a.now, func(r *decisions.Row) { out.buf = rows.Append(out.next(), r) })
+			if err := out.flushIfLong(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	out.begin(`], "deleted": [`)
+	for _, d := range log.Deleted(a.query, a.from, a.to) {
+		out.buf = api.AppendDecision(out.next(), &d, a.now, true)
+		if err := out.flushIfLong(ctx); err != nil {
+			return err
+		}
+	}
+	out.begin(`]}`)
+	return out.end()
+}
+
+// streamWriter writes the two arrays of an answer, and sends them when they
+// get long.
+type streamWriter struct {
+	w      http.ResponseWriter
+	coding *coding // nil: plain
+	buf    []byte  // what is to be sent
+	comma  bool    // another element needs one before it
+	begun  bool    // something has been sent
+	sum    uint32  // of what was sent, before it was compressed
+	length int64
+}
+
+// buffers are for answers that are being written.
+var buffers = sync.Pool{New: func() any { return new([flushOver + 16<<10]byte) }}
 
 func (o *streamWriter) begin(text string) {
 	o.buf = append(o.buf, text...)
 	o.comma = false
 }
 
-func (o *streamWriter) add(d *decisions.Decision) {
+// next returns what to append the next element to.
+func (o *streamWriter) next() []byte {
 	if o.comma {
 		o.buf = append(o.buf, ',')
 	}
 	o.comma = true
-	o.buf = api.AppendDecision(o.buf, d, o.now, true)
+	return o.buf
 }
 
-// flush sends what has been added and tells whether that went well.
-func (o *streamWriter) flush() bool {
-	if o.err == nil {
-		giveTime(o.conn, writeTime)
-		_, o.err = o.w.Write(o.buf)
-		if err := o.conn.Flush(); o.err == nil {
-			o.err = err
-		}
+// flushIfLong sends what there is if that is much.
+func (o *streamWriter) flushIfLong(ctx context.Context) error {
+	if len(o.buf) < flushOver {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return o.flush()
+}
+
+// flush sends what there is.
+func (o *streamWriter) flush() (err error) {
+	switch {
+	case len(o.buf) == 0:
+	case o.coding != nil:
+		err = o.add(o.coding.piece(o.buf))
+	default:
+		err = o.send(o.buf)
 	}
 	o.buf = o.buf[:0]
-	return o.err == nil
+	return err
+}
+
+// add sends a compressed piece.
+func (o *streamWriter) add(p piece) error {
+	if !o.begun {
+		o.w.Header().Set("Content-Encoding", o.coding.name)
+		o.w.Header().Set("Vary", "Accept-Encoding")
+		if err := o.send(o.coding.head); err != nil {
+			return err
+		}
+	}
+	o.sum = joinSums(o.sum, p.sum, p.length)
+	o.length += p.length
+	return o.send(p.packed)
+}
+
+// send sends bytes. net/http cuts them into chunks.
+func (o *streamWriter) send(b []byte) error {
+	conn := http.NewResponseController(o.w)
+	giveTime(conn, writeTime)
+	if _, err := o.w.Write(b); err != nil {
+		return err
+	}
+	if o.begun {
+		return nil
+	}
+	o.begun = true
+	return conn.Flush() // the first of it at once
+}
+
+// end sends what is left. If that is all, in one packet.
+func (o *streamWriter) end() error {
+	if !o.begun && o.coding == nil {
+		o.w.Header()["Transfer-Encoding"] = chunked
+		giveTime(http.NewResponseController(o.w), writeTime)
+		_, err := o.w.Write(o.buf)
+		return err
+	}
+	if err := o.flush(); err != nil {
+		return err
+	}
+	if o.coding != nil && o.coding.tail != nil {
+		if err := o.send(o.coding.tail(o.sum, o.length)); err != nil {
+			return err
+		}
+	}
+	// An answer that the client has not got doesn't count.
+	return http.NewResponseController(o.w).Flush()
 }
 
 // A cursor on the wire is "epoch.id.nanoseconds": the epoch names the store,

@@ -1,0 +1,195 @@
+//go:build linux
+
+package lapi
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// wire is one kept-alive HTTP/1.1 connection that does as little as possible
+// for a request: what is measured shares the processors with it.
+type wire struct {
+	conn net.Conn
+	in   *bufio.Reader
+}
+
+func dial(ctx context.Context, addr string) (*wire, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return &wire{conn: conn, in: bufio.NewReaderSize(conn, 64<<10)}, nil
+}
+
+// request returns the bytes of a request. header holds further lines, each
+// with its end.
+func request(method, target, header string, body []byte) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench/v1\r\n%s", method, target, header)
+	if body != nil {
+		fmt.Fprintf(&b, "Content-Type: application/json\r\nContent-Length: %d\r\n", len(body))
+	}
+	b.WriteString("\r\n")
+	b.Write(body)
+	return b.Bytes()
+}
+
+// answer is what came back for a request.
+type answer struct {
+	first time.Duration // until the first byte
+	whole time.Duration
+	size  int // bytes of the body
+}
+
+// do sends a request and reads the answer, whose body goes to w unless that is
+// nil. A status other than 2xx is an error.
+func (c *wire) do(req []byte, w io.Writer) (a answer, err error) {
+	began := time.Now()
+	if _, err = c.conn.Write(req); err != nil {
+		return a, err
+	}
+	line, err := c.in.ReadSlice('\n')
+	if err != nil {
+		return a, err
+	}
+	a.first = time.Since(began)
+	if len(line) < 12 || line[9] != '2' {
+		return a, fmt.Errorf("the answer to %q is %q", firstLine(req), bytes.TrimSpace(line))
+	}
+	length := 0
+	for {
+		if line, err = c.in.ReadSlice('\n'); err != nil {
+			return a, err
+		}
+		if len(line) <= 2 {
+			break
+		}
+		name, value, _ := bytes.Cut(line, []byte(": "))
+		switch {
+		case bytes.EqualFold(name, []byte("content-length")):
+			length, err = strconv.Atoi(string(bytes.TrimSpace(value)))
+		case bytes.EqualFold(name, []byte("transfer-encoding")):
+			length = -1
+		}
+		if err != nil {
+			return a, err
+		}
+	}
+	if length >= 0 {
+		err = c.body(length, w, &a)
+	} else {
+		err = c.chunks(w, &a)
+	}
+	a.whole = time.Since(began)
+	return a, err
+}
+
+func (c *wire) chunks(w io.Writer, a *answer) error {
+	for {
+		line, err := c.in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		n, err := strconv.ParseInt(string(bytes.TrimSpace(line)), 16, 64)
+		if err != nil {
+			return err
+		}
+		if err := c.body(int(n), w, a); err != nil {
+			return err
+		}
+		if _, err := c.in.Discard(2); err != nil || n == 0 {
+			return err
+		}
+	}
+}
+
+func (c *wire) body(n int, w io.Writer, a *answer) (err error) {
+	a.size += n
+	if w == nil {
+		_, err = c.in.Discard(n)
+	} else {
+		_, err = io.CopyN(w, c.in, int64(n))
+	}
+	return err
+}
+
+func firstLine(req []byte) string {
+	line, _, _ := strings.Cut(string(req[:min(len(req), 200)]), "\r\n")
+	return line
+}
+
+// load is what a run of requests came to.
+type load struct {
+	done     int
+	took     time.Duration
+	p50, p99 time.Duration
+}
+
+func (l load) String() string {
+	return fmt.Sprintf("%.0f/s, p50 %v, p99 %v", float64(l.done)/l.took.Seconds(), round(l.p50), round(l.p99))
+}
+
+func round(d time.Duration) time.Duration {
+	switch {
+	case d > 100*time.Millisecond:
+		return d.Round(time.Millisecond)
+	case d > time.Millisecond:
+		return d.Round(10 * time.Microsecond)
+	}
+	return d.Round(time.Microsecond)
+}
+
+// hammer sends requests over a number of connections at once, each as soon as
+// the last is answered, for so long. next makes the i-th request of a connection.
+func hammer(ctx context.Context, addr string, conns int, d time.Duration, next func(conn, i int) []byte) (load, error) {
+	var mu sync.Mutex
+	var all []time.Duration
+	var failed error
+	var work sync.WaitGroup
+	began := time.Now()
+	for conn := range conns {
+		work.Go(func() {
+			took, err := drive(ctx, addr, began.Add(d), func(i int) []byte { return next(conn, i) })
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, took...)
+			failed = errors.Join(failed, err)
+		})
+	}
+	work.Wait()
+	l := load{done: len(all), took: time.Since(began)}
+	if failed != nil || len(all) == 0 {
+		return l, errors.Join(errors.New("the load could not be driven"), failed)
+	}
+	slices.Sort(all)
+	l.p50, l.p99 = all[len(all)/2], all[len(all)*99/100]
+	return l, nil
+}
+
+func drive(ctx context.Context, addr string, end time.Time, next func(i int) []byte) (took []time.Duration, err error) {
+	c, err := dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	defer c.conn.Close()
+	for i := 0; ctx.Err() == nil && time.Now().Before(end); i++ {
+		a, err := c.do(next(i), nil)
+		if err != nil {
+			return took, err
+		}
+		took = append(took, a.whole)
+	}
+	return took, ctx.Err()
+}

@@ -1,0 +1,120 @@
+package lapi
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"net/http"
+	"strings"
+
+	"github.com/klauspost/compress/flate"
+)
+
+// A coding compresses long answers. It works on pieces that know nothing of
+// each other, so that each can be kept for the next client; head, pieces and
+// tail together are one body in that coding.
+type coding struct {
+	name string // as in Accept-Encoding
+	head []byte
+	// pack compresses a piece.
+	pack func(raw []byte) []byte
+	// tail ends a body with a checksum (CRC-32, IEEE) and a length; nil: none is needed.
+	tail func(sum uint32, length int64) []byte
+}
+
+// piece is a compressed part of a body.
+type piece struct {
+	packed []byte
+	sum    uint32 // of what it was before
+	length int64
+}
+
+func (c *coding) piece(raw []byte) piece {
+	return piece{packed: c.pack(raw), sum: crc32.ChecksumIEEE(raw), length: int64(len(raw))}
+}
+
+// codings are known ones, the best first.
+var codings = append(moreCodings, &coding{
+	name: "gzip",
+	head: []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255},
+	pack: deflate,
+	tail: func(sum uint32, length int64) []byte {
+		b := []byte{1, 0, 0, 0xff, 0xff} // an empty block, the last one
+		b = binary.LittleEndian.AppendUint32(b, sum)
+		return binary.LittleEndian.AppendUint32(b, uint32(length))
+	},
+})
+
+// acceptedCoding returns the best coding that a client has asked for, nil if
+// it has asked for none that we know. No client is sent what it hasn't named:
+// upstream never compresses, and some bouncers could not make sense of it.
+func acceptedCoding(h http.Header) *coding {
+	asked := h["Accept-Encoding"]
+	if len(asked) == 0 {
+		return nil
+	}
+	for _, c := range codings {
+		for word := range strings.SplitSeq(strings.Join(asked, ","), ",") {
+			name, quality, _ := strings.Cut(word, ";")
+			if strings.EqualFold(strings.TrimSpace(name), c.name) && !isZero(quality) {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// isZero tells whether a quality ("q=0.0") forbids what it stands behind.
+func isZero(quality string) bool {
+	_, value, ok := strings.Cut(strings.ReplaceAll(quality, " ", ""), "=")
+	return ok && strings.Trim(value, "0.") == ""
+}
+
+// deflate returns blocks that end on a byte's boundary and refer to nothing
+// before them (RFC 1951).
+func deflate(raw []byte) []byte {
+	if n := len(raw); n < 256 { // between two larger ones: a stored block
+		return append([]byte{0, byte(n), byte(n >> 8), ^byte(n), ^byte(n >> 8)}, raw...)
+	}
+	var out bytes.Buffer
+	w, err := flate.NewWriter(&out, flate.BestSpeed)
+	if err == nil {
+		_, err = w.Write(raw)
+	}
+	if err == nil {
+		err = w.Flush()
+	}
+	if err != nil {
+		panic(fmt.Sprintf("BUG: deflate into memory: %v", err))
+	}
+	return bytes.Clone(out.Bytes())
+}
+
+// joinSums returns the CRC-32 of two pieces behind each other, of which the
+// second has so many bytes: the first one's is moved on by as many zeros, which
+// is a multiplication of polynomials, by repeated squaring (as zlib's crc32_combine).
+func joinSums(first, second uint32, length int64) uint32 {
+	const poly = 0xedb88320
+	times := func(a, b uint32) (p uint32) {
+		for m := uint32(1 << 31); m != 0; m >>= 1 {
+			if a&m != 0 {
+				p ^= b
+			}
+			if b&1 != 0 {
+				b = b>>1 ^ poly
+			} else {
+				b >>= 1
+			}
+		}
+		return p
+	}
+	shift, square := uint32(1<<31), uint32(1<<23) // x^0, x^8: one byte
+	for ; length > 0; length >>= 1 {
+		if length&1 != 0 {
+			shift = times(square, shift)
+		}
+		square = times(square, square)
+	}
+	return times(shift, first) ^ second
+}

@@ -1,0 +1,160 @@
+package lapi
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"cs/decisions"
+)
+
+// startup returns the answer to a bouncer that starts and takes a coding.
+func (v visitor) startup(query, coding string) (http.Header, []byte) {
+	v.t.Helper()
+	r := httptest.NewRequestWithContext(v.t.Context(), "GET", "/v1/decisions/stream?startup=true"+query, nil)
+	if coding != "" {
+		r.Header.Set("Accept-Encoding", coding)
+	}
+	w := v.send(r)
+	if w.Code != 200 {
+		v.t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	return w.Header(), w.Body.Bytes()
+}
+
+// unpacked returns what a client makes of a body. Of gzip it must be one
+// member: not every client reads on after the first.
+func unpacked(t *testing.T, h http.Header, body []byte) []byte {
+	t.Helper()
+	var r io.Reader = bytes.NewReader(body)
+	switch h.Get("Content-Encoding") {
+	case "gzip":
+		z, err := gzip.NewReader(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		z.Multistream(false)
+		r = z
+	case "zstd":
+		z, err := zstd.NewReader(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer z.Close()
+		r = z
+	}
+	plain, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plain
+}
+
+// TestCompressedIsTheSame lets decisions come and go, and compares what
+// bouncers get compressed, of pieces that are kept, with what is encoded for
+// this one time.
+func TestCompressedIsTheSame(t *testing.T) {
+	clk, turned := clockAtNoon()
+	s := open(t, turned)
+	b, m := bouncer(t, s, "b"), s.Local("m")
+	rng := rand.New(rand.NewPCG(1, 2))
+	add := func(n int) {
+		now := clk.Now()
+		a := decisions.Alert{Scenario: "import", StartAt: now, StopAt: now}
+		for range n {
+			a.Decisions = append(a.Decisions, decisions.Decision{
+				Origin: []string{"lists", "cscli"}[rng.IntN(2)], Scenario: fmt.Sprint("s", rng.IntN(3)), Type: "ban", Scope: "Ip",
+				Value: fmt.Sprintf("10.0.%d.%d", rng.IntN(32), rng.IntN(256)), Until: now.Add(time.Duration(1+rng.IntN(40)) * time.Minute),
+			})
+		}
+		if err := m.SendAlerts(t.Context(), []decisions.Alert{a}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(9000)
+	for step := range 12 {
+		switch rng.IntN(3) {
+		case 0:
+			add(1 + rng.IntN(500))
+		case 1:
+			all := live(s)
+			var ids []int64
+			for range 1 + rng.IntN(20) {
+				ids = append(ids, all[rng.IntN(len(all))].ID)
+			}
+			if _, err := s.expire(t.Context(), ids); err != nil {
+				t.Fatal(err)
+			}
+		default:
+			// More than pieces serve for: their durations must be those of now.
+			clk.Add(pieceAge + time.Duration(rng.IntN(100))*time.Second)
+		}
+		for _, query := range []string{"", "&dedup=false", "&origins=lists"} {
+			_, want := b.startup(query, "")
+			for _, coding := range []string{"gzip", "deflate, gzip;q=0.5", "br, ZSTD, gzip"} {
+				for range 2 { // the second time of pieces that are kept
+					h, body := b.startup(query, coding)
+					if h.Get("Content-Encoding") == "" || h.Get("Vary") != "Accept-Encoding" {
+						t.Fatalf("%q: answered with %v", coding, h)
+					}
+					if got := unpacked(t, h, body); !bytes.Equal(got, want) {
+						t.Fatalf("step %d, %q, %s: %d bytes differ from the plain %d", step, query, coding, len(got), len(want))
+					}
+				}
+			}
+		}
+	}
+	if n := len(s.pieces.views); n != maxViews {
+		t.Fatalf("pieces of %d sets are kept", n)
+	}
+}
+
+func TestOnlyLongAnswersToThoseWhoAskAreCompressed(t *testing.T) {
+	s := filled(t, compressFrom-1)
+	b := bouncer(t, s, "b")
+	f := func(coding, want string) {
+		t.Helper()
+		h, body := b.startup("", coding)
+		if got := h.Get("Content-Encoding"); got != want || len(unpacked(t, h, body)) < 50*compressFrom {
+			t.Fatalf("%q: answered in %q, %d bytes", coding, got, len(body))
+		}
+	}
+	f("gzip", "")
+	if err := s.Local("m").SendAlerts(t.Context(), []decisions.Alert{{StopAt: time.Now(), Decisions: []decisions.Decision{
+		{Scope: "Ip", Value: "192.0.2.1", Type: "ban", Until: time.Now().Add(time.Hour)},
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	f("gzip", "gzip")
+	f("", "")
+	f("identity", "")
+	f("*", "")
+	f("deflate", "")
+	f("gzip;q=0, zstd; q=0.000", "")
+	f("gzip; q=1.0", "gzip")
+}
+
+func TestJoinSums(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	for range 200 {
+		a, b := make([]byte, rng.IntN(300)), make([]byte, rng.IntN(300))
+		for _, part := range [][]byte{a, b} {
+			for i := range part {
+				part[i] = byte(rng.Uint32())
+			}
+		}
+		got := joinSums(crc32.ChecksumIEEE(a), crc32.ChecksumIEEE(b), int64(len(b)))
+		if want := crc32.ChecksumIEEE(append(a, b...)); got != want {
+			t.Fatalf("%d and %d bytes: %08x, want %08x", len(a), len(b), got, want)
+		}
+	}
+}

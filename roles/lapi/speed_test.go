@@ -1,0 +1,79 @@
+package lapi
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"cs/decisions"
+	"cs/storage"
+	"cs/storage/bolt"
+)
+
+// onDisk returns a server whose store is a file.
+func onDisk(tb testing.TB) *Server {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), "cs.db")
+	s, err := Open(tb.Context(), Config{
+		OpenStore: func(ctx context.Context) (storage.Store, error) { return bolt.Open(ctx, path) },
+		Log:       slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { s.Close() })
+	return s
+}
+
+// importBody is what cscli sends for a list of n addresses.
+func importBody(n int) []byte {
+	now := time.Now().UTC().Format(time.RFC3339)
+	var b bytes.Buffer
+	b.WriteString(`[{"capacity":0,"decisions":[`)
+	for i := range n {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		v := uint32(i+1) * 2654435761
+		fmt.Fprintf(&b, `{"duration":"%dh","origin":"cscli-import","scenario":"list %d","scope":"Ip","type":"ban","value":"%d.%d.%d.%d"}`, 24+i%100, i%20, byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+	}
+	fmt.Fprintf(&b, `],"events":[],"events_count":1,"leakspeed":"","message":"","scenario":"import: %d IPs","scenario_hash":"","scenario_version":"",`+
+		`"simulated":false,"source":{"scope":"","value":""},"start_at":%[2]q,"stop_at":%[2]q}]`, n, now)
+	return b.Bytes()
+}
+
+// BenchmarkImport is a list of 100,000 addresses, to the disk.
+func BenchmarkImport(b *testing.B) {
+	body := importBody(100_000)
+	b.SetBytes(int64(len(body)))
+	for b.Loop() {
+		b.StopTimer()
+		s := onDisk(b)
+		if err := s.ensureMachine(b.Context(), "m"); err != nil {
+			b.Fatal(err)
+		}
+		token, _, err := s.signer.Sign("m", s.now())
+		if err != nil {
+			b.Fatal(err)
+		}
+		h := s.handler()
+		b.StartTimer()
+		r := httptest.NewRequest("POST", "/v1/alerts", bytes.NewReader(body))
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != 201 {
+			b.Fatal(w.Body)
+		}
+		s.decisions.View(func(set *decisions.Set) {
+			if set.Len() != 100_000 {
+				b.Fatal(set.Len())
+			}
+		})
+	}
+}
