@@ -47,8 +47,8 @@ type ClientConfig struct {
 	Password  string
 	APIKey    string
 
-	CACert             string // file with the only authorities to trust; "": the system's
-	CertFile           string // client certificate and its key
+	CACert             string // file with authorities to trust beside the system's; "": none
+	CertFile           string // client certificate and its key; read again for each connection
 	KeyFile            string
 	InsecureSkipVerify bool
 
@@ -152,17 +152,26 @@ func clientTLS(conf ClientConfig) (*tls.Config, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot read the certificate authorities: %w", err)
 		}
-		t.RootCAs = x509.NewCertPool()
+		if t.RootCAs, err = x509.SystemCertPool(); err != nil { // a router may have none
+			t.RootCAs = x509.NewCertPool()
+		}
 		if !t.RootCAs.AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("cannot read the certificate authorities: %s holds no PEM certificate", conf.CACert)
 		}
 	}
 	if conf.CertFile != "" || conf.KeyFile != "" {
-		cert, err := tls.LoadX509KeyPair(conf.CertFile, conf.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("cannot load the client certificate: %w", err)
+		load := func() (*tls.Certificate, error) {
+			cert, err := tls.LoadX509KeyPair(conf.CertFile, conf.KeyFile)
+			if err != nil {
+				return nil, fmt.Errorf("cannot load the client certificate: %w", err)
+			}
+			return &cert, nil
 		}
-		t.Certificates = []tls.Certificate{cert}
+		if _, err := load(); err != nil {
+			return nil, err
+		}
+		// Certificates are short-lived where a machine issues them.
+		t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
 	}
 	return t, nil
 }
@@ -461,29 +470,28 @@ func (c *Client) relogin(ctx context.Context, refused string) error {
 
 func (c *Client) loginLocked(ctx context.Context) error {
 	c.token = token{}
-	path, in := PathLogin, any(nil)
+	login := LoginRequest{MachineID: c.conf.MachineID, Password: c.conf.Password}
+	if c.conf.Scenarios != nil {
+		login.Scenarios = c.conf.Scenarios()
+	}
+	path, in, who := PathLogin, any(login), strconv.Quote(c.conf.MachineID)
 	switch {
 	case c.conf.MachineID != "":
-		login := LoginRequest{MachineID: c.conf.MachineID, Password: c.conf.Password}
-		if c.conf.Scenarios != nil {
-			login.Scenarios = c.conf.Scenarios()
-		}
-		in = login
 	case c.socket != "":
 		// Who may open the administration socket needs no password.
 		path, in = PathAdminLogin, struct{}{}
 	case c.conf.CertFile != "":
-		in = struct{}{}
+		who = "the owner of " + c.conf.CertFile
 	default:
 		return errors.New("cannot log in: there are no machine credentials")
 	}
 	var out LoginResponse
 	if err := c.call(ctx, asNobody, "POST", path, nil, in, &out); err != nil {
-		return fmt.Errorf("cannot log in as %q: %w", c.conf.MachineID, err)
+		return fmt.Errorf("cannot log in as %s: %w", who, err)
 	}
 	expire, err := time.Parse(time.RFC3339, out.Expire)
 	if err != nil || out.Token == "" {
-		return fmt.Errorf("cannot log in as %q: the answer holds no token with an expiry", c.conf.MachineID)
+		return fmt.Errorf("cannot log in as %s: the answer holds no token with an expiry", who)
 	}
 	c.token = token{text: out.Token, expire: expire}
 	return nil

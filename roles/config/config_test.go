@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -78,7 +79,7 @@ func TestNoFileRunsAllRolesOnDefaults(t *testing.T) {
 		LogLevel: slog.LevelInfo,
 		LAPI: LAPI{
 			Enabled: true, Listen: "127.0.0.1:8080", Socket: filepath.Join(data, "cs.sock"),
-			MaxAlerts: 5000, MaxAlertAge: 7 * 24 * time.Hour, MaxDecisions: 2_000_000,
+			MaxAlerts: 5000, MaxAlertAge: 7 * 24 * time.Hour, MaxMetricsAge: 7 * 24 * time.Hour, MaxDecisions: 2_000_000,
 		},
 		Agent: Agent{Enabled: true, CredentialsPath: filepath.Join(data, CredentialsName), MaxBuckets: 262144, SpoolBytes: 16 << 20},
 		Bouncer: Bouncer{
@@ -106,7 +107,7 @@ func TestPackagedFile(t *testing.T) {
 			Enabled: true, Listen: "127.0.0.1:8080", Socket: filepath.Join("/var/lib/crowdsec/data", "cs.sock"),
 			ProfilesPath: "/etc/crowdsec/profiles.yaml",
 			TrustedIPs:   []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")},
-			MaxAlerts:    5000, MaxAlertAge: 7 * 24 * time.Hour, MaxDecisions: 2_000_000,
+			MaxAlerts:    5000, MaxAlertAge: 7 * 24 * time.Hour, MaxMetricsAge: 7 * 24 * time.Hour, MaxDecisions: 2_000_000,
 		},
 		Agent: Agent{
 			Enabled: true, AcquisitionPath: "/etc/crowdsec/acquis.yaml", AcquisitionDir: "/etc/crowdsec/acquis.d",
@@ -137,7 +138,7 @@ func TestEveryKey(t *testing.T) {
 			field := v.Type().Field(i)
 			key := prefix + field.Tag.Get("yaml")
 			switch key {
-			case "", "common.force_color_logs", "cscli.hub_with_content", "api.server.tls.cert_file", "api.server.tls.key_file",
+			case "", "common.force_color_logs", "cscli.hub_with_content",
 				"bouncer.cert_path", "bouncer.key_path", "db_config.flush.agents_autodelete.api_key", "db_config.flush.bouncers_autodelete.login_password":
 				continue // given as false; or refused together with others
 			}
@@ -164,8 +165,13 @@ func TestEveryKey(t *testing.T) {
 			BouncerRegistration: true, LocalRegistrationOnly: true,
 			TrustedIPs:     []netip.Prefix{p("198.51.100.7/32"), p("2001:db8::/32")},
 			TrustedProxies: []netip.Prefix{p("192.0.2.0/24")},
-			Secret:         []byte(strings.Repeat("s", 64)),
-			MaxAlerts:      100, MaxAlertAge: 60 * time.Hour, MaxDecisions: 1000,
+			TLS: TLS{
+				CertFile: "c", KeyFile: "k", ClientAuth: tls.RequireAnyClientCert, CACertPath: "y", CRLPath: "z", AgentsAllowedOU: []string{"a"}, BouncersAllowedOU: []string{"b"},
+				CacheExpiration: time.Hour,
+			},
+			Secret:    []byte(strings.Repeat("s", 64)),
+			MaxAlerts: 100, MaxAlertAge: 60 * time.Hour, MaxMetricsAge: 7 * 24 * time.Hour, MaxDecisions: 1000,
+			IdleMachines: 48 * time.Hour, IdleCertMachines: 24 * time.Hour, IdleBouncers: 96 * time.Hour, IdleCertBouncers: 72 * time.Hour,
 		},
 		Agent: Agent{
 			Enabled: true, AcquisitionPath: "/a", AcquisitionDir: "/a.d", CredentialsPath: "/cred", InsecureSkipVerify: true,

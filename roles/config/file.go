@@ -121,16 +121,17 @@ type Flush struct {
 	MaxItems strict.Text `yaml:"max_items"` // alerts
 	MaxAge   strict.Text `yaml:"max_age"`   // of alerts: "7d"
 
-	MetricsMaxAge      string     `yaml:"metrics_max_age"`
-	AgentsAutodelete   Autodelete `yaml:"agents_autodelete"`
-	BouncersAutodelete Autodelete `yaml:"bouncers_autodelete"`
+	MetricsMaxAge      strict.Text `yaml:"metrics_max_age"` // of reports of usage
+	AgentsAutodelete   Autodelete  `yaml:"agents_autodelete"`
+	BouncersAutodelete Autodelete  `yaml:"bouncers_autodelete"`
 }
 
-// Autodelete is upstream's.
+// Autodelete says after which silence an account is deleted, by the way it
+// comes in; empty: never.
 type Autodelete struct {
-	Cert          string `yaml:"cert"`
-	LoginPassword string `yaml:"login_password"`
-	APIKey        string `yaml:"api_key"`
+	Cert          strict.Text `yaml:"cert"`
+	LoginPassword strict.Text `yaml:"login_password"` // machines only
+	APIKey        strict.Text `yaml:"api_key"`        // bouncers only
 }
 
 // Plugins is the identity of upstream's plug-in processes.
@@ -175,9 +176,7 @@ type APIServer struct {
 	UseForwardedForHeaders        bool              `yaml:"use_forwarded_for_headers"` // believe every proxy, if none is listed
 	DisableRemoteLAPIRegistration bool              `yaml:"disable_remote_lapi_registration"`
 	AutoRegistration              *AutoRegistration `yaml:"auto_registration"`
-	// TLS is refused as long as it can't be served: plain text where
-	// encryption was asked for would be worse.
-	TLS *ServerTLS `yaml:"tls"`
+	TLS                           *ServerTLS        `yaml:"tls"`
 
 	ConsolePath               string       `yaml:"console_path"`
 	LogLevel                  string       `yaml:"log_level"`
@@ -197,17 +196,18 @@ type AutoRegistration struct {
 	Bouncers bool `yaml:"bouncers"`
 }
 
-// ServerTLS is upstream's.
+// ServerTLS encrypts the TCP port; the unix socket stays plain.
 type ServerTLS struct {
-	CertFile           strict.Text `yaml:"cert_file"`
-	KeyFile            strict.Text `yaml:"key_file"`
-	ClientVerification string      `yaml:"client_verification"`
-	ServerName         string      `yaml:"server_name"`
-	CACertPath         string      `yaml:"ca_cert_path"`
-	AgentsAllowedOU    []string    `yaml:"agents_allowed_ou"`
-	BouncersAllowedOU  []string    `yaml:"bouncers_allowed_ou"`
-	CRLPath            string      `yaml:"crl_path"`
-	CacheExpiration    string      `yaml:"cache_expiration"`
+	CertFile           strict.Text   `yaml:"cert_file"`
+	KeyFile            strict.Text   `yaml:"key_file"`
+	ClientVerification strict.Text   `yaml:"client_verification"` // Go's name of a tls.ClientAuthType
+	CACertPath         strict.Text   `yaml:"ca_cert_path"`        // the only authorities of client certificates
+	AgentsAllowedOU    []strict.Text `yaml:"agents_allowed_ou"`   // empty: no machine logs in by certificate
+	BouncersAllowedOU  []strict.Text `yaml:"bouncers_allowed_ou"`
+	CRLPath            string        `yaml:"crl_path"`
+	CacheExpiration    strict.Text   `yaml:"cache_expiration"`
+
+	ServerName string `yaml:"server_name"`
 }
 
 // OnlineClient is upstream's.

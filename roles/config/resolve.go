@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,10 +40,24 @@ type LAPI struct {
 	LocalRegistrationOnly bool
 	TrustedIPs            []netip.Prefix
 	TrustedProxies        []netip.Prefix
+	TLS                   TLS
 	Secret                []byte // nil: the server makes one
 	MaxAlerts             int
 	MaxAlertAge           time.Duration
+	MaxMetricsAge         time.Duration
 	MaxDecisions          int
+	// Accounts that have been silent for so long are deleted; 0: never.
+	IdleMachines, IdleCertMachines time.Duration
+	IdleBouncers, IdleCertBouncers time.Duration
+}
+
+// TLS is how the LAPI's TCP port is encrypted: not at all if CertFile is "".
+type TLS struct {
+	CertFile, KeyFile                  string
+	ClientAuth                         tls.ClientAuthType
+	CACertPath, CRLPath                string // "": none
+	AgentsAllowedOU, BouncersAllowedOU []string
+	CacheExpiration                    time.Duration
 }
 
 // Agent is the part of roles/agent.
@@ -211,6 +226,14 @@ func (r *resolver) optional(key string, v strict.Text) time.Duration {
 	return r.duration(key, v)
 }
 
+// silence returns a duration that may be left out.
+func (r *resolver) silence(key string, v strict.Text) time.Duration {
+	if v.Value == "" {
+		return 0
+	}
+	return r.duration(key, v)
+}
+
 // oneOf returns the value in lower case.
 func (r *resolver) oneOf(key string, v strict.Text, words ...string) string {
 	word := strings.ToLower(v.Value)
@@ -255,7 +278,13 @@ func (r *resolver) lapi(s *APIServer, env func(string) (string, bool)) LAPI {
 		TrustedProxies:        r.prefixes("api.server.trusted_proxies", s.TrustedProxies),
 		MaxAlerts:             int(r.number("db_config.flush.max_items", r.file.DB.Flush.MaxItems, 1, maxInt32)),
 		MaxAlertAge:           r.duration("db_config.flush.max_age", r.file.DB.Flush.MaxAge),
+		MaxMetricsAge:         r.duration("db_config.flush.metrics_max_age", r.file.DB.Flush.MetricsMaxAge),
 	}
+	agents, bouncers := r.file.DB.Flush.AgentsAutodelete, r.file.DB.Flush.BouncersAutodelete
+	out.IdleMachines = r.silence("db_config.flush.agents_autodelete.login_password", agents.LoginPassword)
+	out.IdleCertMachines = r.silence("db_config.flush.agents_autodelete.cert", agents.Cert)
+	out.IdleBouncers = r.silence("db_config.flush.bouncers_autodelete.api_key", bouncers.APIKey)
+	out.IdleCertBouncers = r.silence("db_config.flush.bouncers_autodelete.cert", bouncers.Cert)
 	if s.ListenURI.Value != "" || s.ListenSocket == "" {
 		out.Listen = r.listen("api.server.listen_uri", s.ListenURI)
 	}
@@ -265,8 +294,8 @@ func (r *resolver) lapi(s *APIServer, env func(string) (string, bool)) LAPI {
 	if a := s.AutoRegistration; a != nil && a.Enabled {
 		r.autoRegistration(a, &out)
 	}
-	if s.TLS != nil && s.TLS.CertFile.Value != "" {
-		r.fail("api.server.tls", s.TLS.CertFile.Place, "TLS is not served yet; remove the section and put a proxy in front")
+	if s.TLS != nil {
+		out.TLS = r.tls(s.TLS)
 	}
 	switch t := r.file.DB.Type; strings.ToLower(t.Value) {
 	case "", "sqlite":
@@ -278,6 +307,49 @@ func (r *resolver) lapi(s *APIServer, env func(string) (string, bool)) LAPI {
 		if len(secret) < 64 {
 			r.errs = append(r.errs, errors.New("CS_LAPI_SECRET not strong enough: it has less than 64 bytes"))
 		}
+	}
+	return out
+}
+
+var clientAuths = map[string]tls.ClientAuthType{
+	"NoClientCert":               tls.NoClientCert,
+	"RequestClientCert":          tls.RequestClientCert,
+	"RequireAnyClientCert":       tls.RequireAnyClientCert,
+	"VerifyClientCertIfGiven":    tls.VerifyClientCertIfGiven,
+	"RequireAndVerifyClientCert": tls.RequireAndVerifyClientCert,
+}
+
+func (r *resolver) tls(s *ServerTLS) TLS {
+	const section = "api.server.tls"
+	out := TLS{
+		CertFile: s.CertFile.Value, KeyFile: s.KeyFile.Value, CACertPath: s.CACertPath.Value, CRLPath: s.CRLPath,
+		AgentsAllowedOU:   r.units(section+".agents_allowed_ou", s.AgentsAllowedOU),
+		BouncersAllowedOU: r.units(section+".bouncers_allowed_ou", s.BouncersAllowedOU),
+		CacheExpiration:   r.duration(section+".cache_expiration", s.CacheExpiration),
+	}
+	switch {
+	case out.CertFile != "" && out.KeyFile == "":
+		r.fail(section, s.CertFile.Place, "missing TLS key file")
+	case out.CertFile == "" && out.KeyFile != "":
+		r.fail(section, s.KeyFile.Place, "missing TLS cert file")
+	}
+	verification, known := given(section+".client_verification", s.ClientVerification), false
+	if out.ClientAuth, known = clientAuths[verification.Value]; !known {
+		r.fail(section+".client_verification", verification.Place, "unknown TLS client_verification value: %q", verification.Value)
+	}
+	if out.ClientAuth == tls.RequireAndVerifyClientCert && out.CertFile != "" && out.CACertPath == "" {
+		r.fail(section+".client_verification", verification.Place, "nobody could come in: ca_cert_path, which says whose certificates are good, is missing")
+	}
+	return out
+}
+
+// units returns organisational units.
+func (r *resolver) units(key string, list []strict.Text) (out []string) {
+	for i, v := range list {
+		if v.Value == "" {
+			r.fail(fmt.Sprintf("%s[%d]", key, i), v.Place, "allowed_ou configuration contains invalid empty string")
+		}
+		out = append(out, v.Value)
 	}
 	return out
 }

@@ -246,18 +246,24 @@ func (b *bouncers) enter(hash, ip, agent string, now time.Time) (name string, kn
 	if row.AuthType != storage.AuthKey {
 		return "", true
 	}
+	row.introduce(ip, agent, now)
+	return row.Name, true
+}
+
+// introduce notes where a bouncer is, if that isn't known, and what it tells of
+// itself as its user agent.
+func (r *bouncerRow) introduce(ip, agent string, now time.Time) {
 	kind, version, plain := strings.Cut(agent, "/")
 	if !plain || strings.Contains(version, "/") {
 		kind, version = agent, "N/A"
 	}
 	kind, version = clip(kind), clip(version)
-	if row.IP == "" && ip != "" || row.Type != kind || row.Version != version {
-		if row.IP == "" {
-			row.IP = ip
+	if r.IP == "" && ip != "" || r.Type != kind || r.Version != version {
+		if r.IP == "" {
+			r.IP = ip
 		}
-		row.Type, row.Version, row.Updated, row.changed = kind, version, now, true
+		r.Type, r.Version, r.Updated, r.changed = kind, version, now, true
 	}
-	return row.Name, true
 }
 
 func rowFor(rows []*bouncerRow, ip string) *bouncerRow {

@@ -8,6 +8,7 @@ import (
 
 	"cs/platform"
 	"cs/roles/config"
+	"cs/roles/lapi/auth"
 	"cs/roles/lapi/profile"
 	"cs/storage"
 	"cs/storage/bolt"
@@ -81,6 +82,12 @@ func NewConfig(env *platform.Env, r config.Resolved) Config {
 		MaxAlertAge:           r.LAPI.MaxAlertAge,
 		MaxDecisions:          r.LAPI.MaxDecisions,
 		Log:                   env.Log,
+	}
+	if t := r.LAPI.TLS; t.CertFile != "" {
+		conf.TLS = &auth.TLSConfig{
+			CertFile: t.CertFile, KeyFile: t.KeyFile, ClientAuth: t.ClientAuth, CAFile: t.CACertPath, CRLFile: t.CRLPath,
+			AgentOUs: t.AgentsAllowedOU, BouncerOUs: t.BouncersAllowedOU, CacheFor: t.CacheExpiration,
+		}
 	}
 	if path := r.LAPI.ProfilesPath; path != "" {
 		conf.LoadProfiles = func(h profile.History) (*profile.Profiles, error) {

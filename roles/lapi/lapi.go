@@ -70,6 +70,10 @@ type Config struct {
 	// TrustedProxies are believed about whom they speak for (X-Forwarded-For).
 	TrustedProxies []netip.Prefix
 
+	// TLS encrypts the TCP port and lets clients in by certificate; nil: plain
+	// HTTP. Its Now and Warn are the server's own.
+	TLS *auth.TLSConfig
+
 	// Secret signs the tokens of machines, at least 64 bytes. Empty: a random
 	// one, kept in the store.
 	Secret []byte
@@ -104,6 +108,7 @@ type Server struct {
 	signer    *auth.Signer
 	passwords *auth.Passwords
 	throttle  *auth.Throttle
+	tls       *auth.TLS  // nil: plain HTTP
 	accounts  sync.Mutex // held while rows of machines and bouncers are added or removed, in the store and in memory
 	epoch     string
 	uploads   chan struct{} // a slot for each large body in memory
@@ -135,6 +140,13 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 	}
 	s.commits.turn = make(chan struct{}, 1)
 	var err error
+	if conf.TLS != nil {
+		c := *conf.TLS
+		c.Now, c.Warn = conf.Now, func(err error) { conf.Log.Error("changed files are not used", "err", err) }
+		if s.tls, err = auth.NewTLS(c); err != nil {
+			return nil, err
+		}
+	}
 	if s.profiles, err = conf.LoadProfiles(history{s}); err != nil {
 		return nil, err
 	}

@@ -156,18 +156,16 @@ func (s *Server) addMachine(ctx context.Context, id, password, ip string, valida
 	}
 	s.accounts.Lock()
 	defer s.accounts.Unlock()
-	return s.insertMachine(ctx, id, hash, ip, validated)
+	return s.insertMachine(ctx, storage.Machine{ID: id, PasswordHash: hash, AuthType: storage.AuthPassword, IP: ip, Validated: validated})
 }
 
 // insertMachine adds a row. The caller holds s.accounts.
-func (s *Server) insertMachine(ctx context.Context, id, hash, ip string, validated bool) error {
-	now := s.now()
-	err := s.store.AddMachine(ctx, storage.Machine{
-		ID: id, PasswordHash: hash, AuthType: storage.AuthPassword, IP: ip,
-		Validated: validated, Created: now, Updated: now,
-	})
+func (s *Server) insertMachine(ctx context.Context, m storage.Machine) error {
+	m.Created = s.now()
+	m.Updated = m.Created
+	err := s.store.AddMachine(ctx, m)
 	if err == nil {
-		s.machines.set(id, validated)
+		s.machines.set(m.ID, m.Validated)
 	}
 	return err
 }
@@ -185,7 +183,7 @@ func (s *Server) replaceMachine(ctx context.Context, id, password string) error 
 		return nil
 	})
 	if errors.Is(err, storage.ErrNotFound) {
-		return s.insertMachine(ctx, id, hash, "", true)
+		return s.insertMachine(ctx, storage.Machine{ID: id, PasswordHash: hash, AuthType: storage.AuthPassword, Validated: true})
 	}
 	if err == nil {
 		s.machines.set(id, true)
@@ -201,7 +199,7 @@ func (s *Server) ensureMachine(ctx context.Context, id string) error {
 	}
 	s.accounts.Lock()
 	defer s.accounts.Unlock()
-	err := s.insertMachine(ctx, id, "", "", true)
+	err := s.insertMachine(ctx, storage.Machine{ID: id, AuthType: storage.AuthPassword, Validated: true})
 	if errors.Is(err, storage.ErrExists) {
 		return s.setValid(ctx, id)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cs/platform"
+	"cs/roles/lapi/auth"
 )
 
 // stopWithin is how long requests may take to end when the server stops. Those
@@ -32,9 +33,9 @@ func (s *Server) Run(ctx context.Context) error {
 	// Requests end with this context, so that waiting ones don't hold us up.
 	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRequests()
-	serve := func(l net.Listener, h http.Handler) {
+	serve := func(l net.Listener, h http.Handler, encrypted *auth.TLS) {
 		listeners = append(listeners, l)
-		servers = append(servers, s.httpServer(requests, h))
+		servers = append(servers, s.httpServer(requests, h, encrypted))
 	}
 	if s.conf.Socket != "" {
 		l, err := listenSocket(s.conf.Socket)
@@ -44,7 +45,7 @@ func (s *Server) Run(ctx context.Context) error {
 		case err != nil:
 			return err
 		default:
-			serve(l, s.socketHandler())
+			serve(l, s.socketHandler(), nil)
 		}
 	}
 	if s.conf.Listen != "" {
@@ -53,15 +54,19 @@ func (s *Server) Run(ctx context.Context) error {
 		if err != nil {
 			return explainBusy(s.conf.Listen, err)
 		}
-		serve(limitListener(l, maxConnections), s.handler())
-		s.log.Info("CrowdSec Local API listening on " + l.Addr().String())
+		serve(limitListener(l, maxConnections), s.handler(), s.tls)
+		s.log.Info("CrowdSec Local API listening on "+l.Addr().String(), "tls", s.tls != nil)
 	}
 
 	failed := make(chan error, len(servers))
 	var done sync.WaitGroup
 	for i, srv := range servers {
 		done.Go(func() {
-			if err := srv.Serve(listeners[i]); !errors.Is(err, http.ErrServerClosed) {
+			listen := srv.Serve
+			if srv.TLSConfig != nil {
+				listen = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
+			}
+			if err := listen(listeners[i]); !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("cannot serve on %s: %w", listeners[i].Addr(), err)
 			}
 		})
@@ -88,11 +93,12 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-func (s *Server) httpServer(requests context.Context, h http.Handler) *http.Server {
+func (s *Server) httpServer(requests context.Context, h http.Handler, encrypted *auth.TLS) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
-	return &http.Server{
+	srv := &http.Server{
 		Handler:           h,
 		Protocols:         protocols,
 		BaseContext:       func(net.Listener) context.Context { return requests },
@@ -101,6 +107,10 @@ func (s *Server) httpServer(requests context.Context, h http.Handler) *http.Serv
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	if encrypted != nil {
+		srv.TLSConfig = encrypted.Server()
+	}
+	return srv
 }
 
 // explainBusy adds to "address already in use" whose it is.

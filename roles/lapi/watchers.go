@@ -103,12 +103,16 @@ func (s *Server) checkToken(r *http.Request, token string) string {
 	return ""
 }
 
-// login exchanges a password for a token.
+// login exchanges a password, or a client certificate, for a token.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	deny := func(message string) { refuseToken(w, http.StatusUnauthorized, message) }
 	var in api.LoginRequest
 	if err := readBody(r, &in); err != nil {
 		deny("missing: " + err.Error())
+		return
+	}
+	if certificate(r) != nil {
+		s.loginByCertificate(w, r, in)
 		return
 	}
 	var wrong []string

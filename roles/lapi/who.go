@@ -27,10 +27,27 @@ func (s *Server) machine(next knownHandler) http.HandlerFunc {
 	}
 }
 
-// bouncerOnly lets bouncers in that show their key. A HEAD only looks whether
-// the key is good: it gives no name, and makes no row.
+// bouncerOnly lets bouncers in that show their certificate or their key. A HEAD
+// only looks whether that is good: it gives no name, and makes no row.
 func (s *Server) bouncerOnly(next knownHandler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		if certs := certificate(r); certs != nil {
+			cn, err := s.tls.Bouncer(r.Context(), certs)
+			name := ""
+			if err == nil && r.Method != "HEAD" {
+				name, err = s.certifiedBouncer(r.Context(), cn, peer(r), r.UserAgent())
+			}
+			if err != nil {
+				if from, now := peer(r), s.now(); s.throttle.Wait(from, now) == 0 {
+					s.throttle.Fail(from, now)
+					s.log.Warn("a bouncer may not come in", "from", from, "err", err)
+				}
+				refuse(w, http.StatusForbidden, "access forbidden")
+				return
+			}
+			next(w, r, name)
+			return
+		}
 		key := r.Header.Get(api.HeaderKey)
 		if key == "" {
 			refuse(w, http.StatusForbidden, "access forbidden")

@@ -1,6 +1,7 @@
 // Package auth decides who somebody is: signed tokens and passwords of
-// machines, the registration token, and a brake on those who guess. It stores
-// nothing and speaks no HTTP; roles/lapi calls it.
+// machines, the registration token, client certificates, and a brake on those
+// who guess. It stores nothing, and speaks HTTP only to ask whether a
+// certificate was revoked; roles/lapi calls it.
 package auth
 
 import (
