@@ -17,6 +17,7 @@ type Copy struct {
 	values []string
 	held   []Slot // the slots of docs
 	docs   []any
+	others map[string]any
 	arena  []byte
 }
 
@@ -50,6 +51,10 @@ func (c *Copy) Take(e *Event) {
 	for _, slot := range e.held {
 		c.docs = append(c.docs, cloneDoc(e.docs[slot]))
 	}
+	c.others = nil
+	if len(e.others) > 0 {
+		c.others, _ = cloneDoc(e.others).(map[string]any)
+	}
 }
 
 func (c *Copy) keep(s string) string {
@@ -72,6 +77,7 @@ func (c *Copy) Restore(e *Event) {
 	for i, slot := range c.held {
 		e.SetDoc(slot, c.docs[i])
 	}
+	e.others = c.others
 }
 
 // cloneDoc copies a document, whose texts may be views of the line.

@@ -31,6 +31,7 @@ func TestCopy(t *testing.T) {
 		e.Set(slots["Enriched.d"], "")
 		e.SetDoc(slots["Unmarshaled.a"], map[string]string{text(4): text(5)})
 		e.SetDoc(slots["Unmarshaled.b"], map[string]any{text(4): []any{text(5), 1.5, nil, map[string]string{text(4): text(5)}}})
+		e.SetDocNamed(text(4), text(5)) // nobody has heard of it
 	}
 	type all struct {
 		Line           Line
@@ -39,6 +40,7 @@ func TestCopy(t *testing.T) {
 		Whitelisted    bool
 		Fields         map[string]string
 		DocA, DocB, No any
+		Docs           map[string]any
 	}
 	look := func(e *Event) all {
 		a := all{Line: e.Line, Time: e.Time, Whitelisted: e.Whitelisted, Fields: map[string]string{}}
@@ -51,11 +53,13 @@ func TestCopy(t *testing.T) {
 			}
 		}
 		a.DocA, a.DocB, a.No = e.Doc(slots["Unmarshaled.a"]), e.Doc(slots["Unmarshaled.b"]), e.Doc(slots["Unmarshaled.c"])
+		a.Docs = e.Docs()
 		return a
 	}
 	e, other := New(s), New(s)
 	other.Set(slots["Parsed.c"], "left over")
 	other.SetDoc(slots["Unmarshaled.c"], "left over")
+	other.SetDocNamed("e", "left over")
 	var c Copy
 	fill(e)
 	c.Take(e)

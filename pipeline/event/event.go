@@ -1,7 +1,9 @@
 package event
 
 import (
+	"maps"
 	"math/bits"
+	"strings"
 	"time"
 	"unsafe"
 )
@@ -40,9 +42,10 @@ type Event struct {
 
 	schema *Schema
 	vals   []string
-	set    Slots  // those that hold a value of this line
-	docs   []any  // Unmarshaled documents, by slot; nil until the first SetDoc
-	held   []Slot // the slots of docs that may hold one
+	set    Slots          // those that hold a value of this line
+	docs   []any          // Unmarshaled documents, by slot; nil until the first SetDoc
+	held   []Slot         // the slots of docs that may hold one
+	others map[string]any // documents under names that content doesn't mention
 	lines  uint32
 	arena  []byte
 }
@@ -72,6 +75,9 @@ func (e *Event) Reset(line Line) {
 		e.docs[i] = nil
 	}
 	e.held = e.held[:0]
+	if len(e.others) > 0 {
+		e.others = nil
+	}
 	e.Line = line
 	e.Time = time.Time{}
 	e.StrTime, e.StrTimeFormat, e.MarshaledTime = "", "", ""
@@ -144,6 +150,41 @@ func (e *Event) SetDoc(i Slot, doc any) {
 		e.held = append(e.held, i)
 	}
 	e.docs[i] = doc
+}
+
+// DocNamed is Doc for a name that is known at run time only. Content may not
+// mention it.
+func (e *Event) DocNamed(name string) any {
+	if slot, ok := e.schema.Lookup(Unmarshaled, name); ok {
+		return e.Doc(slot)
+	}
+	return e.others[name]
+}
+
+// SetDocNamed is SetDoc for a name that is known at run time only. What content
+// doesn't mention is there for those who look at all documents.
+func (e *Event) SetDocNamed(name string, doc any) {
+	if slot, ok := e.schema.Lookup(Unmarshaled, name); ok {
+		e.SetDoc(slot, doc)
+		return
+	}
+	if e.others == nil {
+		e.others = map[string]any{}
+	}
+	e.others[strings.Clone(name)] = doc
+}
+
+// Docs returns all decoded documents by name, in a map of its own.
+func (e *Event) Docs() map[string]any {
+	docs := make(map[string]any, len(e.held)+len(e.others))
+	maps.Copy(docs, e.others)
+	for _, i := range e.held {
+		if doc := e.docs[i]; doc != nil {
+			_, name := e.schema.Name(i)
+			docs[name] = doc
+		}
+	}
+	return docs
 }
 
 // Keep copies bytes into the event's arena and returns them as text that is

@@ -81,3 +81,21 @@ func TestArena(t *testing.T) {
 		t.Fatal("Lines must change with the line")
 	}
 }
+
+func TestDocsByName(t *testing.T) {
+	s := NewSchema()
+	known, err := s.Intern(Unmarshaled, "known")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := New(s)
+	e.SetDocNamed("known", 1.5)
+	e.SetDocNamed("other", "x")
+	if e.Doc(known) != 1.5 || e.DocNamed("known") != 1.5 || e.DocNamed("other") != "x" || e.DocNamed("no") != nil || len(e.Docs()) != 2 {
+		t.Errorf("got %v", e.Docs())
+	}
+	e.Reset(Line{})
+	if e.DocNamed("known") != nil || e.DocNamed("other") != nil || len(e.Docs()) != 0 {
+		t.Errorf("after a reset there is still %v", e.Docs())
+	}
+}

@@ -22,7 +22,6 @@ import (
 	"cs/decisions"
 	"cs/pipeline"
 	"cs/pipeline/event"
-	"cs/pipeline/hub"
 	"cs/pipeline/scenario"
 	"cs/pipeline/source"
 )
@@ -115,16 +114,12 @@ func (o *Overflow) SourceNames() []string { return slices.Sorted(maps.Keys(o.Sou
 
 // Options say what to run.
 type Options struct {
-	Content    hub.Content
-	DataDir    string // of the data files that content names
-	PatternDir string // of grok patterns beside the stock ones; may be ""
+	// Engine is what it runs in, without alerts and tracer.
+	Engine pipeline.Options
 
 	// Events keeps copies of the events that were poured, too. Without it,
 	// Record.Poured is empty.
 	Events bool
-
-	// Warn is told what is doubtful in the content. May be nil.
-	Warn func(message string)
 }
 
 // Run reads a source to its end. Faulty content is left out: its errors come
@@ -134,10 +129,8 @@ func Run(ctx context.Context, opt Options, src source.Source) (*Record, []error,
 		Parsers: map[string]map[string][]Entry{"success": {"": {}}},
 		Poured:  map[string][]*Event{},
 	}}
-	engine, faulty := pipeline.Load(pipeline.Options{
-		Content: opt.Content, DataDir: opt.DataDir, PatternDir: opt.PatternDir,
-		Tracer: rec, Warn: opt.Warn,
-	})
+	opt.Engine.Tracer = rec
+	engine, faulty := pipeline.Load(opt.Engine)
 	err := src.Run(ctx, func(_ context.Context, batch []event.Line, done func()) error {
 		for i := range batch {
 			batch[i].Time = rec.tick()
@@ -263,14 +256,12 @@ func snapshot(e *event.Event) *Event {
 	for i := range e.Schema().Len() {
 		slot := event.Slot(i)
 		space, name := e.Schema().Name(slot)
-		switch {
-		case space == event.Unmarshaled:
-			if doc := e.Doc(slot); doc != nil {
-				c.Unmarshaled[name] = cloned(doc)
-			}
-		case e.Has(slot):
+		if e.Has(slot) {
 			texts[space][name] = strings.Clone(e.Get(slot))
 		}
+	}
+	for name, doc := range e.Docs() {
+		c.Unmarshaled[strings.Clone(name)] = cloned(doc)
 	}
 	return c
 }

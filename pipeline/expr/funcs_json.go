@@ -139,16 +139,8 @@ func (u *unit) document(into, key value) (put func(*Ctx, any), get func(*Ctx) an
 			return func(x *Ctx, doc any) { x.Event.SetDoc(slot, doc) },
 				func(x *Ctx) any { return x.Event.Doc(slot) }, true
 		}
-		return func(x *Ctx, doc any) {
-				if slot, ok := x.Event.Schema().Lookup(event.Unmarshaled, name(x)); ok {
-					x.Event.SetDoc(slot, doc)
-				}
-			}, func(x *Ctx) any {
-				if slot, ok := x.Event.Schema().Lookup(event.Unmarshaled, name(x)); ok {
-					return x.Event.Doc(slot)
-				}
-				return nil
-			}, true
+		return func(x *Ctx, doc any) { x.Event.SetDocNamed(name(x), doc) },
+			func(x *Ctx) any { return x.Event.DocNamed(name(x)) }, true
 	case into.typ.kind == anyKind:
 		f := into.any
 		return func(x *Ctx, doc any) {

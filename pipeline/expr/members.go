@@ -242,12 +242,7 @@ func (u *unit) field(n syntax.Node, space event.Space, name string) (value, erro
 func fieldByName(space event.Space, name value) value {
 	f := name.str
 	if space == event.Unmarshaled {
-		return dynamic(typ{}, func(x *Ctx) any {
-			if slot, ok := x.Event.Schema().Lookup(space, f(x)); ok {
-				return x.Event.Doc(slot)
-			}
-			return nil
-		})
+		return dynamic(typ{}, func(x *Ctx) any { return x.Event.DocNamed(f(x)) })
 	}
 	return text(func(x *Ctx) string {
 		if slot, ok := x.Event.Schema().Lookup(space, f(x)); ok {
@@ -269,8 +264,9 @@ func (u *unit) hasField(space event.Space, name value) value {
 	}
 	f := name.str
 	v := boolean(func(x *Ctx) bool {
-		slot, ok := x.Event.Schema().Lookup(space, f(x))
-		return ok && has(x, slot)
+		k := f(x)
+		slot, ok := x.Event.Schema().Lookup(space, k)
+		return ok && has(x, slot) || space == event.Unmarshaled && x.Event.DocNamed(k) != nil
 	})
 	v.risky = name.risky
 	return v
@@ -281,14 +277,7 @@ func allFields(space event.Space) func(*Ctx) any {
 	return func(x *Ctx) any {
 		s := x.Event.Schema()
 		if space == event.Unmarshaled {
-			m := make(map[string]any)
-			for _, slot := range s.Sorted(space) {
-				if d := x.Event.Doc(slot); d != nil {
-					_, name := s.Name(slot)
-					m[name] = d
-				}
-			}
-			return m
+			return x.Event.Docs()
 		}
 		m := make(map[string]string)
 		for _, slot := range s.Sorted(space) {

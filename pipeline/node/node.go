@@ -84,7 +84,6 @@ type Runner struct {
 	first   int     // the first of them whose filter holds
 	machine match.Machine
 	values  []string
-	docs    []event.Slot // of the Unmarshaled space
 	dates   enrich.Dates
 	stage   int
 }
@@ -99,7 +98,6 @@ func NewRunner(s *Stages, ctx *expr.Ctx, failed func(node string, err error)) *R
 		}
 	}
 	r := &Runner{Expr: ctx, Failed: failed, stages: s, values: make([]string, most)}
-	r.docs = ctx.Event.Schema().Sorted(event.Unmarshaled)
 	r.visit = func(i int, err error) { // made once, because a closure allocates
 		if i < r.first {
 			if err == nil {

@@ -367,6 +367,19 @@ statics:
 	if len(p.failed) != 1 || !strings.Contains(p.failed[0], "cannot decode the line as JSON") {
 		t.Errorf("failed: %v", p.failed)
 	}
+
+	// also keys that content doesn't spell out
+	p = one(t, `
+statics:
+  - method: UnmarshalJSON
+    expression: evt.Line.Raw
+  - parsed: v
+    expression: evt.Unmarshaled[evt.Unmarshaled.which] ?? 'none'
+  - parsed: n
+    expression: len(evt.Unmarshaled)
+`)
+	p.expect(`{"which": "a", "a": "x"}`, "p.n=2 p.v=x")
+	p.expect(`{"which": "b"}`, "p.n=1 p.v=none")
 }
 
 func TestMethods(t *testing.T) {

@@ -131,7 +131,7 @@ func (s *static) set(n *Node, r *Runner, v string) {
 	case viaMethod:
 		s.run(e, v)
 	case viaJSON: // of the line, whatever the value
-		if err := enrich.JSON(e, r.docs); err != nil {
+		if err := enrich.JSON(e); err != nil {
 			r.failed(n, err)
 		}
 	}
