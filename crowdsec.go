@@ -7,22 +7,17 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
-	"net/url"
-	"os"
-	"path/filepath"
+	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"cs/pipeline"
 	"cs/pipeline/explain"
-	"cs/pipeline/hub"
-	"cs/pipeline/source/file"
 	"cs/platform"
 	"cs/roles/agent"
 	"cs/roles/cli"
 	"cs/roles/config"
+	"cs/roles/engine"
 	"cs/roles/lapi/profile"
 	"cs/roles/run"
 )
@@ -46,6 +41,7 @@ type daemon struct {
 	labels    map[string]string
 	transform string
 	dumpDir   string
+	profile   string
 }
 
 // parseDaemon reads the command line. Faults of form, and a request for help,
@@ -71,6 +67,7 @@ func parseDaemon(args []string, env *platform.Env) (*daemon, error) {
 	set.StringVar(&d.logType, "type", "", "`label` type of the lines of -dsn")
 	set.Func("label", "more labels of the lines of -dsn, as `k:v[,k:v]`; may be given again", d.addLabels)
 	set.StringVar(&d.transform, "transform", "", "`expression` over the lines of -dsn")
+	set.StringVar(&d.profile, "cpu-profile", "", "write what the time is spent on to this `file`, for 'go tool pprof'")
 	set.StringVar(&d.dumpDir, "dump-data", "", "write what happens to the lines to this `directory`, and send no alerts")
 	if err := set.Parse(args); err != nil {
 		return nil, err
@@ -105,8 +102,6 @@ func (d *daemon) check() error {
 		return errors.New("-type requires a -dsn argument")
 	case d.dsn == "" && d.transform != "":
 		return errors.New("-transform requires a -dsn argument")
-	case d.transform != "":
-		return errors.New("-transform is not supported yet")
 	case d.dsn == "" && d.dumpDir != "":
 		return errors.New("-dump-data requires a -dsn argument")
 	case d.noAgent && d.dsn != "":
@@ -133,11 +128,23 @@ func executeDaemon(ctx context.Context, args []string, env *platform.Env) int {
 	d.DataDir, _ = env.LookupEnv("CS_DATA_DIR")
 	d.Error = d.Error || d.fatal
 	logTo(env, &d.Globals)
-	if err := d.run(ctx, env); err != nil && !(errors.Is(err, context.Canceled) && ctx.Err() != nil) {
+	if err := d.profiled(ctx, env); err != nil && !(errors.Is(err, context.Canceled) && ctx.Err() != nil) {
 		fmt.Fprintln(env.Stderr, cli.FormatError(env.Program, "", err))
 		return 1
 	}
 	return 0
+}
+
+// profiled is run, with a profile of it if one is wanted.
+func (d *daemon) profiled(ctx context.Context, env *platform.Env) error {
+	if d.profile == "" {
+		return d.run(ctx, env)
+	}
+	stop, err := startProfile(d.profile)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.run(ctx, env), stop())
 }
 
 func (d *daemon) run(ctx context.Context, env *platform.Env) error {
@@ -163,6 +170,9 @@ func (d *daemon) run(ctx context.Context, env *platform.Env) error {
 			return errors.New("-dsn reads logs, and the configuration enables no crowdsec_service")
 		}
 		acq, err := d.source()
+		if err == nil {
+			_, _, err = engine.Reader{}.Open(acq) // a fault is better told before anything starts
+		}
 		if err != nil {
 			return err
 		}
@@ -170,9 +180,9 @@ func (d *daemon) run(ctx context.Context, env *platform.Env) error {
 	}
 	switch {
 	case d.test:
-		return testConfiguration(env, r, conf, reading)
+		return testConfiguration(env, r, reading)
 	case d.dumpDir != "":
-		return d.dump(ctx, env, r, conf, reading.Inputs[0])
+		return d.dump(ctx, env, r, reading.Inputs[0])
 	case r.LAPI.Enabled:
 		// Upstream's daemon is no bouncer: we are one only where it is said.
 		all := &run.Command{Reading: reading, NoAgent: d.noAgent, NoBouncer: conf.Bouncer == nil, Once: d.dsn != ""}
@@ -185,50 +195,28 @@ func (d *daemon) run(ctx context.Context, env *platform.Env) error {
 
 // source reads -dsn and what belongs to it.
 func (d *daemon) source() (config.Acquisition, error) {
-	acq := config.Acquisition{Source: "file", Cat: true, Labels: map[string]string{}}
-	rest, ok := strings.CutPrefix(d.dsn, "file://")
-	if !ok {
-		return acq, fmt.Errorf("cannot read %q: only sources of the form file://PATH can be read once", d.dsn)
-	}
-	path, query, _ := strings.Cut(rest, "?")
-	if path == "" {
-		return acq, fmt.Errorf("cannot read %q: it has no path", d.dsn)
-	}
-	values, err := url.ParseQuery(query)
+	acq, err := config.ParseDSN(d.dsn)
 	if err != nil {
-		return acq, fmt.Errorf("cannot read %q: %w", d.dsn, err)
+		return acq, err
 	}
-	for key, v := range values {
-		switch key {
-		case "log_level": // one level is for all
-		case "max_buffer_size":
-			if acq.MaxLineSize, err = strconv.Atoi(v[0]); err != nil || acq.MaxLineSize <= 0 {
-				return acq, fmt.Errorf("cannot read %q: %s is no size in bytes", d.dsn, v[0])
-			}
-		default:
-			return acq, fmt.Errorf("cannot read %q: unknown parameter %s", d.dsn, key)
-		}
-	}
-	acq.Globs = []string{path}
-	for k, v := range d.labels {
-		acq.Labels[k] = v
-	}
+	maps.Copy(acq.Labels, d.labels)
 	acq.Labels["type"] = d.logType
+	acq.Transform.Value = d.transform
 	return acq, nil
 }
 
 // dump reads the source into dump files. Faulty content is an error here: what
 // would come out is not what its author wants to see.
-func (d *daemon) dump(ctx context.Context, env *platform.Env, r config.Resolved, conf *config.File, acq config.Acquisition) error {
-	content, errs := installed(r)
-	opt := explain.Options{
-		Content: content, DataDir: r.DataDir, PatternDir: patternDir(r, conf), Events: true,
-		Warn: func(message string) { env.Log.Warn("content is doubtful", "warning", message) },
+func (d *daemon) dump(ctx context.Context, env *platform.Env, r config.Resolved, acq config.Acquisition) error {
+	src, _, err := engine.Reader{Report: func(err error) { env.Log.Warn("trouble with the log", "err", err) }}.Open(acq)
+	if err != nil {
+		return err
 	}
-	rec, faulty, err := explain.Run(ctx, opt, file.NewReplay(file.Config{
-		Globs: acq.Globs, Labels: acq.Labels, MaxLine: acq.MaxLineSize,
-		Report: func(err error) { env.Log.Warn("trouble with the log", "err", err) },
-	}))
+	opt := explain.Options{Engine: engine.Options(r), Events: true}
+	var errs []error
+	opt.Engine.Content, errs = engine.Content("", r)
+	opt.Engine.Warn = func(message string) { env.Log.Warn("content is doubtful", "warning", message) }
+	rec, faulty, err := explain.Run(ctx, opt, src)
 	if err := errors.Join(append(append(errs, faulty...), err)...); err != nil {
 		return err
 	}
@@ -238,49 +226,28 @@ func (d *daemon) dump(ctx context.Context, env *platform.Env, r config.Resolved,
 	return rec.WriteDumps(d.dumpDir)
 }
 
-// installed returns the content that the agent would load, and what is wrong
-// with it.
-func installed(r config.Resolved) (hub.Content, []error) {
-	content, faulty := hub.Load(r.ConfigDir)
-	if len(content.Items) == 0 && len(faulty) == 0 {
-		return hub.Base(), nil
-	}
-	return content, faulty
-}
-
-// patternDir returns where grok patterns beside the stock ones are, "" for nowhere.
-func patternDir(r config.Resolved, conf *config.File) string {
-	dir := conf.ConfigPaths.PatternDir
-	if dir == "" {
-		dir = filepath.Join(r.ConfigDir, "patterns")
-	}
-	if _, err := os.Stat(dir); err != nil {
-		return ""
-	}
-	return dir
-}
-
 // testConfiguration loads everything that the roles would load and starts
 // nothing. All that is wrong is returned.
-func testConfiguration(env *platform.Env, r config.Resolved, conf *config.File, reading agent.Reading) error {
+func testConfiguration(env *platform.Env, r config.Resolved, reading agent.Reading) error {
 	var errs []error
 	if r.LAPI.Enabled && r.LAPI.ProfilesPath != "" {
 		_, err := profile.Load(r.LAPI.ProfilesPath, nil, func(err error) { env.Log.Warn("profiles", "warning", err) })
 		errs = append(errs, err)
 	}
 	if r.Agent.Enabled {
-		content, faulty := installed(r)
+		opt := engine.Options(r)
+		var faulty []error
+		opt.Content, faulty = engine.Content("", r)
 		errs = append(errs, faulty...)
-		_, faulty = pipeline.Load(pipeline.Options{
-			Content: content, DataDir: r.DataDir, PatternDir: patternDir(r, conf),
-			Warn: func(message string) { env.Log.Warn("content is doubtful", "warning", message) },
-		})
+		opt.Warn = func(message string) { env.Log.Warn("content is doubtful", "warning", message) }
+		_, faulty = pipeline.Load(opt)
 		errs = append(errs, faulty...)
-		// What it says of content has been said.
-		quiet := *env
-		quiet.Log = slog.New(slog.DiscardHandler)
-		_, err := reading.Config(&quiet, r)
+		cfg, err := reading.Config(env, r)
 		errs = append(errs, err)
+		for _, acq := range cfg.Inputs {
+			_, _, err := engine.Reader{}.Open(acq)
+			errs = append(errs, err)
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"os"
 	"path/filepath"
@@ -55,12 +56,13 @@ func TestDaemonRefuses(t *testing.T) {
 	f(1, "-dsn requires a -type argument", "-dsn", "file:///x")
 	f(1, "-type requires a -dsn argument", "-type", "x")
 	f(1, "-transform requires a -dsn argument", "-transform", "x")
-	f(1, "-transform is not supported yet", "-transform", "x", "-dsn", "file:///x", "-type", "x")
+	f(1, "cannot use the transform: cannot compile expression: unknown name x", "-transform", "x", "-dsn", "file:///x", "-type", "x")
 	f(1, "you must run at least the API Server or crowdsec", "-no-cs", "--no-api")
 	f(1, "cannot read the configuration", "-c", filepath.Join(t.TempDir(), "none.yaml"))
-	f(1, "only sources of the form file://PATH", "-dsn", "journalctl://x", "-type", "x")
+	f(1, "unknown parameter x", "-dsn", "journalctl://x", "-type", "x")
 	f(1, "unknown parameter y", "-dsn", "file:///x?y=1", "-type", "x")
-	f(1, "none is no size in bytes", "-dsn", "file:///x?max_buffer_size=none", "-type", "x")
+	f(1, "syslog datasource does not support command-line acquisition", "-dsn", "syslog://x", "-type", "x")
+	f(1, "cannot write the profile", "-cpu-profile", filepath.Join(t.TempDir(), "no", "file"), "-version")
 }
 
 func TestDaemonSource(t *testing.T) {
@@ -124,6 +126,28 @@ onsuccess: next_stage
 	if code := executeDaemon(context.Background(), append(args, "-t"), daemonEnv(&out)); code != 0 || !strings.Contains(out.String(), "Configuration test done") {
 		t.Errorf("exit %d: %s", code, out.String())
 	}
+	// Patterns of paths, packed files, a transform.
+	write("y.log", "said: bye\n")
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	z.Write([]byte("said: hello\nsaid: hello\n"))
+	z.Close()
+	write("z.log.gz", packed.String())
+	args[5] = "file://" + filepath.Join(dir, "[yz].log*")
+	out.Reset()
+	if code := executeDaemon(context.Background(), append(args, "-dump-data", dumps, "-transform", "TrimPrefix(evt.Line.Raw, 'said: ')"), daemonEnv(&out)); code != 0 {
+		t.Fatalf("exit %d: %s", code, out.String())
+	}
+	text, err = os.ReadFile(filepath.Join(dumps, "parser-dump.yaml"))
+	if err != nil || strings.Count(string(text), "word: hello") != 2 || strings.Count(string(text), "word: bye") != 1 {
+		t.Errorf("%v, dump is\n%s", err, text)
+	}
+	args[5] = "file://" + filepath.Join(dir, "none*.log")
+	out.Reset()
+	if code := executeDaemon(context.Background(), append(args, "-dump-data", dumps), daemonEnv(&out)); code != 1 || !strings.Contains(out.String(), "none*.log") {
+		t.Errorf("exit %d: %s", code, out.String())
+	}
+	args[5] = "file://" + filepath.Join(dir, "x.log")
 	write("lapi.yaml", "config_paths: {config_dir: "+dir+", data_dir: "+dir+"}\napi: {server: {listen_uri: '127.0.0.1:1'}}\n")
 	out.Reset()
 	if code := executeDaemon(context.Background(), append(args, "-c", filepath.Join(dir, "lapi.yaml")), daemonEnv(&out)); code != 1 || !strings.Contains(out.String(), "enables no crowdsec_service") {

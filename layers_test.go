@@ -17,13 +17,14 @@ import (
 var allowed = map[string][]string{
 	"cs":                 {"cs/"}, // wiring: everything
 	"cs/bench":           {"cs/"}, // measures everything
-	"cs/roles/run":       {"cs/roles/agent", "cs/roles/lapi", "cs/roles/bouncer", "cs/roles/config", "cs/roles/api", "cs/pipeline", "cs/remediate", "cs/storage", "cs/decisions", "cs/platform"},
-	"cs/roles/agent":     {"cs/roles/config", "cs/roles/api", "cs/pipeline", "cs/decisions", "cs/platform"},
+	"cs/roles/run":       {"cs/roles/agent", "cs/roles/lapi", "cs/roles/bouncer", "cs/roles/engine", "cs/roles/config", "cs/roles/api", "cs/pipeline", "cs/remediate", "cs/storage", "cs/decisions", "cs/platform"},
+	"cs/roles/agent":     {"cs/roles/engine", "cs/roles/config", "cs/roles/api", "cs/pipeline", "cs/decisions", "cs/platform"},
 	"cs/roles/lapi":      {"cs/roles/config", "cs/roles/api", "cs/storage", "cs/pipeline/expr", "cs/decisions", "cs/platform"},
 	"cs/roles/bouncer":   {"cs/roles/config", "cs/roles/api", "cs/remediate", "cs/decisions", "cs/platform"},
 	"cs/roles/register":  {"cs/roles/config", "cs/roles/api", "cs/platform"},
-	"cs/roles/cli":       {"cs/roles/config", "cs/roles/api", "cs/pipeline/explain", "cs/storage", "cs/decisions", "cs/platform"},
+	"cs/roles/cli":       {"cs/roles/engine", "cs/roles/config", "cs/roles/api", "cs/pipeline/explain", "cs/storage", "cs/decisions", "cs/platform"},
 	"cs/roles/status":    {"cs/roles/config", "cs/roles/api", "cs/storage", "cs/decisions", "cs/platform"},
+	"cs/roles/engine":    {"cs/roles/config", "cs/pipeline", "cs/decisions", "cs/platform"},
 	"cs/roles/config":    {"cs/roles/api", "cs/decisions", "cs/platform"},
 	"cs/roles/api":       {"cs/decisions", "cs/platform"},
 	"cs/pipeline":        {"cs/decisions", "cs/platform"},

@@ -11,6 +11,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
+	"cs/pipeline"
 	"cs/pipeline/hub"
 	"cs/pipeline/source/file"
 )
@@ -201,7 +202,7 @@ func TestDumps(t *testing.T) {
 		{Kind: hub.Scenario, Path: "c", Data: []byte(bruteForce)},
 		{Kind: hub.PostOverflow, Stage: "s01-whitelist", Path: "d", Data: []byte("name: acme/pardon\nwhitelist: {reason: friends, ip: [192.0.2.1]}\n")},
 	}
-	rec, faulty, err := Run(context.Background(), Options{Content: hub.Content{Items: items}, Events: true},
+	rec, faulty, err := Run(context.Background(), Options{Engine: pipeline.Options{Content: hub.Content{Items: items}}, Events: true},
 		file.NewReplay(file.Config{Globs: []string{filepath.Join(dir, ".tests/t/x.log")}, Labels: map[string]string{"type": "acme"}}))
 	if err != nil || len(faulty) > 0 {
 		t.Fatal(err, faulty)

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"cs/pipeline"
 	"cs/pipeline/hub"
 	"cs/pipeline/source/file"
 	"cs/platform/strict"
@@ -149,11 +150,11 @@ func (h *Hub) test(ctx context.Context, r *TestResult) error {
 		labels[k] = fmt.Sprint(v)
 	}
 	labels["type"] = conf.LogType
-	rec, faulty, err := Run(ctx, Options{
+	rec, faulty, err := Run(ctx, Options{Engine: pipeline.Options{
 		Content: hub.Content{Items: items},
 		DataDir: dataDir,
 		Warn:    func(message string) { r.Warnings = append(r.Warnings, message) },
-	}, file.NewReplay(file.Config{Globs: []string{quoted(filepath.Join(dir, conf.LogFile))}, Labels: labels}))
+	}}, file.NewReplay(file.Config{Globs: []string{quoted(filepath.Join(dir, conf.LogFile))}, Labels: labels}))
 	r.Record = rec
 	if err := errors.Join(errors.Join(faulty...), err); err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,7 +74,7 @@ type Engine interface {
 
 // Config is what an Agent needs.
 type Config struct {
-	// DataDir keeps positions and the spool, and the data files of content.
+	// DataDir keeps positions and the spool.
 	DataDir string
 	// Stateless keeps nothing in DataDir: alerts wait in memory, and where logs
 	// were read to is forgotten.
@@ -81,9 +82,11 @@ type Config struct {
 	LAPI      LAPI
 	// Inputs are the logs to read.
 	Inputs []config.Acquisition
-	// Content is what to load into the engine.
-	Content    hub.Content
-	MaxBuckets int
+	// Engine says what the engine is made of, but for Content, Alert and Warn.
+	Engine pipeline.Options
+	// Content reads what to load into the engine. It is called by New, and what
+	// it returns is not kept: it is larger than what is compiled of it.
+	Content    func() hub.Content
 	SpoolBytes int64
 	// FromStart reads logs that were never seen from their start.
 	FromStart bool
@@ -181,13 +184,11 @@ func New(cfg Config) (*Agent, error) {
 func (a *Agent) Scenarios() []string { return a.engine.Scenarios() }
 
 func (a *Agent) loadPipeline(alert func(decisions.Alert)) (Engine, []error) {
-	return pipeline.Load(pipeline.Options{
-		Content:    a.cfg.Content,
-		DataDir:    a.cfg.DataDir,
-		MaxBuckets: a.cfg.MaxBuckets,
-		Alert:      alert,
-		Warn:       func(message string) { a.log.Warn("content is doubtful", "warning", message) },
-	})
+	opt := a.cfg.Engine
+	opt.Content = a.cfg.Content()
+	opt.Alert = alert
+	opt.Warn = func(message string) { a.log.Warn("content is doubtful", "warning", message) }
+	return pipeline.Load(opt)
 }
 
 // openPositions reads how far each log was read: what was saved, and what was
@@ -319,6 +320,7 @@ func (a *Agent) read(ctx context.Context) error {
 	if a.cfg.Ready != nil && ctx.Err() == nil {
 		a.cfg.Ready()
 	}
+	debug.FreeOSMemory() // loading content took several times what is left of it
 	work.Wait()
 	if ctx.Err() != nil {
 		return nil // it was logged, and others went on

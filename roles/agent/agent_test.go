@@ -185,7 +185,7 @@ func TestRealEngine(t *testing.T) {
 	appendTo(t, log, "")
 	lapi := &fakeLAPI{}
 	r := start(t, Config{
-		DataDir: filepath.Join(dir, "data"), LAPI: lapi, Content: hub.Base(),
+		DataDir: filepath.Join(dir, "data"), LAPI: lapi, Content: hub.Base,
 		Inputs: []config.Acquisition{fileInput("syslog", []string{log})},
 	})
 	for i := range 12 {

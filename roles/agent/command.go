@@ -13,6 +13,7 @@ import (
 	"cs/pipeline/hub"
 	"cs/platform"
 	"cs/roles/config"
+	"cs/roles/engine"
 )
 
 // Reading is what can be said about reading logs, with the flags of "cs agent".
@@ -46,7 +47,7 @@ func (f *Reading) Overlay(file *config.File) {
 func (f *Reading) Config(env *platform.Env, r config.Resolved) (Config, error) {
 	cfg := Config{
 		DataDir:    r.DataDir,
-		MaxBuckets: r.Agent.MaxBuckets,
+		Engine:     engine.Options(r),
 		SpoolBytes: r.Agent.SpoolBytes,
 		FromStart:  f.FromStart,
 		Log:        env.Log,
@@ -56,7 +57,13 @@ func (f *Reading) Config(env *platform.Env, r config.Resolved) (Config, error) {
 	if cfg.Inputs, err = f.inputs(env, r.Agent); err != nil {
 		return Config{}, err
 	}
-	cfg.Content = f.content(env, r)
+	cfg.Content = func() hub.Content {
+		c, errs := engine.Content(f.Content, r)
+		for _, err := range errs {
+			env.Log.Error("content is left out", "err", err)
+		}
+		return c
+	}
 	return cfg, nil
 }
 
@@ -135,27 +142,6 @@ func (f *Reading) named() (list []config.Acquisition, err error) {
 		list = append(list, fileInput(f.Types[min(i, len(f.Types)-1)], []string{log}))
 	}
 	return list, nil
-}
-
-// content returns what to load: the directory of the flag, else that of the
-// configuration if it has any, else the starter set, for which settings such as
-// simulation.yaml hold, too.
-func (f *Reading) content(env *platform.Env, r config.Resolved) hub.Content {
-	base := hub.Base()
-	for _, dir := range []string{f.Content, r.ConfigDir} {
-		if dir == "" {
-			continue
-		}
-		c, errs := hub.Load(dir)
-		for _, err := range errs {
-			env.Log.Error("content is left out", "err", err)
-		}
-		if len(c.Items) > 0 || dir == f.Content {
-			return c
-		}
-		base.Settings = c.Settings
-	}
-	return base
 }
 
 // Command is "cs agent".

@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"cs/pipeline/hub"
 	"cs/platform"
 	"cs/roles/config"
 )
@@ -68,37 +67,6 @@ func TestInputs(t *testing.T) {
 	f("acquis.yaml:5: label", Reading{Acquis: acquis})
 	f("cannot read the acquisition file", Reading{Acquis: filepath.Join(dir, "missing")})
 	f("syslog=/a;", Reading{Acquis: acquis, Logs: []string{"/a"}, Types: []string{"syslog"}})
-}
-
-func TestContent(t *testing.T) {
-	dir := t.TempDir()
-	write := func(name, text string) {
-		t.Helper()
-		name = filepath.Join(dir, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	env, _ := testEnv()
-	f := func(reading Reading, configDir string, items, settings int) {
-		t.Helper()
-		c := reading.content(env, config.Resolved{ConfigDir: configDir})
-		if len(c.Items) != items || len(c.Settings) != settings {
-			t.Errorf("%d items, %d settings; want %d, %d", len(c.Items), len(c.Settings), items, settings)
-		}
-	}
-	starter := len(hub.Base().Items)
-	f(Reading{}, "", starter, 0)
-	f(Reading{}, dir, starter, 0)
-	f(Reading{Content: dir}, "", 0, 0)
-	write("simulation.yaml", "simulation: true\n")
-	f(Reading{}, dir, starter, 1) // the starter set is simulated
-	write("scenarios/s.yaml", "name: s\n")
-	f(Reading{}, dir, 1, 1)
-	f(Reading{}, "", starter, 0)
 }
 
 func TestNoCredentials(t *testing.T) {

@@ -39,8 +39,9 @@ type Config struct {
 	Filter    []string          // arguments of journalctl: "_COMM=sshd", "-u", "ssh.service"
 	Labels    map[string]string // of every line; must not change
 	Mode      event.Mode
-	Once      bool // read all there is and end, instead of following from now
-	MaxLine   int  // bytes from which a line is cut; 0: source.MaxLine
+	Once      bool   // read all there is and end, instead of following from now
+	Since     string // of a source that is read once: from when on, in journalctl's words
+	MaxLine   int    // bytes from which a line is cut; 0: source.MaxLine
 	Positions *source.Positions
 	// Report is told about trouble while Run tries again. nil: nobody is.
 	Report func(error)
@@ -148,6 +149,8 @@ func (s *Source) resume() {
 func (s *Source) arguments(useCursor bool) []string {
 	args := []string{"--output=export", "--no-pager"}
 	switch {
+	case s.cfg.Once && s.cfg.Since != "":
+		args = append(args, "--since="+s.cfg.Since)
 	case s.cfg.Once:
 	case s.pos.Cursor == "":
 		args = append(args, "--follow", "--lines=0")

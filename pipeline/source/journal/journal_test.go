@@ -273,3 +273,15 @@ func FuzzExport(f *testing.F) {
 		t.Fatalf("more entries than bytes")
 	})
 }
+
+func TestArguments(t *testing.T) {
+	f := func(cfg Config, want string) {
+		t.Helper()
+		if got := strings.Join(New(cfg).arguments(true), " "); got != "--output=export --no-pager "+want {
+			t.Errorf("got %s", got)
+		}
+	}
+	f(Config{Filter: []string{"-u", "x"}}, "--follow --lines=0 -u x")
+	f(Config{Filter: []string{"-u", "x"}, Once: true}, "-u x")
+	f(Config{Filter: []string{"-u", "x"}, Once: true, Since: "2 days ago"}, "--since=2 days ago -u x")
+}

@@ -1,0 +1,60 @@
+// Package engine turns a configuration into what the engine (cs/pipeline) is
+// made of: the content to load, its options, the sources to read. roles/agent
+// runs it for good, the crowdsec-like command line and explain run it once.
+package engine
+
+import (
+	"os"
+	"path/filepath"
+
+	"cs/pipeline"
+	"cs/pipeline/hub"
+	"cs/roles/config"
+)
+
+// Options returns what a configuration says about the engine; content, alerts
+// and warnings are the caller's to add.
+func Options(r config.Resolved) pipeline.Options {
+	return pipeline.Options{
+		DataDir:       r.DataDir,
+		PatternDir:    patternDir(r),
+		MaxBuckets:    r.Agent.MaxBuckets,
+		ContextLength: r.Agent.ContextLength,
+	}
+}
+
+// patternDir returns where grok patterns beside the stock ones are: the usual
+// place may be missing.
+func patternDir(r config.Resolved) string {
+	if r.Agent.PatternDir != "" || r.ConfigDir == "" {
+		return r.Agent.PatternDir
+	}
+	usual := filepath.Join(r.ConfigDir, "patterns")
+	if _, err := os.Stat(usual); err != nil {
+		return ""
+	}
+	return usual
+}
+
+// Content returns what to load: the content of dir, if that is not "", else what
+// the configuration has installed, if that is anything, else the starter set,
+// for which settings such as simulation.yaml hold, too. The errors name what is
+// left out.
+func Content(dir string, r config.Resolved) (hub.Content, []error) {
+	if dir != "" {
+		return hub.Load(dir)
+	}
+	if r.ConfigDir == "" {
+		return hub.Base(), nil
+	}
+	c, errs := hub.Dirs{
+		Config: r.ConfigDir, Hub: r.Agent.HubDir, Index: r.Agent.HubIndexPath,
+		Simulation: r.Agent.SimulationPath, ConsoleContext: r.Agent.ConsoleContextPath,
+	}.Load()
+	if len(c.Items) == 0 {
+		settings := c.Settings
+		c = hub.Base()
+		c.Settings = settings
+	}
+	return c, errs
+}
