@@ -6,7 +6,6 @@ import (
 	"math"
 	"regexp/syntax"
 	"slices"
-	"sort"
 	"unicode"
 	"unicode/utf8"
 )
@@ -26,6 +25,7 @@ type code struct {
 	byByte  [256]uint8 // class of an ASCII byte; nonASCII for others
 	bounds  []rune     // the intervals above ASCII: first rune
 	byBound []uint8    // and class
+	low     []uint8    // class of a rune below twoBytes, from RuneSelf on; nil if there are few bounds
 	kind    []kind     // by class
 	asserts []bool     // by instruction: whether an assertion lies between it and the next rune
 	ends    []bool     // by instruction: whether a match lies there, with no assertion before
@@ -35,6 +35,11 @@ type code struct {
 func (c *code) endOfText() uint32 { return uint32(c.classes) }
 func (c *code) nonASCII() uint8   { return uint8(c.classes + 1) }
 func (c *code) columns() uint32   { return uint32(c.classes + 2) }
+
+const (
+	twoBytes  = 0x800 // the first rune whose UTF-8 has three bytes
+	fewBounds = 8     // quick to search
+)
 
 // maxClasses leaves room for two more columns in a byte.
 const maxClasses = 254
@@ -334,6 +339,13 @@ func (c *code) classify(ranges [][]rune, asserted syntax.EmptyOp) error {
 	for b := utf8.RuneSelf; b < 256; b++ {
 		c.byByte[b] = c.nonASCII()
 	}
+	if len(c.bounds) > fewBounds {
+		low := make([]uint8, twoBytes-utf8.RuneSelf)
+		for i := range low {
+			low[i] = c.class(rune(utf8.RuneSelf + i))
+		}
+		c.low = low
+	}
 	return nil
 }
 
@@ -351,7 +363,18 @@ func (c *code) class(r rune) uint8 {
 	if r < utf8.RuneSelf {
 		return c.byByte[r]
 	}
-	return c.byBound[sort.Search(len(c.bounds), func(i int) bool { return c.bounds[i] > r })-1]
+	if r < twoBytes && c.low != nil {
+		return c.low[r-utf8.RuneSelf]
+	}
+	i, n := 0, len(c.bounds)
+	for n > 1 { // the last bound that is not above r is among the n from i on
+		if half := n / 2; c.bounds[i+half] <= r {
+			i, n = i+half, n-half
+		} else {
+			n = half
+		}
+	}
+	return c.byBound[i]
 }
 
 // decode returns the class and width of the first rune of s.

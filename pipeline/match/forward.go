@@ -85,7 +85,9 @@ func (f *forward) match(m *Machine, s string, pos int, caps []int32) (verdict, i
 	}
 	found := false
 	for i := pos; ; {
-		i, row = walk(t.next, &c.byByte, &m.regs, s, i, row)
+		if i < len(s) && s[i] < utf8.RuneSelf {
+			i, row = walk(t.next, &c.byByte, &m.regs, s, i, row)
+		}
 		column, width := c.endOfText(), 0
 		if i < len(s) {
 			column, width = c.decode(s[i:])

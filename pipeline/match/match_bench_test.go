@@ -15,8 +15,12 @@ import (
 type load struct {
 	name  string
 	progs []*match.Program
-	lines map[string][]string // "match"; "early", of another kind; "late", wrong in the last field
+	lines map[string][]string // by outcome
 }
+
+// outcomes are what the lines of a load lead to: a match; failing at once, being
+// of another kind, or in the last field; and the same beyond ASCII.
+var outcomes = []string{"match", "early", "late", "match-unicode", "late-unicode"}
 
 // loads returns what the speed goals are about: the nginx access line, the
 // syslog line, and the patterns for sshd.
@@ -74,6 +78,12 @@ func loads(tb testing.TB) []load {
 		}
 		return fmt.Sprintf("%s sshd[%d]: %s", host(), 1000+rng.IntN(30000), auth())
 	}
+	// beyond writes the words of a text in other scripts.
+	beyond := func(f func() string) func() string {
+		words := strings.NewReplacer("wp-login", "вход", "index", "日本語", "static", "données", "items", "файлы", "start", "början",
+			"Mozilla", "Браузер", "Linux", "リナックス", "like Gecko", "как 壁虎 😀", "password", "пароль", "invalid user", "недопустимый", "root", "rööt")
+		return func() string { return words.Replace(f()) }
+	}
 	many := func(f func() string) []string {
 		lines := make([]string, 4096)
 		for i := range lines {
@@ -83,14 +93,18 @@ func loads(tb testing.TB) []load {
 	}
 	return []load{
 		{"nginx", nginx, map[string][]string{"match": many(access), "early": many(system),
-			"late": many(func() string { l := access(); return l[:len(l)-1] })}},
+			"late":          many(func() string { l := access(); return l[:len(l)-1] }),
+			"match-unicode": many(beyond(access)),
+			"late-unicode":  many(beyond(func() string { l := access(); return l[:len(l)-1] }))}},
 		{"syslog", syslog, map[string][]string{"match": many(system), "early": many(access),
-			"late": many(func() string { l := system(); return l[:15] + l[16:] })}},
+			"late":          many(func() string { l := system(); return l[:15] + l[16:] }),
+			"match-unicode": many(beyond(system))}},
 		{"sshd", sshd, map[string][]string{"match": many(auth), "early": many(other),
 			"late": many(func() string {
 				l := auth()
 				return strings.NewReplacer(" from ", " by ", " port ", " porc ", "rhost=", "rhost=x").Replace(l)
-			})}},
+			}),
+			"late-unicode": many(beyond(func() string { return strings.Replace(auth(), "user", "user root", 1) }))}},
 	}
 }
 
@@ -113,7 +127,7 @@ func TestWarmMatchDoesNotAllocate(t *testing.T) {
 			var m match.Machine
 			caps := make([]int32, 64)
 			for _, s := range lines {
-				if got := l.run(&m, s, caps); got != (outcome == "match") {
+				if got := l.run(&m, s, caps); got != strings.HasPrefix(outcome, "match") {
 					t.Fatalf("%s, %s: %q: got %v", l.name, outcome, s, got)
 				}
 			}
@@ -133,8 +147,11 @@ func TestWarmMatchDoesNotAllocate(t *testing.T) {
 
 func BenchmarkMatch(b *testing.B) {
 	for _, l := range loads(b) {
-		for _, outcome := range []string{"match", "early", "late"} {
+		for _, outcome := range outcomes {
 			lines := l.lines[outcome]
+			if lines == nil {
+				continue
+			}
 			b.Run(l.name+"/"+outcome+"/engine", func(b *testing.B) {
 				var m match.Machine
 				caps := make([]int32, 64)

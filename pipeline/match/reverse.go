@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"sync/atomic"
+	"unicode/utf8"
 )
 
 // reverse is an automaton that reads a text backward and finds the first
@@ -90,7 +91,9 @@ func (r *reverse) search(s string, pos int) (int, verdict) {
 		start = len(s)
 	}
 	for i := len(s); ; {
-		i, row = walkBack(t.next, &c.byByte, s, i, pos, row)
+		if i > pos && s[i-1] < utf8.RuneSelf {
+			i, row, start = walkBack(t.next, &c.byByte, s, i, pos, row, start)
+		}
 		if i == pos {
 			break
 		}
@@ -105,7 +108,7 @@ func (r *reverse) search(s string, pos int) (int, verdict) {
 		i -= width
 		row = to
 		do := atomic.LoadUint32(&t.next[to])
-		if do&look != 0 && t.states[do>>lookShift].starts&(1<<c.kindBefore(s, i)) != 0 {
+		if uint8(do) == starts || do&look != 0 && t.states[do>>lookShift].starts&(1<<c.kindBefore(s, i)) != 0 {
 			start = i
 		}
 	}
@@ -115,19 +118,27 @@ func (r *reverse) search(s string, pos int) (int, verdict) {
 	return start, matched
 }
 
-// walkBack goes on from a row, not beyond pos, while no match begins, and
-// returns the position and row where one does.
+// starts stands in a row in the place of a register: a match can begin where
+// the state is entered.
+const starts = 1
+
+// walkBack goes on from a row, not beyond pos, while that is known to be all,
+// and returns the position, the row and the last start.
 //
 //go:noinline
-func walkBack(next []uint32, class *[256]uint8, s string, i, pos int, row uint32) (int, uint32) {
+func walkBack(next []uint32, class *[256]uint8, s string, i, pos int, row uint32, start int) (int, uint32, int) {
 	for ; i > pos; i-- {
 		to := atomic.LoadUint32(&next[row+uint32(class[s[i-1]])])
-		if atomic.LoadUint32(&next[to])&look != 0 {
+		do := atomic.LoadUint32(&next[to])
+		if do&look != 0 {
 			break
+		}
+		if uint8(do) == starts {
+			start = i - 1
 		}
 		row = to
 	}
-	return i, row
+	return i, row, start
 }
 
 // missed notes a text that was not decided.
@@ -175,7 +186,13 @@ func (r *reverse) state(set []uint64, after kind) uint32 {
 			s.starts |= 1 << before
 		}
 	}
-	return r.add(string(key), s, 0, s.starts != 0)
+	switch s.starts {
+	case 0:
+		return r.add(string(key), s, 0, false)
+	case 1<<kinds - 1:
+		return r.add(string(key), s, starts, false)
+	}
+	return r.add(string(key), s, 0, true)
 }
 
 // mark fills ok for a position in state s behind a rune of a kind.
