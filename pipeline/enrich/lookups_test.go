@@ -222,6 +222,34 @@ func TestNamesAreRemembered(t *testing.T) {
 	})
 }
 
+func TestDNSSettings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{names: []string{"a.example."}}
+		n := newNames(DNS{TTL: time.Minute, NegativeTTL: time.Second, Size: 2})
+		n.ptr, n.hosts = s.answer, s.answer
+		f := func(name string, asked int) {
+			t.Helper()
+			if n.of(question{name: name}); s.asked != asked {
+				t.Errorf("%d queries, want %d", s.asked, asked)
+			}
+		}
+		f("a", 1)
+		time.Sleep(time.Minute - 1)
+		f("a", 1)
+		time.Sleep(1)
+		s.err = errors.New("no such name")
+		f("a", 2)
+		f("a", 2)
+		time.Sleep(time.Second)
+		f("a", 3)
+		f("b", 4)
+		f("c", 5)
+		if len(n.answers) != 2 {
+			t.Errorf("%d answers are remembered", len(n.answers))
+		}
+	})
+}
+
 func TestSilentNameServersCostLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := namesFrom(&server{delay: time.Hour})

@@ -113,6 +113,7 @@ func TestDataFiles(t *testing.T) {
 	write(filepath.Join(dir, "a.txt"), "one\n\n# comment\n two \r\nthree")
 	write(filepath.Join(dir, "both.txt"), "mine\n")
 	write(filepath.Join(dir, "map.json"), `{"pattern":"p","tag":"t","type":"equals"}`+"\n"+`{"pattern":"p"}`+"\n")
+	write(filepath.Join(dir, "bots.json"), `{"name":"b","ips":["192.0.2.1"]}`+"\n"+`{"name":"b","ip":"192.0.2.1"}`+"\n")
 	write(filepath.Join(dir, "long.txt"), strings.Repeat("x", 70_000))
 	write(outside, "secret")
 	f := hub.NewFiles(dir, fstest.MapFS{"both.txt": file("theirs"), "base.txt": file("b\n")})
@@ -133,6 +134,7 @@ func TestDataFiles(t *testing.T) {
 	load("a.txt", "csv", `unknown type "csv"`)
 	load("long.txt", "string", "token too long")
 	load("map.json", "map", "cannot read row 2 of data file map.json: it has no tag")
+	load("bots.json", "bots", "cannot read row 2 of data file bots.json")
 	f.Bound(15)
 	load("a.txt", "regexp", "a.txt: it has more than 15 bytes")
 	if l, ok := f.Lines("a.txt"); !ok || !slices.Equal(l, []string{"one", " two ", "three"}) {
@@ -146,6 +148,9 @@ func TestDataFiles(t *testing.T) {
 	}
 	if rows, _ := f.Rows("map.json"); len(rows) != 1 {
 		t.Errorf("rows before the bad one: %v", rows)
+	}
+	if bots, _ := f.Bots("bots.json"); len(bots) != 1 || bots[0].Name != "b" {
+		t.Errorf("bots before the bad one: %v", bots)
 	}
 	if _, ok := f.Lines("both.txt"); ok {
 		t.Error("a regexp file is no list of texts")
