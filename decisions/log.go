@@ -75,7 +75,7 @@ type Query struct {
 	Want func(*Decision) bool
 	// Longest hides every decision that another one, with the same scope,
 	// value and type, outlasts; the other must be wanted too, and of those that
-	// end at once the oldest is told. If the longest is deleted, the one then
+	// end at once the newest is told. If the longest is deleted, the one then
 	// longest is told again.
 	Longest bool
 }
@@ -338,7 +338,7 @@ func (l *Log) Blocks() int {
 func (l *Log) touched(d *Decision) {
 	l.version++
 	l.blocks[d.ID>>blockBits] = l.version
-	l.set.EachID(d, func(id int64) { l.blocks[id>>blockBits] = l.version })
+	l.set.EachHidden(d, func(id int64) { l.blocks[id>>blockBits] = l.version })
 }
 
 // Again returns the older decisions (IDs up to c's) to announce once more,
@@ -519,7 +519,11 @@ func (l *Log) expire(now time.Time) {
 }
 
 func (l *Log) end(d Decision, was, now time.Time) {
-	l.touched(&d)
+	gone := d
+	if !was.IsZero() {
+		gone.Until = was
+	}
+	l.touched(&gone)
 	l.ended = append(l.ended, end{d: d, was: was, stamp: l.stamp(now)})
 	l.forget(now)
 }

@@ -440,3 +440,60 @@ func TestOverFromTheStart(t *testing.T) {
 		t.Fatalf("%d ends, told %v", n, l.Deleted(Query{}, c, to))
 	}
 }
+
+// TestBlocksAgainstModel holds the versions of blocks against what they are
+// for: as long as one stays the same, so does what New tells of the block.
+func TestBlocksAgainstModel(t *testing.T) {
+	for seed := range uint64(60) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		l, now, id := NewLog(0), t0, int64(0)
+		queries := []Query{
+			{}, {Longest: true},
+			{Longest: true, Kind: func(k *Kind) bool { return k.Origin == OriginCscli }},
+			{Longest: true, Kind: func(k *Kind) bool { return k.Type == "ban" }},
+		}
+		type kept struct {
+			version uint64
+			told    string
+		}
+		known := make(map[string]kept)
+		for range 60 {
+			switch rng.IntN(4) {
+			case 0, 1:
+				id += int64(1 + rng.IntN(3000)) // so that there are some blocks
+				d := row(id, time.Duration(1+rng.IntN(30))*time.Minute, on(fmt.Sprint("10.0.0.", rng.IntN(3))))
+				d.Until = now.Add(time.Duration(1+rng.IntN(30)) * time.Minute)
+				d.Origin = []string{OriginCscli, OriginCAPI}[rng.IntN(2)]
+				d.Type = []string{"ban", "captcha"}[rng.IntN(2)]
+				l.Add([]Decision{d}, now)
+			case 2:
+				if len(l.order) > 0 {
+					l.End([]int64{l.order[rng.IntN(len(l.order))]}, now)
+				}
+			default:
+				now = now.Add(time.Duration(rng.IntN(300)) * time.Second)
+				l.Advance(now)
+			}
+			for i, q := range queries {
+				for after := int64(0); ; {
+					b, ok := l.BlockAfter(after)
+					if !ok {
+						break
+					}
+					after = b.Last
+					var told []string
+					for at, more := b.First-1, true; more; {
+						at, more = l.New(q, at, b.Last, now, func(r *Row) { told = append(told, fmt.Sprint(r.ID)) })
+					}
+					key := fmt.Sprint(i, b.First)
+					was, ok := known[key]
+					is := kept{b.Version, strings.Join(told, " ")}
+					if ok && was.version == is.version && is.told != was.told {
+						t.Fatalf("seed %d: block %d tells %q instead of %q, and has not changed", seed, b.First, is.told, was.told)
+					}
+					known[key] = is
+				}
+			}
+		}
+	}
+}

@@ -51,17 +51,13 @@ func (r *Row) AppendUUID(dst []byte) []byte {
 }
 
 // outlasted tells whether another decision with the same scope, value and type,
-// that q wants, ends later. Of several that end at once the oldest counts.
+// that q wants, ends later. Of several that end at once the newest counts.
 func (r *Row) outlasted(q *Query) bool {
-	s, rec := r.set, r.set.at(r.index)
-	if rec.flags&crowded == 0 { // most are alone
+	s := r.set
+	if s.at(r.index).prev == 0 { // it is the longest, as most are
 		return false
 	}
-	for i := s.first(r.index); i != 0; i = s.at(i).next {
-		o := s.at(i)
-		if o.until < rec.until || o.until == rec.until && o.id >= rec.id {
-			continue
-		}
+	for i := s.first(r.index); i != r.index; i = s.at(i).next {
 		other := s.row(i)
 		if other.Scope == r.Scope && other.Type == r.Type && other.sameValue(r) && q.wants(&other) {
 			return true

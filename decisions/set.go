@@ -32,8 +32,9 @@ type Set struct {
 	kinds  []sharedKind
 	kindOf map[Kind]uint32 // index in kinds
 	noKind []uint32        // indexes that are free
-	// The first of the holders of a prefix, chained by next. Nearly all are of a
-	// single address, for which a trie would take five times the room of a map.
+	// The first of the holders of a prefix: they are chained, the longest first,
+	// since an address that goes on attacking gets one ban after the other. Nearly
+	// all are single addresses, for which a trie would take five times the room of a map.
 	single4 map[uint32]uint32
 	single6 map[[16]byte]uint32
 	trie    bart.Table[uint32] // the wider ones
@@ -47,7 +48,7 @@ type Set struct {
 // would be copied, and be too large by a quarter, whenever it grows.
 type chunk [chunkSize]record
 
-const chunkSize = 204 // of 80 bytes each: 16 KiB, for which Go's allocator wastes nothing
+const chunkSize = 186 // of 88 bytes each: 16 KiB, for which Go's allocator wastes nothing
 
 // record is a Decision made small: what many share is a number, and texts that
 // follow from numbers are kept as those.
@@ -59,7 +60,8 @@ type record struct {
 	uuid    [16]byte
 	addr    [16]byte // IPv4 is mapped
 	kind    uint32
-	next    uint32
+	next    uint32 // in its chain: ends earlier, or at once and came earlier
+	prev    uint32
 	pos     uint32 // in the heap
 	bits    uint8  // of the prefix
 	flags   uint8
@@ -72,7 +74,6 @@ const (
 	hasUUID   // uuid is set
 	fullValue // the value is spelt as a prefix, though it is one address
 	isOdd     // the value or the UUID are not in their usual form, but in Set.odd
-	crowded   // there are, or were, others in its chain
 )
 
 const noTime = math.MinInt64
@@ -131,14 +132,9 @@ func (s *Set) Upsert(d Decision) bool {
 	}
 	i := s.take()
 	s.pack(i, &d, p)
-	r := s.at(i)
-	if r.next = s.first(i); r.next != 0 {
-		r.flags |= crowded
-		s.at(r.next).flags |= crowded
-	}
-	s.setFirst(i, i)
+	s.link(i)
 	s.byID[d.ID] = i
-	r.pos = uint32(len(s.heap))
+	s.at(i).pos = uint32(len(s.heap))
 	s.heap = append(s.heap, i)
 	s.up(len(s.heap) - 1)
 	return true
@@ -179,6 +175,41 @@ func (s *Set) Get(id int64) (d Decision, ok bool) {
 	return d, true
 }
 
+// link puts a record into its chain. A new ban mostly ends last.
+func (s *Set) link(i uint32) {
+	r, next := s.at(i), s.first(i)
+	for next != 0 && s.less(i, next) {
+		r.prev, next = next, s.at(next).next
+	}
+	if r.next = next; next != 0 {
+		s.at(next).prev = i
+	}
+	if r.prev != 0 {
+		s.at(r.prev).next = i
+	} else {
+		s.setFirst(i, i)
+	}
+}
+
+// unlink takes a record out of its chain.
+func (s *Set) unlink(i uint32) {
+	r := s.at(i)
+	if r.next != 0 {
+		s.at(r.next).prev = r.prev
+	}
+	if r.prev != 0 {
+		s.at(r.prev).next = r.next
+	} else {
+		s.setFirst(i, r.next)
+	}
+}
+
+// less tells whether record i ends before j, or at once and came earlier.
+func (s *Set) less(i, j uint32) bool {
+	a, b := s.at(i), s.at(j)
+	return a.until < b.until || a.until == b.until && a.id < b.id
+}
+
 // Row returns the decision with an ID, without making texts of it. It is good
 // until the next change of the set.
 func (s *Set) Row(id int64) (Row, bool) {
@@ -202,19 +233,8 @@ func (s *Set) Delete(id int64) (d Decision, ok bool) {
 		return Decision{}, false
 	}
 	s.unpack(i, &d)
+	s.unlink(i)
 	r := s.at(i)
-	if head := s.first(i); head == i {
-		s.setFirst(i, r.next)
-	} else {
-		for head != 0 {
-			h := s.at(head)
-			if h.next == i {
-				h.next = r.next
-				break
-			}
-			head = h.next
-		}
-	}
 	s.unheap(int(r.pos))
 	delete(s.byID, id)
 	delete(s.odd, i)
@@ -348,9 +368,10 @@ func (s *Set) About(d *Decision, after time.Time, f func(*Decision) bool) {
 	}
 }
 
-// EachID calls f for the IDs of the decisions with d's addresses, or its scope
-// and value.
-func (s *Set) EachID(d *Decision, f func(int64)) {
+// EachHidden calls f for the IDs of the decisions that d, by its coming, hides
+// from some follower of Query.Longest, or by its going shows. Behind one
+// of the same kind all are hidden from whoever wants d, with it or without.
+func (s *Set) EachHidden(d *Decision, f func(int64)) {
 	var i uint32
 	if p, ok := d.Prefix(); ok {
 		i = s.holder(p)
@@ -358,7 +379,16 @@ func (s *Set) EachID(d *Decision, f func(int64)) {
 		i = s.named[named{d.Scope, d.Value}]
 	}
 	for ; i != 0; i = s.at(i).next {
-		f(s.at(i).id)
+		r := s.at(i)
+		if r.id == d.ID || s.end(r).After(d.Until) {
+			continue
+		}
+		f(r.id)
+		if k := s.kinds[r.kind]; *k.Kind == (Kind{d.Origin, d.Scenario, d.Scope, d.Type, d.Simulated}) {
+			if row := s.row(i); string(row.AppendValue(nil)) == d.Value {
+				return
+			}
+		}
 	}
 }
 
@@ -564,7 +594,7 @@ func put[K comparable](m map[K]uint32, key K, head uint32) {
 // The heap is container/heap's, written out: that one would cost an interface
 // value for every push and hide the positions that Delete needs.
 
-func (s *Set) less(i, j int) bool {
+func (s *Set) sooner(i, j int) bool {
 	a, b := s.at(s.heap[i]), s.at(s.heap[j])
 	if a.until != b.until {
 		return a.until < b.until
@@ -581,7 +611,7 @@ func (s *Set) swap(i, j int) {
 func (s *Set) up(i int) {
 	for i > 0 {
 		parent := (i - 1) / 2
-		if !s.less(i, parent) {
+		if !s.sooner(i, parent) {
 			return
 		}
 		s.swap(i, parent)
@@ -595,10 +625,10 @@ func (s *Set) down(i int) {
 		if child >= len(s.heap) {
 			return
 		}
-		if child+1 < len(s.heap) && s.less(child+1, child) {
+		if child+1 < len(s.heap) && s.sooner(child+1, child) {
 			child++
 		}
-		if !s.less(child, i) {
+		if !s.sooner(child, i) {
 			return
 		}
 		s.swap(i, child)

@@ -94,6 +94,9 @@ func (m *measuring) growth(ctx context.Context, binary, dir string) error {
 		if err != nil {
 			return err
 		}
+		if _, _, _, err := s.startup(ctx, ""); err != nil { // the deltas follow it
+			return err
+		}
 		l, err := s.deltas(ctx)
 		if err != nil {
 			return err
@@ -102,9 +105,9 @@ func (m *measuring) growth(ctx context.Context, binary, dir string) error {
 		m.row(fmt.Sprintf("cs lapi: import of %d", n), round(took).String(), fmt.Sprintf("%d a request", many))
 		m.row(fmt.Sprintf("cs lapi: memory at %d decisions", n), memory, "target 250 MB at 1 million; "+memoryNote)
 		m.row(fmt.Sprintf("cs lapi: delta polls at %d decisions", n), l.String(), "")
-		cost[i] = l.p50
+		cost[i] = l.cpu / time.Duration(l.done)
 	}
-	m.row("cs lapi: cost of a delta, 1 million over 10,000", fmt.Sprintf("%.2f", float64(cost[1])/float64(cost[0])), "target 1.2 at most; by the median")
+	m.row("cs lapi: cost of a delta, 1 million over 10,000", fmt.Sprintf("%.2f", float64(cost[1])/float64(cost[0])), "target 1.2 at most; by the processor time")
 	return nil
 }
 
@@ -198,7 +201,7 @@ func (s *server) startup(ctx context.Context, coding string) (first, whole time.
 
 func (s *server) deltas(ctx context.Context) (load, error) {
 	req := request("GET", api.PathStream, s.key, nil)
-	return hammer(ctx, s.addr, pollers, loadTime, func(int, int) []byte { return req })
+	return s.hammer(ctx, pollers, loadTime, func(int, int) []byte { return req })
 }
 
 func (s *server) lookups(ctx context.Context) (load, error) {
@@ -210,12 +213,12 @@ func (s *server) lookups(ctx context.Context) (load, error) {
 		}
 		reqs[i] = request("GET", api.PathDecisions+"?ip="+addr.String(), s.key, nil)
 	}
-	return hammer(ctx, s.addr, pollers, loadTime, func(conn, i int) []byte { return reqs[(conn*61+i)%len(reqs)] })
+	return s.hammer(ctx, pollers, loadTime, func(conn, i int) []byte { return reqs[(conn*61+i)%len(reqs)] })
 }
 
 // alerts has agents report one attack a request; the profiles ban each.
 func (s *server) alerts(ctx context.Context) (load, error) {
-	return hammer(ctx, s.addr, agents, loadTime, func(conn, i int) []byte {
+	return s.hammer(ctx, agents, loadTime, func(conn, i int) []byte {
 		addr := netip.AddrFrom4([4]byte{198, byte(conn), byte(i >> 8), byte(i)})
 		return request("POST", api.PathAlerts, s.token, alertBody(addr))
 	})

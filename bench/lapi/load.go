@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -135,10 +136,11 @@ type load struct {
 	done     int
 	took     time.Duration
 	p50, p99 time.Duration
+	cpu      time.Duration // of the server, altogether
 }
 
 func (l load) String() string {
-	return fmt.Sprintf("%.0f/s, p50 %v, p99 %v", float64(l.done)/l.took.Seconds(), round(l.p50), round(l.p99))
+	return fmt.Sprintf("%.0f/s, p50 %v, p99 %v, server CPU %v", float64(l.done)/l.took.Seconds(), round(l.p50), round(l.p99), round(l.cpu/time.Duration(l.done)))
 }
 
 func round(d time.Duration) time.Duration {
@@ -153,7 +155,11 @@ func round(d time.Duration) time.Duration {
 
 // hammer sends requests over a number of connections at once, each as soon as
 // the last is answered, for so long. next makes the i-th request of a connection.
-func hammer(ctx context.Context, addr string, conns int, d time.Duration, next func(conn, i int) []byte) (load, error) {
+func (s *server) hammer(ctx context.Context, conns int, d time.Duration, next func(conn, i int) []byte) (load, error) {
+	before, err := s.cpu()
+	if err != nil {
+		return load{}, err
+	}
 	var mu sync.Mutex
 	var all []time.Duration
 	var failed error
@@ -161,7 +167,7 @@ func hammer(ctx context.Context, addr string, conns int, d time.Duration, next f
 	began := time.Now()
 	for conn := range conns {
 		work.Go(func() {
-			took, err := drive(ctx, addr, began.Add(d), func(i int) []byte { return next(conn, i) })
+			took, err := drive(ctx, s.addr, began.Add(d), func(i int) []byte { return next(conn, i) })
 			mu.Lock()
 			defer mu.Unlock()
 			all = append(all, took...)
@@ -173,9 +179,31 @@ func hammer(ctx context.Context, addr string, conns int, d time.Duration, next f
 	if failed != nil || len(all) == 0 {
 		return l, errors.Join(errors.New("the load could not be driven"), failed)
 	}
+	after, err := s.cpu()
+	if err != nil {
+		return l, err
+	}
+	l.cpu = after - before
 	slices.Sort(all)
 	l.p50, l.p99 = all[len(all)/2], all[len(all)*99/100]
 	return l, nil
+}
+
+// cpu returns the processor time that the server has used.
+func (s *server) cpu() (time.Duration, error) {
+	const perSecond = 100 // USER_HZ, on every Linux
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(text), ") ") // the name before it may hold anything
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("cannot read the processor time in %q", text)
+	}
+	user, err := strconv.Atoi(fields[11])
+	system, err2 := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * time.Second / perSecond, errors.Join(err, err2)
 }
 
 func drive(ctx context.Context, addr string, end time.Time, next func(i int) []byte) (took []time.Duration, err error) {

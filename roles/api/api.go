@@ -33,6 +33,8 @@ const (
 	PathAdminMachines = "/admin/v1/machines"
 	PathAdminBouncers = "/admin/v1/bouncers"
 	PathAdminLogin    = "/admin/v1/login"
+	// PathAdminAllowlists has "/{name}/add" and "/{name}/remove" below it.
+	PathAdminAllowlists = "/admin/v1/allowlists"
 )
 
 // SocketMachine is in whose name our server takes what comes in by its socket

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -76,4 +78,33 @@ func BenchmarkImport(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkAlerts is 50 agents that report an attack each, to the disk.
+func BenchmarkAlerts(b *testing.B) {
+	s := onDisk(b)
+	if err := s.ensureMachine(b.Context(), "m"); err != nil {
+		b.Fatal(err)
+	}
+	token, _, err := s.signer.Sign("m", s.now())
+	if err != nil {
+		b.Fatal(err)
+	}
+	h := s.handler()
+	event := `{"timestamp":"2026-03-01T10:00:00Z","meta":[{"key":"log_type","value":"ssh_failed-auth"},{"key":"service","value":"ssh"},{"key":"source_ip","value":"192.0.2.1"},{"key":"target_user","value":"root"}]}`
+	alert := alertJSON("Ip", "192.0.2.1", "null", time.Now())
+	alert = strings.Replace(alert, `"events":[`, `"events":[`+strings.Repeat(event+",", 5), 1)
+	b.SetParallelism(50 / runtime.GOMAXPROCS(0))
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			r := httptest.NewRequest("POST", "/v1/alerts", strings.NewReader("["+alert+"]"))
+			r.Header.Set("Authorization", "Bearer "+token)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != 201 {
+				b.Error(w.Body)
+				return
+			}
+		}
+	})
 }
