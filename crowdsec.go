@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"cs/pipeline"
 	"cs/pipeline/explain"
@@ -83,14 +82,9 @@ func parseDaemon(args []string, env *platform.Env) (*daemon, error) {
 
 // addLabels takes the value of -label.
 func (d *daemon) addLabels(list string) error {
-	for _, pair := range strings.Split(list, ",") {
-		k, v, ok := strings.Cut(pair, ":")
-		if !ok || strings.Contains(v, ":") {
-			return fmt.Errorf("%q is not of the form key:value", pair)
-		}
-		d.labels[k] = v
-	}
-	return nil
+	labels, err := config.ParseLabels(list)
+	maps.Copy(d.labels, labels)
+	return err
 }
 
 // check refuses flags that don't go together.

@@ -33,6 +33,7 @@ type grammar struct {
 	Alerts    cli.Alerts    `cmd:"" aliases:"alert" group:"Operators' commands" help:"What was detected: list, inspect, delete."`
 	Machines  cli.Machines  `cmd:"" aliases:"machine" group:"Operators' commands" help:"Who may send alerts: list, add, validate, delete."`
 	Bouncers  cli.Bouncers  `cmd:"" aliases:"bouncer" group:"Operators' commands" help:"Who may read decisions: list, add, delete."`
+	Explain   cli.Explain   `cmd:"" group:"Operators' commands" help:"What happens to lines: who parses them, which scenarios they feed."`
 	Hubtest   cli.Hubtest   `cmd:"" group:"Operators' commands" help:"For authors of content: run the tests of a hub."`
 	Version   cli.Version   `cmd:"" group:"Operators' commands" help:"What this program is."`
 }

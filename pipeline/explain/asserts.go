@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"regexp"
 	"sort"
+	"strconv"
 	"strings"
 
 	"cs/decisions"
@@ -19,15 +20,17 @@ type Failure struct {
 	File   string `json:"file"`
 	Line   int    `json:"line"`
 	Assert string `json:"assert"`
-	// Actual names the part of the assertion that was looked at, and Value is
-	// what it is.
-	Actual string `json:"actual"`
-	Value  string `json:"value"`
+	// Actual names the part of the assertion that was looked at, Expected is
+	// what it should be, as the assertion has it, and Value is what it is.
+	Actual   string `json:"actual"`
+	Expected string `json:"expected"`
+	Value    string `json:"value"`
 }
 
-// String has the file's place, the assertion and below it the actual value.
+// String has the file's place, the assertion and below it what was expected
+// beside what came out.
 func (f Failure) String() string {
-	return fmt.Sprintf("%s:%d: %s\n\t%s is %s", f.File, f.Line, f.Assert, f.Actual, f.Value)
+	return fmt.Sprintf("%s:%d: %s\n\texpected %s\n\tactual   %s", f.File, f.Line, f.Assert, f.Expected, f.Value)
 }
 
 // maxAssert is what one assertion may have, in bytes. Upstream reads no
@@ -152,8 +155,8 @@ func (a *asserts) check(text []byte) (failures []Failure, checked int, err error
 	return failures, checked, nil
 }
 
-// compared finds what a comparison is about.
-var compared = regexp.MustCompile(`([^ =]+) == .*`)
+// compared finds what a comparison is about, and with what it is compared.
+var compared = regexp.MustCompile(`([^ =]+) == (.*)`)
 
 // line evaluates one assertion: nil if it holds.
 func (a *asserts) line(line string) (*Failure, error) {
@@ -161,9 +164,9 @@ func (a *asserts) line(line string) (*Failure, error) {
 	if ok || err != nil {
 		return nil, err
 	}
-	actual := line
+	actual, expected := line, "true"
 	if m := compared.FindStringSubmatch(line); m != nil {
-		actual = m[1]
+		actual, expected = m[1], m[2]
 	} else if a.scenarios {
 		return nil, nil
 	}
@@ -175,7 +178,15 @@ func (a *asserts) line(line string) (*Failure, error) {
 	if err != nil {
 		return nil, nil
 	}
-	return &Failure{Assert: line, Actual: actual, Value: fmt.Sprint(value)}, nil
+	return &Failure{Assert: line, Actual: actual, Expected: expected, Value: spelt(value)}, nil
+}
+
+// spelt writes a value as an assertion would.
+func spelt(value any) string {
+	if text, ok := value.(string); ok {
+		return strconv.Quote(text)
+	}
+	return fmt.Sprint(value)
 }
 
 func (a *asserts) holds(line string) (bool, error) {

@@ -111,21 +111,33 @@ func TestFailures(t *testing.T) {
 		}
 	}
 	f("parser.assert", "len(results) == 3\n\nlen(results[\"none\"][\"none\"]) == 0\n", "")
-	f("parser.assert", "len(results) == 2\n", "", "parser.assert:1: len(results) == 2\n\tlen(results) is 3")
+	f("parser.assert", "len(results) == 2\n", "", "parser.assert:1: len(results) == 2\n\texpected 2\n\tactual   3")
 	f("parser.assert", "true\r\nresults[\"s01-parse\"][\"acme/line\"][1].Success\n", "",
-		"parser.assert:2: results[\"s01-parse\"][\"acme/line\"][1].Success\n\tresults[\"s01-parse\"][\"acme/line\"][1].Success is false")
+		"parser.assert:2: results[\"s01-parse\"][\"acme/line\"][1].Success\n\texpected true\n\tactual   false")
 	f("parser.assert", `results["s01-parse"]["acme/line"][9].Success == true`, "index out of range")
 	f("parser.assert", `result`, "unknown name result")
 	f("parser.assert", `1`, "must be true or false")
 	f("parser.assert", ``, "is empty")
 	f("scenario.assert", `results[0].Overflow.Alert.Remediation == false`, "",
-		"scenario.assert:1: results[0].Overflow.Alert.Remediation == false\n\tresults[0].Overflow.Alert.Remediation is true")
+		"scenario.assert:1: results[0].Overflow.Alert.Remediation == false\n\texpected false\n\tactual   true")
+	f("parser.assert", `results["s01-parse"]["acme/line"][0].Evt.Parsed["message"] == "a"`, "",
+		`parser.assert:1: results["s01-parse"]["acme/line"][0].Evt.Parsed["message"] == "a"`+"\n\texpected \"a\"\n\tactual   \"\"")
 	f("scenario.assert", `"nobody" in results[0].Overflow.GetSources()`, "") // can't be explained
 	f("config.yaml", "parsers: [acme/lines]\nlog_file: x.log\nlog_type: acme\n", "cannot find the parser acme/lines")
 	f("config.yaml", "log_type: acme\n", "log_file is missing")
+	f("config.yaml", "log_file: x.log\n", "log_type is missing")
+	f("config.yaml", "log_file: ../t/x.log\nlog_type: acme\n", "leads out of the directory of the test")
 	f("config.yaml", "parsers: 1\n", "config.yaml:1: parsers: want a list")
 	f("config.yaml", "ignore_parsers: true\nlog_file: none\nlog_type: acme\n", "cannot read")
 	f("config.yaml", "parsers: [acme/line, acme/date]\nlog_file: x.log\nlog_type: acme\nnew: 1\n", "")
+}
+
+// Tests of the WAF neither pass nor fail.
+func TestSkipped(t *testing.T) {
+	r := runAcme(t, map[string]string{".tests/t/config.yaml": "appsec-rules: [x]\nnuclei_template: x.yaml\n"})
+	if r.OK() || r.Err != nil || !strings.Contains(r.Skipped, "there is no WAF") {
+		t.Errorf("got %+v", r)
+	}
 }
 
 // Generated assertions hold.

@@ -92,6 +92,8 @@ type TestResult struct {
 	Name     string
 	Checked  int       // assertions
 	Failures []Failure // assertions that do not hold
+	// Skipped says why the test is none for us; "" if it was run.
+	Skipped string
 	// Err says why the test couldn't be run or judged: nil for a mere failure.
 	Err      error
 	Warnings []string
@@ -102,7 +104,7 @@ type TestResult struct {
 }
 
 // OK tells whether the test passed.
-func (r *TestResult) OK() bool { return r.Err == nil && len(r.Failures) == 0 }
+func (r *TestResult) OK() bool { return r.Skipped == "" && r.Err == nil && len(r.Failures) == 0 }
 
 // testConfig is the config.yaml of a test.
 type testConfig struct {
@@ -134,6 +136,13 @@ func (h *Hub) test(ctx context.Context, r *TestResult) error {
 	dir := filepath.Join(h.tests(), r.Name)
 	conf, err := readConfig(filepath.Join(dir, configName), r)
 	if err != nil {
+		return err
+	}
+	if conf.Nuclei != "" {
+		r.Skipped = "it tests the WAF with nuclei, and there is no WAF"
+		return nil
+	}
+	if err := conf.check(dir); err != nil {
 		return err
 	}
 	items, err := h.install(conf, dir)
@@ -220,13 +229,24 @@ func readConfig(name string, r *TestResult) (*testConfig, error) {
 	for _, list := range []*[]string{&conf.Parsers, &conf.Scenarios, &conf.PostOverflows} {
 		*list = slices.DeleteFunc(*list, func(s string) bool { return s == "" })
 	}
-	switch {
-	case conf.LogFile == "":
-		return nil, fmt.Errorf("%s: log_file is missing", name)
-	case conf.LogType == "":
-		return nil, fmt.Errorf("%s: log_type is missing", name)
-	}
 	return conf, nil
+}
+
+// check tells what a test of logs lacks.
+func (c *testConfig) check(dir string) error {
+	name := filepath.Join(dir, configName)
+	switch {
+	case c.LogFile == "":
+		return fmt.Errorf("%s: log_file is missing", name)
+	case c.LogType == "":
+		return fmt.Errorf("%s: log_type is missing", name)
+	case !filepath.IsLocal(c.LogFile):
+		return fmt.Errorf("%s: log_file %s leads out of the directory of the test", name, c.LogFile)
+	}
+	if _, err := os.Stat(filepath.Join(dir, c.LogFile)); err != nil {
+		return fmt.Errorf("cannot read the log of the test: %w", err)
+	}
+	return nil
 }
 
 // decodeKnown decodes what it knows and returns apart what is wrong with the

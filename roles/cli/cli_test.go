@@ -34,6 +34,7 @@ type grammar struct {
 	Alerts    Alerts    `cmd:"" aliases:"alert"`
 	Bouncers  Bouncers  `cmd:"" aliases:"bouncer"`
 	Decisions Decisions `cmd:"" aliases:"decision"`
+	Explain   Explain   `cmd:""`
 	Hubtest   Hubtest   `cmd:""`
 	LAPI      struct {
 		Status LAPIStatus `cmd:""`

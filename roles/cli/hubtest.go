@@ -59,11 +59,16 @@ func (c *HubtestRun) Run(ctx context.Context, env *platform.Env, g *Globals, par
 			return err
 		}
 	}
-	report := hubtestJSON{Success: []string{}, Fail: []string{}, Failures: map[string]hubtestFailure{}}
+	report := hubtestJSON{Success: []string{}, Fail: []string{}, Skipped: []string{}, Failures: map[string]hubtestFailure{}}
 	table := s.table("Test", "Result", "Assertions")
 	for r := range c.results(ctx, h, names) {
 		for _, w := range r.Warnings {
 			s.debug("%s: %s", r.Name, w)
+		}
+		if r.Skipped != "" {
+			report.Skipped = append(report.Skipped, r.Name)
+			table.add(r.Name, "skipped", r.Skipped)
+			continue
 		}
 		if r.OK() {
 			report.Success = append(report.Success, r.Name)
@@ -147,7 +152,7 @@ func failureText(r *explain.TestResult) string {
 	}
 	for _, f := range r.Failures {
 		fmt.Fprintf(&b, "  %s:%d: %s\n", f.File, f.Line, plain(f.Assert))
-		fmt.Fprintf(&b, "      %s is %s\n", plain(f.Actual), plain(f.Value))
+		fmt.Fprintf(&b, "      expected %s\n      actual   %s\n", plain(f.Expected), plain(f.Value))
 	}
 	for _, file := range slices.Sorted(maps.Keys(r.Generated)) {
 		fmt.Fprintf(&b, "  What holds, for %s:\n%s", file, plainLines(r.Generated[file]))
@@ -155,10 +160,11 @@ func failureText(r *explain.TestResult) string {
 	return b.String()
 }
 
-// hubtestJSON is the result of a run. Success and Fail are names.
+// hubtestJSON is the result of a run. Success, Fail and Skipped are names.
 type hubtestJSON struct {
 	Success  []string                  `json:"success"`
 	Fail     []string                  `json:"fail"`
+	Skipped  []string                  `json:"skipped"`
 	Failures map[string]hubtestFailure `json:"failures"`
 }
 

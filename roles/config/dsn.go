@@ -64,3 +64,16 @@ func ParseDSN(dsn string) (Acquisition, error) {
 	}
 	return a, nil
 }
+
+// ParseLabels reads labels of lines in the form k:v[,k:v].
+func ParseLabels(list string) (map[string]string, error) {
+	labels := map[string]string{}
+	for pair := range strings.SplitSeq(list, ",") {
+		k, v, ok := strings.Cut(pair, ":")
+		if !ok || strings.Contains(v, ":") {
+			return nil, fmt.Errorf("%q is not of the form key:value", pair)
+		}
+		labels[k] = v
+	}
+	return labels, nil
+}

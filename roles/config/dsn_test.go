@@ -42,3 +42,15 @@ func TestParseDSN(t *testing.T) {
 	bad("syslog://x", "syslog datasource does not support command-line acquisition")
 	bad("ftp://x", "unknown source ftp")
 }
+
+func TestParseLabels(t *testing.T) {
+	got, err := ParseLabels("a:1,b:,c:x y")
+	if diff := cmp.Diff(map[string]string{"a": "1", "b": "", "c": "x y"}, got); err != nil || diff != "" {
+		t.Errorf("%v, want -, got +:\n%s", err, diff)
+	}
+	for _, bad := range []string{"", "a", "a:1,", "a:b:c"} {
+		if got, err := ParseLabels(bad); err == nil {
+			t.Errorf("%q gives %v", bad, got)
+		}
+	}
+}
