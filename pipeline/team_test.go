@@ -155,7 +155,7 @@ func contentOf(items []item) hub.Content {
 // Random lines that depend on each other, in batches of any length, with the
 // wall clock and with that of the log.
 func TestTeams(t *testing.T) {
-	opt := pipeline.Options{Content: contentOf(ofAllKinds), MaxBuckets: 1500}
+	opt := pipeline.Options{Content: contentOf(ofAllKinds)}
 	sizes := []int{2, 4, 7}
 	if testing.Short() {
 		sizes = sizes[1:2]

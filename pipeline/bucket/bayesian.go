@@ -10,10 +10,9 @@ const MaxFired = 16
 // Remember adds to the bits in Overflow.Fired, for as long as the bucket lives
 // that Pour showed in out.
 func (t *Table) Remember(p *Pour, out *Overflow, fired uint16) {
-	s := t.shard(p.Key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if i := s.shown(p, out); i >= 0 {
-		s.at(i).fired |= fired
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if i := t.shown(p, out); i >= 0 {
+		t.at(i).fired |= fired
 	}
 }

@@ -5,12 +5,12 @@ package bucket
 // it when: in a replay it never overflows, and is forgotten as other buckets are.
 
 // ticks tells whether a cell is a counter that the clock will end.
-func (s *shard) ticks(c *cell) bool {
-	return s.specs[c.spec].Kind == Counter && c.id&(silence|replayed) == 0
+func (t *Table) ticks(c *cell) bool {
+	return t.specs[c.spec].Kind == Counter && c.marks>>slotBits == 0
 }
 
 // ring ends a counter whose time is over.
-func (s *shard) ring(i int32, out *Overflow) {
-	c := s.at(i)
-	s.overflow(i, s.endOf(c), s.specs[c.spec].queue+1, out)
+func (t *Table) ring(i int32, out *Overflow) {
+	c := t.at(i)
+	t.overflow(i, t.endOf(c), t.specs[c.spec].queue+1, out)
 }

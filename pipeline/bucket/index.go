@@ -1,8 +1,8 @@
 package bucket
 
-// index finds cells by hash: open addressing with linear probing. An entry
-// holds the whole 32-bit hash, so a probe rarely looks at a wrong cell, and
-// neither growing nor deleting looks at any.
+// index finds cells by key: open addressing with linear probing. An entry holds
+// half of the key, so a probe rarely looks at a wrong cell, and neither growing nor
+// deleting looks at any.
 type index struct {
 	entries []entry
 	n       int
@@ -14,6 +14,8 @@ type entry struct {
 }
 
 func (x *index) init() { x.entries = make([]entry, 64) }
+
+func hashOf(key uint64) uint32 { return uint32(key) }
 
 // first and next walk the places where a hash may be.
 func (x *index) first(hash uint32) int { return int(hash) & (len(x.entries) - 1) }
@@ -32,8 +34,17 @@ func (x *index) match(p int, hash uint32) int32 {
 	return e.cell - 1
 }
 
+// guess returns a cell that is probably that of the hash, none if there is none.
+func (x *index) guess(hash uint32) int32 {
+	for p := x.first(hash); ; p = x.next(p) {
+		if i := x.match(p, hash); i >= none {
+			return i
+		}
+	}
+}
+
 func (x *index) put(hash uint32, cell int32) {
-	if 4*(x.n+1) > 3*len(x.entries) {
+	if 8*(x.n+1) > 7*len(x.entries) {
 		old := x.entries
 		x.entries = make([]entry, 2*len(old))
 		for _, e := range old {

@@ -23,6 +23,16 @@ func (s *spec) take(c *cell, at int64) bool {
 	return true
 }
 
+// emptyAt returns when a bucket will have leaked empty, in Unix nanoseconds; if
+// it never does, when it ends.
+func (t *Table) emptyAt(c *cell) int64 {
+	sp := &t.specs[c.spec]
+	if c.silent() || sp.Capacity < 0 || sp.Kind == Conditional {
+		return t.endOf(c)
+	}
+	return c.last + int64(min((float64(sp.Capacity)-c.tokens)/sp.rate*1e9, float64(maxLife)))
+}
+
 // seconds converts as time.Duration.Seconds does, whose rounding differs from
 // a plain division.
 func seconds(ns int64) float64 { return float64(ns/1e9) + float64(ns%1e9)/1e9 }

@@ -11,14 +11,16 @@
 package bucket
 
 import (
-	"hash/maphash"
+	"crypto/rand"
+	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
 )
 
 const (
 	// DefaultMaxBuckets bounds the number of buckets and silence marks: some
-	// 25 MB when full, without the kept events.
+	// 20 MB when full, without the kept events.
 	DefaultMaxBuckets = 256 << 10
 
 	// DefaultMaxKept bounds the bytes of kept events.
@@ -35,17 +37,14 @@ const (
 	// maxDistinct bounds the values that one bucket remembers as seen. At the
 	// bound the next ones are counted without being remembered.
 	maxDistinct = 4096
-
-	// maxShards bounds how many tables work in parallel.
-	maxShards = 16
 )
 
 // Config says what to keep and how much of it. Zero limits are the defaults.
 type Config struct {
 	Specs []Spec
 
-	// MaxBuckets bounds buckets and silence marks together. At the bound the
-	// one nearest to its end is evicted and counted.
+	// MaxBuckets bounds buckets and silence marks together. At the bound one of
+	// those that will be empty first is evicted and counted.
 	MaxBuckets int
 
 	// MaxKept bounds the bytes of kept events. At the bound a bucket gives up
@@ -55,14 +54,23 @@ type Config struct {
 
 // Table holds the buckets of one engine. It is safe for concurrent use.
 type Table struct {
+	secret secret
 	specs  []spec
-	seeds  [2]maphash.Seed
-	shards []shard
-}
+	max    int // cells
 
-// Key stands for what an event is grouped by: 128 bits, hashed with seeds of
-// this process, so that nobody outside can make two groups collide.
-type Key struct{ Hi, Lo uint64 }
+	// One lock is enough: it is held for some 30 ns of the microsecond that a
+	// line takes.
+	mu sync.Mutex
+	slab
+	index  index
+	chunks chunks
+	wheel  wheel
+	dice   uint32 // of evict
+
+	counts           []Counts // by spec
+	evicted, dropped uint64
+	touched          uint32 // see Touch
+}
 
 // Pour is an event on its way into a bucket.
 type Pour struct {
@@ -82,7 +90,7 @@ type Pour struct {
 	HasDistinct bool
 
 	Cancel bool   // end the bucket instead of pouring
-	Record []byte // kept with the bucket; copied
+	Record []byte // kept with the bucket; copied. Nil: nothing is
 }
 
 // Outcome is what became of an event.
@@ -122,6 +130,14 @@ func (o *Overflow) Record(i int) []byte {
 	return o.buf[from:o.ends[i]]
 }
 
+// add appends an event.
+func (o *Overflow) add(rec []byte) {
+	if rec != nil {
+		o.buf = append(o.buf, rec...)
+		o.ends = append(o.ends, len(o.buf))
+	}
+}
+
 func (o *Overflow) clear() {
 	if cap(o.buf) > maxSpare {
 		o.buf = nil
@@ -154,41 +170,27 @@ func New(cfg Config) *Table {
 	if cfg.MaxKept <= 0 {
 		cfg.MaxKept = DefaultMaxKept
 	}
-	t := &Table{seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
+	t := &Table{max: cfg.MaxBuckets, counts: make([]Counts, len(cfg.Specs))}
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	t.secret = secret{binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(b[8:])}
 	for i := range cfg.Specs {
 		t.specs = append(t.specs, compile(cfg.Specs[i]))
 	}
-	// Few buckets are not worth many locks, and a bound spread over many
-	// shards would be a vague one.
-	n := 1
-	for n < maxShards && cfg.MaxBuckets/(2*n) >= 1024 {
-		n *= 2
-	}
-	t.shards = make([]shard, n)
-	ebbs := make([]ebb, len(t.specs))
-	for i := range t.shards {
-		t.shards[i].init(t.specs, cfg.MaxBuckets/n, cfg.MaxKept/n)
-		t.shards[i].ebbs = ebbs
-	}
+	t.slab.init()
+	t.index.init()
+	t.chunks.init(cfg.MaxKept / chunkSize)
+	t.wheel.init()
 	return t
 }
-
-// Key returns the key of a group value.
-func (t *Table) Key(group string) Key {
-	return Key{maphash.String(t.seeds[0], group), maphash.String(t.seeds[1], group)}
-}
-
-// Value returns what Pour.Distinct takes for a text.
-func (t *Table) Value(text string) uint64 { return maphash.String(t.seeds[0], text) }
 
 // Pour gives an event to its bucket, making it when there is none. On
 // Overflowed and Ended, out tells of the bucket that ended; on Poured, if the
 // spec has a Condition, of the bucket as it is now. Otherwise it is untouched.
 func (t *Table) Pour(p *Pour, out *Overflow) Outcome {
-	s := t.shard(p.Key)
-	s.mu.Lock()
-	o := s.pour(p, out)
-	s.mu.Unlock()
+	t.mu.Lock()
+	o := t.pour(p, out)
+	t.mu.Unlock()
 	return o
 }
 
@@ -196,14 +198,25 @@ func (t *Table) Pour(p *Pour, out *Overflow) Outcome {
 // event that made it, or p.Spec if there is none yet. It differs from p.Spec
 // only for specs with the same Share.
 func (t *Table) Owner(p *Pour) int {
-	s := t.shard(p.Key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := s.find(p.Key, ident(s.specs[p.Spec].Share, p.Replay, false))
-	if i < 0 || s.over(s.at(i), p) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := t.find(p.Key.of(ident(t.specs[p.Spec].Share, p.Replay, false)))
+	if i < 0 || t.over(t.at(i), p) {
 		return p.Spec
 	}
-	return int(s.at(i).spec)
+	return int(t.at(i).spec)
+}
+
+// Silenced tells whether an overflow at the time at (Unix nanoseconds) falls
+// into the silence that an earlier overflow of the same scenario and key left
+// behind (blackhole). If not, it starts the next one.
+func (t *Table) Silenced(spec int, k Key, at int64, replay bool) bool {
+	if t.specs[spec].Blackhole <= 0 {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.silenced(spec, k, at, replay)
 }
 
 // Advance ends the live buckets whose time is over. Counters overflow: each is
@@ -211,77 +224,36 @@ func (t *Table) Owner(p *Pour) int {
 // How often Advance is called decides how much memory dead buckets hold and how
 // late counters tell, and nothing else: a pour looks at the clock itself.
 func (t *Table) Advance(now time.Time, out *Overflow, overflowed func(Key, *Overflow)) {
-	at := now.UnixNano()
-	for i := range t.shards {
-		s := &t.shards[i]
-		for {
-			s.mu.Lock()
-			k, ok := s.advance(at, out)
-			s.mu.Unlock()
-			if !ok {
-				break
-			}
+	limit := tickOf(now.UnixNano()) - 1
+	for {
+		t.mu.Lock()
+		k, o := t.advance(limit, out)
+		t.mu.Unlock()
+		switch o {
+		case rang:
 			overflowed(k, out)
+		case idle:
+			return
 		}
 	}
 }
 
-// Stats returns a snapshot, shard by shard.
+// Stats returns a snapshot.
 func (t *Table) Stats() Stats {
-	st := Stats{Specs: make([]Counts, len(t.specs))}
-	for i := range t.shards {
-		s := &t.shards[i]
-		s.mu.Lock()
-		st.Buckets += s.n
-		st.KeptBytes += s.chunks.used * chunkSize
-		st.Evicted += s.evicted
-		st.Dropped += s.dropped
-		for j := range s.counts {
-			c, d := &s.counts[j], &st.Specs[j]
-			d.Poured += c.Poured
-			d.Created += c.Created
-			d.Overflowed += c.Overflowed
-			d.Cancelled += c.Cancelled
-			d.Underflowed += c.Underflowed
-		}
-		s.mu.Unlock()
-	}
-	return st
-}
-
-func (t *Table) shard(k Key) *shard { return &t.shards[k.Hi&uint64(len(t.shards)-1)] }
-
-// shard is one part of the table under its own lock.
-type shard struct {
-	mu sync.Mutex
-	slab
-	index  index
-	chunks chunks
-	wheels [2]wheel // by clock: live, replay
-
-	specs            []spec
-	ebbs             []ebb // by spec; shared by all shards
-	max              int
-	counts           []Counts
-	evicted, dropped uint64
-	_                [64]byte // neighbours' locks are not on our cache line
-}
-
-func (s *shard) init(specs []spec, maxCells, maxKept int) {
-	s.specs = specs
-	s.max = max(maxCells, 1)
-	s.counts = make([]Counts, len(specs))
-	s.slab.init()
-	s.index.init()
-	s.chunks.init(maxKept / chunkSize)
-	for i := range s.wheels {
-		s.wheels[i].init()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return Stats{
+		Buckets:   t.n,
+		KeptBytes: t.chunks.used * chunkSize,
+		Evicted:   t.evicted,
+		Dropped:   t.dropped,
+		Specs:     slices.Clone(t.counts),
 	}
 }
 
-func (s *shard) pour(p *Pour, out *Overflow) Outcome {
-	sp := &s.specs[p.Spec]
-	count := &s.counts[p.Spec]
+func (t *Table) pour(p *Pour, out *Overflow) Outcome {
+	sp := &t.specs[p.Spec]
+	count := &t.counts[p.Spec]
 	if sp.Kind == Trigger {
 		count.Poured++
 		count.Overflowed++
@@ -289,33 +261,33 @@ func (s *shard) pour(p *Pour, out *Overflow) Outcome {
 		return Overflowed
 	}
 
-	id := ident(sp.Share, p.Replay, false)
-	i := s.find(p.Key, id)
-	if i >= 0 && s.over(s.at(i), p) {
-		if s.ticks(s.at(i)) {
-			s.ring(i, out)
+	key := p.Key.of(ident(sp.Share, p.Replay, false))
+	i := t.find(key)
+	if i >= 0 && t.over(t.at(i), p) {
+		if t.ticks(t.at(i)) {
+			t.ring(i, out)
 			return Ended
 		}
-		s.counts[s.at(i).spec].Underflowed++
-		s.remove(i)
+		t.counts[t.at(i).spec].Underflowed++
+		t.remove(i)
 		i = none
 	}
 	if i < 0 {
-		i = s.add(p.Key, id, p.Spec)
-		c := s.at(i)
+		i = t.add(key, p.Spec, p.Replay, false)
+		c := t.at(i)
 		c.tokens, c.first, c.last = float64(sp.Capacity), p.Time, p.Time
-		s.link(i) // once: from here on its end only moves away, which the wheel finds out
+		t.link(i) // once: from here on its end only moves away, which the wheel finds out
 		count.Created++
 	}
-	c := s.at(i)
-	sp, count = &s.specs[c.spec], &s.counts[c.spec] // of the event that made the bucket
+	c := t.at(i)
+	sp, count = &t.specs[c.spec], &t.counts[c.spec] // of the event that made the bucket
 
-	if p.HasDistinct && s.seen(c, p.Distinct) {
+	if p.HasDistinct && t.seen(c, p.Distinct) {
 		return Swallowed
 	}
 	if p.Cancel {
 		count.Cancelled++
-		s.remove(i)
+		t.remove(i)
 		return Cancelled
 	}
 	if p.NoTime {
@@ -329,142 +301,132 @@ func (s *shard) pour(p *Pour, out *Overflow) Outcome {
 	allowed := sp.take(c, p.Time)
 	c.last = p.Time
 	if allowed {
-		s.keep(c, sp.queue, p.Record)
+		t.keep(c, sp.queue, p.Record)
 		if sp.Condition {
-			s.show(c, out)
+			t.show(c, out)
 		}
 		return Poured
 	}
 
-	s.overflow(i, p.Time, sp.queue, out)
-	out.buf = append(out.buf, p.Record...)
-	out.ends = append(out.ends, len(out.buf))
+	t.overflow(i, p.Time, sp.queue, out)
+	out.add(p.Record)
 	return Overflowed
 }
 
 // overflow ends a bucket at a time and tells of it with its last kept events,
 // limit at most.
-func (s *shard) overflow(i int32, at int64, limit int, out *Overflow) {
-	c := s.at(i)
-	s.counts[c.spec].Overflowed++
+func (t *Table) overflow(i int32, at int64, limit int, out *Overflow) {
+	c := t.at(i)
+	t.counts[c.spec].Overflowed++
 	out.Spec, out.First, out.Last, out.At, out.Total = int(c.spec), c.first, c.last, at, int(c.total)
-	s.read(c, limit, out)
-	s.remove(i)
+	for int(c.queue.n) > limit {
+		t.chunks.pop(&c.queue)
+	}
+	t.read(c, out)
+	t.remove(i)
 }
 
-// advance removes the live cells whose time is over, until a counter is one of
-// them.
-func (s *shard) advance(now int64, out *Overflow) (Key, bool) {
-	w := &s.wheels[live]
-	for {
-		i := s.due(w, tickOf(now)-1)
-		if i < 0 {
-			return Key{}, false
-		}
-		c := s.at(i)
-		if s.ticks(c) {
-			k := c.key
-			s.ring(i, out)
-			return k, true
-		}
-		if c.id&silence == 0 {
-			s.counts[c.spec].Underflowed++
-		}
-		s.remove(i)
+func (t *Table) silenced(spec int, k Key, at int64, replay bool) bool {
+	key := k.of(ident(spec, replay, true))
+	i := t.find(key)
+	if i < 0 {
+		i = t.add(key, spec, replay, true)
+	} else if t.at(i).last > at {
+		return true
+	} else {
+		t.unlink(i)
 	}
+	c := t.at(i)
+	c.last = at + int64(t.specs[spec].Blackhole)
+	t.link(i)
+	return false
 }
 
 // add makes a cell, evicting one at the bound. The caller links it.
-func (s *shard) add(k Key, id uint32, spec int) int32 {
-	if s.n >= s.max {
-		w := &s.wheels[id>>1&1]
-		i := s.due(w, maxTick)
-		if i < 0 {
-			i = s.due(&s.wheels[1-id>>1&1], maxTick)
-		}
-		s.evicted++
-		s.remove(i)
+func (t *Table) add(key uint64, spec int, replay, silent bool) int32 {
+	if t.n >= t.max {
+		t.evict()
 	}
-	i := s.alloc()
-	*s.at(i) = cell{key: k, id: id, spec: uint16(spec), queue: queue{head: none, tail: none}, values: none}
-	s.index.put(hashOf(k, id), i)
-	s.n++
+	i := t.alloc()
+	*t.at(i) = cell{
+		key: key, spec: uint16(spec), marks: uint16(ident(0, replay, silent) << slotBits),
+		queue: queue{tail: none}, values: none,
+	}
+	t.index.put(hashOf(key), i)
 	return i
 }
 
-// remove takes a linked cell and all it keeps out of the shard.
-func (s *shard) remove(i int32) {
-	c := s.at(i)
-	s.unlink(i)
-	s.index.del(hashOf(c.key, c.id), i)
-	s.chunks.release(c.queue.head)
-	s.chunks.release(c.values)
-	s.free(i)
-	s.n--
+// remove takes a linked cell and all it keeps out of the table.
+func (t *Table) remove(i int32) {
+	c := t.at(i)
+	t.unlink(i)
+	t.index.del(hashOf(c.key), i)
+	t.chunks.clear(&c.queue)
+	t.chunks.forget(c.values, c.nvalues)
+	t.free(i)
 }
 
-func (s *shard) find(k Key, id uint32) int32 {
-	h := hashOf(k, id)
-	for p := s.index.first(h); ; p = s.index.next(p) {
-		i := s.index.match(p, h)
-		if i == none {
-			return none
-		}
-		if i >= 0 {
-			if c := s.at(i); c.key == k && c.id == id {
-				return i
-			}
+func (t *Table) find(key uint64) int32 {
+	h := hashOf(key)
+	for p := t.index.first(h); ; p = t.index.next(p) {
+		i := t.index.match(p, h)
+		if i == none || i >= 0 && t.at(i).key == key {
+			return i
 		}
 	}
 }
 
 // over tells whether a bucket's time had passed when the event came.
-func (s *shard) over(c *cell, p *Pour) bool {
-	return c.total > 0 && !p.NoTime && p.Time > s.endOf(c)
+func (t *Table) over(c *cell, p *Pour) bool {
+	return c.total > 0 && !p.NoTime && p.Time > t.endOf(c)
 }
 
 // endOf returns when a cell is over, in Unix nanoseconds.
-func (s *shard) endOf(c *cell) int64 {
-	if c.id&silence != 0 {
+func (t *Table) endOf(c *cell) int64 {
+	if c.silent() {
 		return c.last
 	}
-	if s.ticks(c) {
-		return c.first + s.specs[c.spec].life
+	if t.ticks(c) {
+		return c.first + t.specs[c.spec].life
 	}
-	return c.last + s.specs[c.spec].life
+	return c.last + t.specs[c.spec].life
 }
 
 // seen tells whether a bucket saw a distinct value before, and remembers it.
-func (s *shard) seen(c *cell, v uint64) bool {
-	known, ok := s.chunks.remember(&c.values, &c.nvalues, v)
-	if !known && !ok {
-		s.dropped++
+func (t *Table) seen(c *cell, v uint64) bool {
+	known, added := t.chunks.remember(&c.values, &c.nvalues, v)
+	if !known && !added {
+		t.dropped++
 	}
 	return known
 }
 
 // keep appends a record to a bucket's queue of limit+1.
-func (s *shard) keep(c *cell, limit int, rec []byte) {
-	for int(c.queue.n) > limit {
-		s.chunks.pop(&c.queue)
+func (t *Table) keep(c *cell, limit int, rec []byte) {
+	if rec == nil {
+		return
 	}
-	for !s.chunks.push(&c.queue, rec) {
-		s.dropped++
+	for int(c.queue.n) > limit {
+		t.chunks.pop(&c.queue)
+	}
+	for !t.chunks.push(&c.queue, rec) {
+		t.dropped++
 		if c.queue.n == 0 {
 			return
 		}
-		s.chunks.pop(&c.queue)
+		t.chunks.pop(&c.queue)
 	}
 }
 
-// read moves the last kept records to out, limit at most.
-func (s *shard) read(c *cell, limit int, out *Overflow) {
+// read copies the kept records of a bucket to out.
+func (t *Table) read(c *cell, out *Overflow) {
 	out.clear()
-	for int(c.queue.n) > limit {
-		s.chunks.pop(&c.queue)
+	if c.queue.n == 0 {
+		return
 	}
-	for c.queue.n > 0 {
-		out.buf = s.chunks.take(&c.queue, out.buf)
+	r := t.chunks.reader(&c.queue)
+	for range c.queue.n {
+		out.buf = t.chunks.next(&r, out.buf)
 		out.ends = append(out.ends, len(out.buf))
 	}
 }

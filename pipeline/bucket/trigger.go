@@ -5,6 +5,6 @@ package bucket
 func trigger(p *Pour, out *Overflow) {
 	out.Spec = p.Spec
 	out.First, out.Last, out.At, out.Total = p.Time, p.Time, p.Time, 1
-	out.buf = append(out.buf[:0], p.Record...)
-	out.ends = append(out.ends[:0], len(out.buf))
+	out.clear()
+	out.add(p.Record)
 }

@@ -2,30 +2,38 @@ package bucket
 
 import "math/bits"
 
-// wheel orders cells by their end: a hierarchical timing wheel (Varghese and
-// Lauck, 1987). Level n has 64 slots of 64^n ticks each; a cell lies on the
-// lowest level on which its slot differs from the current one, and moves down
-// when the current tick reaches its slot.
+// wheel orders the live cells by their end: a hierarchical timing wheel
+// (Varghese and Lauck, 1987). Level n has 512 slots of 512^n ticks each; a cell
+// lies on the lowest level on which its slot differs from the current one, and
+// moves down when the current tick reaches its slot.
 //
 // The end of a bucket moves away with each event, which the wheel is not
-// told: a cell that comes up too early is put back.
+// told: a cell that comes up too early is put back. Replayed cells lie on no
+// wheel: no clock ends them.
+//
+// A slot has several lists, its lanes, which are walked side by side: each step
+// of a walk waits for memory.
 type wheel struct {
 	cur  int64 // cells of earlier ticks have been handed out
-	occ  [levels]uint64
-	head [levels * 64]int32
+	occ  [levels][slots / 64]uint64
+	head [levels * slots][lanes]int32
 }
 
 const (
-	tickBits = 27 // 134 ms
-	levels   = 6  // 6 * 6 + 27 bits: all times from 1970 on
-	maxTick  = int64(1)<<(6*levels) - 1
+	tickBits  = 29 // 537 ms
+	levelBits = 9
+	levels    = 4 // 4 * 9 + 29 bits: all times from 1970 on
+	slots     = 1 << levelBits
+	lanes     = 4
 )
 
 func tickOf(ns int64) int64 { return max(ns, 0) >> tickBits }
 
 func (w *wheel) init() {
 	for i := range w.head {
-		w.head[i] = none
+		for l := range lanes {
+			w.head[i][l] = none
+		}
 	}
 }
 
@@ -34,88 +42,125 @@ func (w *wheel) slotOf(tick int64) uint16 {
 	tick = max(tick, w.cur)
 	level := 0
 	if x := uint64(tick ^ w.cur); x != 0 {
-		level = (bits.Len64(x) - 1) / 6
+		level = (bits.Len64(x) - 1) / levelBits
 	}
-	return uint16(level<<6 | int(tick>>(6*level)&63))
+	return uint16(level<<levelBits | int(tick>>(levelBits*level)&(slots-1)))
 }
 
-// link puts a cell into the wheel of its clock.
-func (s *shard) link(i int32) {
-	c := s.at(i)
-	w := s.wheelOf(c)
-	c.slot = w.slotOf(tickOf(s.endOf(c)))
-	c.prev, c.next = none, w.head[c.slot]
-	if c.next >= 0 {
-		s.at(c.next).prev = i
+// first returns the first slot in use, with its first tick, or none. A slot that
+// the current tick has reached comes before the slots of lower levels, to which its
+// cells move.
+func (w *wheel) first() (slot int, start int64) {
+	for level := levels - 1; level > 0; level-- {
+		at := int(w.cur >> (levelBits * level) & (slots - 1))
+		if w.occ[level][at/64]>>(at%64)&1 == 1 {
+			return level<<levelBits | at, w.cur
+		}
 	}
-	w.head[c.slot] = i
-	w.occ[c.slot>>6] |= 1 << (c.slot & 63)
+	for level := range levels {
+		at := int(w.cur >> (levelBits * level) & (slots - 1))
+		word := at / 64
+		for m := w.occ[level][word] >> (at & 63) << (at & 63); ; m = w.occ[level][word] {
+			if m != 0 {
+				i := word*64 + bits.TrailingZeros64(m)
+				pos := w.cur>>(levelBits*level)&^(slots-1) | int64(i)
+				return level<<levelBits | i, pos << (levelBits * level)
+			}
+			if word++; word == slots/64 {
+				break
+			}
+		}
+	}
+	return int(none), 0
 }
 
-func (s *shard) unlink(i int32) {
-	c := s.at(i)
-	if c.next >= 0 {
-		s.at(c.next).prev = c.prev
-	}
-	if c.prev >= 0 {
-		s.at(c.prev).next = c.next
+// link puts a cell onto the wheel.
+func (t *Table) link(i int32) {
+	c := t.at(i)
+	if c.replayed() {
 		return
 	}
-	w := s.wheelOf(c)
-	w.head[c.slot] = c.next
-	if c.next < 0 {
-		w.occ[c.slot>>6] &^= 1 << (c.slot & 63)
+	w := &t.wheel
+	slot := w.slotOf(tickOf(t.endOf(c)))
+	head := &w.head[slot][i%lanes]
+	c.setSlot(slot)
+	c.prev, c.next = none, *head
+	if c.next >= 0 {
+		t.at(c.next).prev = i
+	}
+	*head = i
+	w.occ[slot>>levelBits][slot%slots/64] |= 1 << (slot & 63)
+}
+
+func (t *Table) unlink(i int32) {
+	c := t.at(i)
+	if c.replayed() {
+		return
+	}
+	if c.next >= 0 {
+		t.at(c.next).prev = c.prev
+	}
+	if c.prev >= 0 {
+		t.at(c.prev).next = c.next
+		return
+	}
+	w, slot := &t.wheel, c.slot()
+	w.head[slot][i%lanes] = c.next
+	if w.head[slot] == [lanes]int32{none, none, none, none} {
+		w.occ[slot>>levelBits][slot%slots/64] &^= 1 << (slot & 63)
 	}
 }
 
-func (s *shard) wheelOf(c *cell) *wheel { return &s.wheels[c.id>>1&1] }
+// progress is what a part of Advance found.
+type progress uint8
 
-// due returns the cell that ends first, if that is not after the tick limit,
-// and none otherwise. The cell stays linked.
-func (s *shard) due(w *wheel, limit int64) int32 {
-	for {
-		if m := w.occ[0] >> (w.cur & 63); m != 0 {
-			tick := w.cur + int64(bits.TrailingZeros64(m))
-			if tick > limit {
-				w.cur = max(w.cur, limit)
-				return none
+const (
+	idle progress = iota // nothing is due any more
+	busy                 // there is more, but others may want the table
+	rang                 // a counter overflowed
+)
+
+// advance looks at some cells of the first slot, if that begins at a tick or
+// before. It removes those that are over and puts the others where they belong.
+func (t *Table) advance(limit int64, out *Overflow) (Key, progress) {
+	w := &t.wheel
+	slot, start := w.first()
+	if slot < 0 || start > limit {
+		w.cur = max(w.cur, limit)
+		return 0, idle
+	}
+	w.cur = start
+
+	var cells [touchAtOnce]int32
+	n := 0
+	for next := w.head[slot]; n <= len(cells)-lanes && next != [lanes]int32{none, none, none, none}; {
+		for l, i := range next {
+			if i >= 0 {
+				cells[n] = i
+				n++
+				next[l] = t.at(i).next
 			}
-			w.cur = tick
-			i := w.head[tick&63]
-			c := s.at(i)
-			if tickOf(s.endOf(c)) <= tick {
-				return i
-			}
-			s.unlink(i)
-			s.link(i)
+		}
+	}
+	for _, i := range cells[:n] {
+		t.touchIndex(t.at(i).key)
+	}
+	for _, i := range cells[:n] {
+		c := t.at(i)
+		if slot >= slots || tickOf(t.endOf(c)) > start {
+			t.unlink(i)
+			t.link(i)
 			continue
 		}
-		level, start := w.upper()
-		if level == 0 || start > limit {
-			if limit < maxTick {
-				w.cur = max(w.cur, limit)
-			}
-			return none
+		if t.ticks(c) {
+			k := Key(Key(c.key).of(ident(t.specs[c.spec].Share, false, false)))
+			t.ring(i, out)
+			return k, rang
 		}
-		w.cur = start
-		slot := level<<6 | int(start>>(6*level)&63)
-		for w.head[slot] >= 0 {
-			i := w.head[slot]
-			s.unlink(i)
-			s.link(i)
+		if !c.silent() {
+			t.counts[c.spec].Underflowed++
 		}
+		t.remove(i)
 	}
-}
-
-// upper returns the first slot in use above level 0: its level, 0 for none,
-// and its first tick.
-func (w *wheel) upper() (level int, start int64) {
-	for l := 1; l < levels; l++ {
-		at := w.cur >> (6 * l) & 63
-		if m := w.occ[l] >> at; m != 0 {
-			pos := w.cur>>(6*l) + int64(bits.TrailingZeros64(m))
-			return l, pos << (6 * l)
-		}
-	}
-	return 0, 0
+	return 0, busy
 }
