@@ -83,6 +83,40 @@ func (a *Admin) DeleteBouncer(ctx context.Context, name string) error {
 	return nil
 }
 
+// AddAllowlist makes an empty list. The name being taken gives ErrExists.
+func (a *Admin) AddAllowlist(ctx context.Context, name, description string) error {
+	if err := a.c.call(ctx, asNobody, "POST", PathAdminAllowlists, nil, AddAllowlistRequest{Name: name, Description: description}, nil); err != nil {
+		return fmt.Errorf("cannot add allowlist %q: %w", name, err)
+	}
+	return nil
+}
+
+// DeleteAllowlist deletes a list with its items.
+func (a *Admin) DeleteAllowlist(ctx context.Context, name string) error {
+	if err := a.c.call(ctx, asNobody, "DELETE", PathAdminAllowlists+"/"+url.PathEscape(name), nil, nil, nil); err != nil {
+		return fmt.Errorf("cannot delete allowlist %q: %w", name, err)
+	}
+	return nil
+}
+
+// Allow adds items to a list, all or none, and lifts the bans that they cover.
+func (a *Admin) Allow(ctx context.Context, name string, items []AllowRequestItem) (AllowResponse, error) {
+	var out AllowResponse
+	if err := a.c.call(ctx, asNobody, "POST", PathAdminAllowlists+"/"+url.PathEscape(name)+"/add", nil, AllowRequest{Items: items}, &out); err != nil {
+		return AllowResponse{}, fmt.Errorf("cannot add to allowlist %q: %w", name, err)
+	}
+	return out, nil
+}
+
+// Disallow removes items from a list and returns how many there were.
+func (a *Admin) Disallow(ctx context.Context, name string, values []string) (int, error) {
+	var out DisallowResponse
+	if err := a.c.call(ctx, asNobody, "POST", PathAdminAllowlists+"/"+url.PathEscape(name)+"/remove", nil, DisallowRequest{Values: values}, &out); err != nil {
+		return 0, fmt.Errorf("cannot remove from allowlist %q: %w", name, err)
+	}
+	return out.Removed, nil
+}
+
 // Client returns a client for the machine routes over the socket. It needs no
 // credentials. The call fails when nobody listens.
 func (a *Admin) Client(ctx context.Context) (*Client, error) {

@@ -95,3 +95,38 @@ type AddBouncerRequest struct {
 	Name string `json:"name"`
 	Key  string `json:"key,omitempty"`
 }
+
+// AddAllowlistRequest is the body of POST /admin/v1/allowlists.
+type AddAllowlistRequest struct {
+	Name        string `json:"name"`
+	Description string `json:"description,omitempty"`
+}
+
+// AllowRequest is the body of POST /admin/v1/allowlists/{name}/add.
+type AllowRequest struct {
+	Items []AllowRequestItem `json:"items"`
+}
+
+// AllowRequestItem is an address or a range to be put on a list.
+type AllowRequestItem struct {
+	Value   string    `json:"value"`
+	Comment string    `json:"comment,omitempty"`
+	Expires time.Time `json:"expires,omitzero"` // zero: never
+}
+
+// AllowResponse says what became of the items.
+type AllowResponse struct {
+	Added  int      `json:"added"`
+	Known  []string `json:"known,omitempty"` // values that were on the list already
+	Lifted int      `json:"lifted"`          // decisions that have ended
+}
+
+// DisallowRequest is the body of POST /admin/v1/allowlists/{name}/remove.
+type DisallowRequest struct {
+	Values []string `json:"values"`
+}
+
+// DisallowResponse says how many items there were.
+type DisallowResponse struct {
+	Removed int `json:"removed"`
+}

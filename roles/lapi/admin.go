@@ -19,6 +19,10 @@ func (s *Server) addAdminRoutes(add func(string, methods)) {
 	add(api.PathAdminMachines+"/{name}/validate", methods{"POST": s.adminValidateMachine})
 	add(api.PathAdminBouncers, methods{"GET": s.adminBouncers, "POST": s.adminAddBouncer})
 	add(api.PathAdminBouncers+"/{name}", methods{"DELETE": s.adminDeleteBouncer})
+	add(api.PathAdminAllowlists, methods{"POST": s.adminAddAllowlist})
+	add(api.PathAdminAllowlists+"/{name}", methods{"DELETE": s.adminDeleteAllowlist})
+	add(api.PathAdminAllowlists+"/{name}/add", methods{"POST": s.adminAllow})
+	add(api.PathAdminAllowlists+"/{name}/remove", methods{"POST": s.adminDisallow})
 }
 
 func (s *Server) adminLogin(w http.ResponseWriter, r *http.Request) {
@@ -124,7 +128,7 @@ func (s *Server) adminDone(w http.ResponseWriter, r *http.Request, err error, st
 		refuse(w, http.StatusNotFound, err.Error())
 	case errors.Is(err, storage.ErrExists):
 		refuse(w, http.StatusConflict, err.Error())
-	case errors.Is(err, errAutoCreated):
+	case isRefusal(err):
 		refuse(w, http.StatusUnprocessableEntity, err.Error())
 	case errors.Is(err, auth.ErrBusy):
 		busy(w, time.Second)

@@ -76,11 +76,13 @@ func (s *Server) upload(r *http.Request) (body []byte, release func(), err error
 }
 
 // accept stores the alerts of a machine with the decisions they lead to, and
-// returns their IDs. What names no valid address is left out.
+// returns their IDs. What names no valid address is left out, and what an
+// allowlist forbids.
 // The alerts are the server's from here on.
 func (s *Server) accept(ctx context.Context, machineID string, alerts []decisions.Alert) (ids []int64, err error) {
 	now := s.now()
 	s.machines.push(machineID, now)
+	lists := s.lists.now.Load()
 	kept := alerts[:0]
 	for i := range alerts {
 		a := &alerts[i]
@@ -91,6 +93,10 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 		a.Source.Scope = decisions.NormalScope(a.Source.Scope)
 		limitMeta(a, now)
 		manual := len(a.Decisions) > 0
+		if by, forbidden := lists.covers(a.Source.Scope, a.Source.Value, now); forbidden && !manual {
+			s.log.Info("an alert is dropped: its source is on an allowlist", "machine", machineID, "scenario", a.Scenario, "item", by)
+			continue
+		}
 		if !manual {
 			var errs []error
 			a.Decisions, errs = s.profiles.Decide(a, now)
@@ -104,6 +110,13 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 			s.log.Warn("an alert is dropped: none of its decisions names a valid address", "machine", machineID, "scenario", a.Scenario)
 			continue
 		}
+		had = len(a.Decisions)
+		if a.Decisions = lists.permitted(a.Decisions, now); len(a.Decisions) < had {
+			s.log.Info("decisions are not made: an allowlist forbids them", "machine", machineID, "scenario", a.Scenario, "decisions", had-len(a.Decisions))
+			if manual && len(a.Decisions) == 0 {
+				continue
+			}
+		}
 		for j := range a.Decisions {
 			d := &a.Decisions[j]
 			d.ID, d.Created, d.Simulated = 0, now, a.Simulated
@@ -115,6 +128,12 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 	}
 	if _, err := s.commit(ctx, kept); err != nil {
 		return nil, fmt.Errorf("cannot store %d alerts: %w", len(kept), err)
+	}
+	if newer := s.lists.now.Load(); newer != lists {
+		// Who changed the lists meanwhile has not seen these.
+		if err := s.withdraw(ctx, kept, newer); err != nil {
+			return nil, fmt.Errorf("cannot lift decisions that an allowlist forbids: %w", err)
+		}
 	}
 	ids = make([]int64, len(kept))
 	for i := range kept {

@@ -108,7 +108,8 @@ type Server struct {
 	signer    *auth.Signer
 	passwords *auth.Passwords
 	throttle  *auth.Throttle
-	tls       *auth.TLS  // nil: plain HTTP
+	tls       *auth.TLS // nil: plain HTTP
+	lists     allowlists
 	accounts  sync.Mutex // held while rows of machines and bouncers are added or removed, in the store and in memory
 	epoch     string
 	uploads   chan struct{} // a slot for each large body in memory
@@ -222,6 +223,9 @@ func (s *Server) load(ctx context.Context) error {
 	}
 	if s.bouncers, err = loadBouncers(ctx, s.store); err != nil {
 		return fmt.Errorf("cannot load the bouncers: %w", err)
+	}
+	if err := s.loadAllowlists(ctx); err != nil {
+		return fmt.Errorf("cannot load the allowlists: %w", err)
 	}
 	now := s.now()
 	var last int64

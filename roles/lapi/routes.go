@@ -61,8 +61,8 @@ func (s *Server) routes(how via) http.Handler {
 	})
 	add(api.PathBouncers, methods{"POST": s.registerBouncer})
 	add(api.PathUsageMetrics, methods{"POST": s.either(s.usageMetrics)})
-	add(api.PathAllowlists, methods{"GET": s.machine(s.allowlists)})
-	add(api.PathAllowlists+"/{name}", methods{"GET": s.machine(s.allowlist)})
+	add(api.PathAllowlists, methods{"GET": s.machine(s.listAllowlists)})
+	add(api.PathAllowlists+"/{name}", methods{"GET": s.machine(s.showAllowlist)})
 	add(api.PathAllowlistCheck, methods{"POST": s.machine(s.checkAllowlists)})
 	add(api.PathAllowlistCheck+"/{target}", methods{
 		"GET":  s.machine(s.checkAllowlist),
