@@ -2,6 +2,7 @@ package bucket
 
 import (
 	"fmt"
+	"math"
 	"math/rand"
 	"runtime"
 	"slices"
@@ -28,7 +29,7 @@ const start = int64(1e18)
 
 // filled returns a table with n live buckets and their keys in random order.
 func filled(n int, rec []byte) (*Table, []Key) {
-	t := New(Config{Specs: benchSpecs, MaxBuckets: 2*n + 4096, MaxKept: 4 << 30})
+	t := New(Config{Specs: benchSpecs, MaxBuckets: 2*n + 4096, MaxKept: math.MaxInt32})
 	r := rand.New(rand.NewSource(1))
 	keys := make([]Key, n)
 	var out Overflow

@@ -171,6 +171,20 @@ func (s *slowTable) advance(now int64) (told []string) {
 	return told
 }
 
+// restart forgets what is not saved.
+func (s *slowTable) restart(now int64) {
+	for k, b := range s.buckets {
+		if k.replay || s.end(k, b) < now && !s.counts(k, b) {
+			delete(s.buckets, k)
+		}
+	}
+	for k := range s.silence {
+		if k.replay {
+			delete(s.silence, k)
+		}
+	}
+}
+
 var testSpecs = []Spec{
 	{Kind: Leaky, Share: 0, Capacity: 5, Leakspeed: 10 * time.Second, Blackhole: time.Minute},
 	{Kind: Leaky, Share: 1, Capacity: 3, Leakspeed: 700 * time.Millisecond, CacheSize: 2},
@@ -222,6 +236,10 @@ func TestAgainstSlow(t *testing.T) {
 					t.Fatalf("seed %d, step %d: the clock ended\n%v, want\n%v", seed, step, got, want)
 				}
 				rung += len(got)
+			}
+			if r.Intn(2000) == 0 {
+				fast = restart(t, fast, testSpecs, time.Unix(0, now))
+				slow.restart(now)
 			}
 			rec := make([]byte, r.Intn(6)*r.Intn(120))
 			r.Read(rec)
@@ -304,7 +322,7 @@ func liveCells(t *Table) (n int) {
 
 // check verifies what must hold between any two operations: every cell is
 // found through the index, live ones lie in one slot of the wheel, no chunk is lost.
-func check(t *testing.T, tab *Table) {
+func check(t testing.TB, tab *Table) {
 	t.Helper()
 	cells, live, kept := 0, 0, 0
 	for i := range tab.made {
