@@ -178,6 +178,7 @@ func TestEveryKey(t *testing.T) {
 			MaxBuckets: 2000, SpoolBytes: 65536,
 			HubDir: "/h", HubIndexPath: "/i", SimulationPath: "/s", ConsoleContextPath: "/c", PatternDir: "/pt",
 			ContextLength: 4000, ParserRoutines: 1, DNSTTL: time.Minute, DNSNegativeTTL: 10 * time.Second, DNSSize: 100,
+			CTIKey: "k", CTITTL: 10 * time.Minute, CTISize: 100,
 		},
 		Bouncer: Bouncer{
 			Enabled: true, APIURL: "http://lapi.example:8080/", APIKey: "secret", CACertPath: "/ca", InsecureSkipVerify: true,

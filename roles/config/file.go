@@ -155,13 +155,13 @@ type APIClient struct {
 	UnregisterOnExit bool `yaml:"unregister_on_exit"`
 }
 
-// CTI is upstream's.
+// CTI is about CrowdSec's threat intelligence, which expressions may ask.
 type CTI struct {
-	Key          string `yaml:"key"`
-	CacheTimeout string `yaml:"cache_timeout"`
-	CacheSize    int    `yaml:"cache_size"`
-	Enabled      *bool  `yaml:"enabled"`
-	LogLevel     string `yaml:"log_level"`
+	Key          string      `yaml:"key"`
+	CacheTimeout strict.Text `yaml:"cache_timeout"` // how long an answer is kept
+	CacheSize    int         `yaml:"cache_size"`    // answers
+	Enabled      *bool       `yaml:"enabled"`
+	LogLevel     string      `yaml:"log_level"`
 }
 
 // APIServer is the LAPI.

@@ -80,6 +80,12 @@ type Agent struct {
 	// that there are not, and how many; 0: the engine's own.
 	DNSTTL, DNSNegativeTTL time.Duration
 	DNSSize                int
+
+	// CrowdSec's threat intelligence: "" if it is not asked; how long and how
+	// many answers are kept, 0: the engine's own.
+	CTIKey  string
+	CTITTL  time.Duration
+	CTISize int
 }
 
 // Bouncer is the part of roles/bouncer.
@@ -143,6 +149,11 @@ func (f *File) Resolve(env func(string) (string, bool)) (Resolved, []error) {
 		DNSTTL:         r.optional("crowdsec_service.dns_cache.ttl", crowdsec.DNSCache.TTL),
 		DNSNegativeTTL: r.optional("crowdsec_service.dns_cache.negative_ttl", crowdsec.DNSCache.NegativeTTL),
 		DNSSize:        max(crowdsec.DNSCache.Size, 0),
+		CTITTL:         r.optional("api.cti.cache_timeout", f.API.CTI.CacheTimeout),
+		CTISize:        max(f.API.CTI.CacheSize, 0),
+	}
+	if cti := f.API.CTI; cti.Enabled == nil || *cti.Enabled {
+		out.Agent.CTIKey = cti.Key
 	}
 	out.Bouncer = r.bouncer(&bouncer)
 	out.Bouncer.Enabled = f.enabled(f.named.bouncer, bouncer.Enable)
