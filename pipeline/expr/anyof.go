@@ -190,34 +190,22 @@ func (a *anyOf) test() func(*Ctx) bool {
 		}
 	}
 	return func(x *Ctx) bool {
-		ip, ok := address(f(x))
+		ip, ok := x.address(f(x))
 		return ok && ranges.Contains(ip)
 	}
-}
-
-// clues tells an index what the condition needs.
-func (a *anyOf) clues() []clue {
-	switch a.op {
-	case "==":
-		return oneOf(a.subject, a.texts...)
-	case "range", "matches":
-		return nil
-	}
-	return contain(a.subject, a.texts...)
 }
 
 // ends are texts that others begin or end with, by their length.
 type ends struct {
 	behind  bool
 	lengths []int
-	texts   map[string]struct{}
+	texts   *lexicon
 }
 
 func newEnds(texts []string, behind bool) *ends {
-	e := &ends{behind: behind, texts: make(map[string]struct{}, len(texts))}
+	e := &ends{behind: behind, texts: newTextSet(texts)}
 	seen := make(map[int]bool)
 	for _, t := range texts {
-		e.texts[t] = struct{}{}
 		if !seen[len(t)] {
 			seen[len(t)] = true
 			e.lengths = append(e.lengths, len(t))
@@ -235,7 +223,7 @@ func (e *ends) has(s string) bool {
 		if e.behind {
 			end = s[len(s)-n:]
 		}
-		if _, ok := e.texts[end]; ok {
+		if e.texts.has(end) {
 			return true
 		}
 	}
@@ -250,7 +238,15 @@ func anyWalk(walk func(*Ctx) bool, a *anyOf) value {
 	if a.rest {
 		v = boolean(func(x *Ctx) bool { return test(x) && walk(x) })
 	}
-	v.clues = a.clues()
+	switch a.op {
+	case "==":
+		v = v.equalTo(a.subject, a.texts...)
+		v.exact = v.exact && !a.rest
+	case "contains", "startsWith", "endsWith":
+		v.clues = contain(a.subject, a.texts...)
+	case "matches":
+		v.clues = matching(a.subject, a.texts...)
+	}
 	return v
 }
 

@@ -134,6 +134,9 @@ func (u *unit) let(n *syntax.Let) (value, error) {
 		k := u.local()
 		defer u.release()
 		set, named = storeLocal(v, k)
+		if !v.risky {
+			named.key, named.folds, named.source = v.key, v.folds, v.str
+		}
 	}
 	u.lets = append(u.lets, let{n.Name, named})
 	body, err := u.node(n.Expr)
@@ -141,7 +144,11 @@ func (u *unit) let(n *syntax.Let) (value, error) {
 	if err != nil || set == nil {
 		return body, err
 	}
+	clues := body.clues
 	body = body.after(set)
+	if !v.risky {
+		body.clues = clues
+	}
 	body.risky = body.risky || v.risky
 	return body, nil
 }
@@ -218,6 +225,10 @@ func (u *unit) conditional(n *syntax.Conditional) (value, error) {
 	var v value
 	switch ka, kb := a.typ.kind, b.typ.kind; {
 	case ka == boolKind && kb == boolKind:
+		if b.konst && !b.bool(nil) {
+			v = both(cond, a)
+			break
+		}
 		f, g := a.bool, b.bool
 		v = boolean(func(x *Ctx) bool {
 			if q(x) {
@@ -225,9 +236,6 @@ func (u *unit) conditional(n *syntax.Conditional) (value, error) {
 			}
 			return g(x)
 		})
-		if b.konst && !b.bool(nil) {
-			v.clues, v.anyOf = bothClues(cond, a), bothEach(cond, a)
-		}
 	case ka == stringKind && kb == stringKind:
 		f, g := a.str, b.str
 		v = text(func(x *Ctx) string {

@@ -425,9 +425,7 @@ func describe(a *decisions.Alert, machine string) []string {
 func (u *unit) objectMember(n *syntax.Member, base value, name string) (value, error) {
 	if base.typ.obj == lineType {
 		if v, ok := lineFields[name]; ok {
-			if v.str != nil {
-				v.key = "evt.Line." + name
-			}
+			v.key = "evt.Line." + name
 			return v, nil
 		}
 		return value{}, u.errorf(n, "unknown field evt.Line.%s%s", name, suggest(name, mapKeys(lineFields)))

@@ -96,6 +96,7 @@ type Ctx struct {
 	cut    bool // an optional chain (?.) ended early
 	locals []local
 	memo   []memo
+	parsed parsed
 	epoch  uint64 // counts lines: a memo of another epoch is void
 	seen   *event.Event
 	line   uint32
@@ -263,17 +264,28 @@ func (p *Program) Any(x *Ctx) (any, error) {
 // failed words the error of a run.
 func (p *Program) failed(x *Ctx) error {
 	err := x.err
-	x.err = nil
+	x.err, x.cut = nil, false
 	return fmt.Errorf("cannot evaluate %s: %w", p.src, err)
 }
 
-// begin makes the scratch memory ready for one evaluation.
+// begin makes the scratch memory ready for one evaluation. All but the first
+// for a line find everything in place.
 func (x *Ctx) begin(p *Program) {
-	x.err, x.cut, x.env = nil, false, p.env
+	x.strs = x.strs[:0]
+	if x.env != p.env {
+		x.env = p.env
+	}
+	if x.Event == nil || x.seen != x.Event || x.line != x.Event.Lines() || len(x.locals) < p.locals || len(x.memo) < p.memos {
+		x.prepare(p)
+	}
+}
+
+// prepare is begin for another line, or for a program that needs more memory
+// than those before it.
+func (x *Ctx) prepare(p *Program) {
 	if x.strs == nil || cap(x.strs) > maxStrs {
 		x.strs = make([]string, 0, 16) // never nil: an empty list is not nil
 	}
-	x.strs = x.strs[:0]
 	if len(x.locals) < p.locals {
 		x.locals = append(x.locals, make([]local, p.locals-len(x.locals))...)
 	}

@@ -9,22 +9,22 @@ import (
 )
 
 var netFuncs = map[string]*function{
-	"IsIP":   textTest(func(s string) bool { _, ok := address(s); return ok }),
-	"IsIPV4": textTest(func(s string) bool { a, ok := address(s); return ok && a.Is4() }),
-	"IsIPV6": textTest(func(s string) bool { a, ok := address(s); return ok && a.Is6() }),
+	"IsIP":   addressTest(netip.Addr.IsValid),
+	"IsIPV4": addressTest(netip.Addr.Is4),
+	"IsIPV6": addressTest(netip.Addr.Is6),
 	"IpInRange": {params: []param{aString, aString}, build: func(_ *unit, a []value) value {
 		f, g := a[0].str, a[1].str
 		if k, ok := a[1].constText(); ok {
 			p, ok := prefix(k)
 			return boolean(func(x *Ctx) bool {
-				ip, valid := address(f(x))
+				ip, valid := x.address(f(x))
 				return ok && valid && p.Contains(ip)
 			})
 		}
 		return boolean(func(x *Ctx) bool {
 			s := f(x)
 			p, ok := prefix(g(x))
-			ip, valid := address(s)
+			ip, valid := x.address(s)
 			return ok && valid && p.Contains(ip)
 		})
 	}},
@@ -36,6 +36,17 @@ var netFuncs = map[string]*function{
 		}
 		return x.arena.Built(netip.PrefixFrom(addr, int(n)).Masked().AppendTo(x.arena.Build()))
 	}),
+}
+
+// addressTest makes a function of a verdict on an address; other texts are none.
+func addressTest(test func(netip.Addr) bool) *function {
+	return &function{params: []param{aString}, build: func(_ *unit, a []value) value {
+		f := a[0].str
+		return boolean(func(x *Ctx) bool {
+			ip, ok := x.address(f(x))
+			return ok && test(ip)
+		})
+	}}
 }
 
 // addressType is an address in a list of them.

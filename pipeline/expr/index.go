@@ -1,38 +1,48 @@
 package expr
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"slices"
 
-	"cs/pipeline/event"
 	"cs/pipeline/match"
 )
 
 // Index runs many filters over one event and evaluates only those that may be
-// true. What fields must be equal to selects candidates through tables; then
+// true. What texts must be equal to selects candidates through tables; then
 // one pass over each text tells which of the literals occur in it that the
 // candidates need. Few are left: of the 700 filters of the public hub a web
-// request reaches some 20. It is immutable and shared by all workers.
+// request reaches some 20, and of them only what the tables don't know is
+// evaluated. It is immutable and shared by all workers.
 type Index struct {
-	progs  []*Program
-	tables []table
-	gates  []gate
-	free   match.Bits // filters without a gate
-	needs  Program    // the scratch memory that the subjects of gates want
+	filters []filter
+	tables  []table
+	gates   []gate
+	free    match.Bits // filters without a gate
+	needs   Program    // the scratch memory that the subjects want
 }
 
-// table tells from the value of a field which filters may be true.
+// filter is what is left to do for a candidate.
+type filter struct {
+	prog *Program
+	rest func(*Ctx) bool // conditions that the tables don't decide; nil: evaluate all of it
+}
+
+// table tells from a text which filters may be true.
 type table struct {
-	field  event.Slot
-	look   match.Bits // filters that ask for the field
-	others match.Bits // those that don't
-	values map[string]*members
+	subject *subject
+	look    match.Bits // filters that ask for the text
+	blocks  uint64     // of look
+	words   *lexicon
+	sets    []match.Bits // by word: the filters that may be true
+	others  match.Bits   // the same for all other texts
 }
 
 // gate tells from a text which filters may be true.
 type gate struct {
 	subject  *subject
 	look     match.Bits // filters behind the gate
+	blocks   uint64     // of look
 	folded   match.Bits // those among them that don't mind the case
 	literals *match.Literals
 	opens    []members // by literal
@@ -71,56 +81,110 @@ func (m *members) addTo(b match.Bits) {
 	}
 }
 
-// NewIndex makes an index of filters; visits name them by their position.
+// NewIndex makes an index of filters; visits name them by their position. A nil
+// filter is always true.
 func NewIndex(progs []*Program) *Index {
 	n := len(progs)
-	ix := &Index{progs: progs, free: match.NewBits(n)}
-	tables := make(map[event.Slot]*table)
+	ix := &Index{filters: make([]filter, n), free: match.NewBits(n)}
 	for i, p := range progs {
+		if p == nil {
+			p = &Program{src: "true", val: constant(true)}
+		}
+		ix.filters[i] = filter{prog: p, rest: p.undecided()}
 		ix.needs.memos = max(ix.needs.memos, p.memos)
-		for _, c := range p.val.clues {
-			if !c.isField {
-				continue
-			}
-			t := tables[c.field]
-			if t == nil {
-				t = &table{field: c.field, look: match.NewBits(n), others: match.NewBits(n), values: make(map[string]*members)}
-				tables[c.field] = t
-			}
-			if t.look.Has(i) {
-				continue // a second condition on the field is left to the filter
-			}
-			t.look.Add(i)
-			for _, v := range c.values {
-				m := t.values[v]
-				if m == nil {
-					m = &members{}
-					t.values[v] = m
-				}
-				m.add(i)
-			}
-		}
 	}
-	for _, t := range tables {
-		for i := range n {
-			if !t.look.Has(i) {
-				t.others.Add(i)
-			}
-		}
-		for _, m := range t.values {
-			m.pack(n)
-		}
-		ix.tables = append(ix.tables, *t)
-	}
-	// The field that most filters ask for first: it leaves the fewest.
-	slices.SortFunc(ix.tables, func(a, b table) int {
-		if d := count(b.look) - count(a.look); d != 0 {
-			return d
-		}
-		return int(a.field) - int(b.field)
-	})
+	ix.addTables(n)
 	ix.addGates(n)
 	return ix
+}
+
+// undecided returns what is left of a condition when its exact clues hold.
+func (p *Program) undecided() func(*Ctx) bool {
+	if p.val.bool == nil {
+		return nil
+	}
+	var rest []conjunct
+	for _, c := range p.val.conjuncts() {
+		if c.exact == nil {
+			rest = append(rest, c)
+		}
+	}
+	return all(rest)
+}
+
+// asked is a clue of a filter.
+type asked struct {
+	filter int
+	clue   clue
+}
+
+func (ix *Index) addTables(n int) {
+	var keys []string
+	asks := make(map[string][]asked)
+	for i := range ix.filters {
+		for _, c := range ix.filters[i].prog.val.clues {
+			if c.subject == nil {
+				continue
+			}
+			k := c.subject.key
+			if asks[k] == nil {
+				keys = append(keys, k)
+			}
+			asks[k] = append(asks[k], asked{i, c})
+		}
+	}
+	for _, k := range keys {
+		ix.tables = append(ix.tables, newTable(asks[k], n))
+	}
+	// The text that most filters ask for first: it leaves the fewest.
+	slices.SortStableFunc(ix.tables, func(a, b table) int { return count(b.look) - count(a.look) })
+}
+
+func newTable(asks []asked, n int) table {
+	t := table{subject: asks[0].clue.subject, look: match.NewBits(n)}
+	values := make(map[string][]int) // who says so, by value
+	var texts []string
+	for k, a := range asks {
+		t.look.Add(a.filter)
+		for _, v := range a.clue.values {
+			if values[v] == nil {
+				texts = append(texts, v)
+			}
+			values[v] = append(values[v], k)
+		}
+	}
+	t.blocks = blocksOf(t.look)
+	named := make([]bool, len(asks)) // the text is among the values of the clue
+	allowed := func() match.Bits {
+		set := everyone(n)
+		for k, a := range asks {
+			if named[k] == a.clue.but {
+				set[a.filter>>6] &^= 1 << (a.filter & 63)
+			}
+		}
+		return set
+	}
+	t.others = allowed()
+	ids := make([]int32, len(texts))
+	known := make(map[string]int32) // sets by their bits: many texts have the same
+	for i, v := range texts {
+		for _, k := range values[v] {
+			named[k] = true
+		}
+		set := allowed()
+		for _, k := range values[v] {
+			named[k] = false
+		}
+		id, ok := known[bitsKey(set)]
+		if !ok {
+			id = int32(len(t.sets))
+			known[bitsKey(set)] = id
+			t.sets = append(t.sets, set)
+		}
+		ids[i] = id
+	}
+	t.words = newLexicon(texts, ids)
+	return t
 }
 
 func (ix *Index) addGates(n int) {
@@ -131,10 +195,10 @@ func (ix *Index) addGates(n int) {
 	}
 	bySubject := make(map[string]*text)
 	var keys []string
-	for i, p := range ix.progs {
-		var clues []clue // tables see to fields
-		for _, c := range p.val.clues {
-			if !c.isField {
+	for i := range ix.filters {
+		var clues []clue // tables see to the others
+		for _, c := range ix.filters[i].prog.val.clues {
+			if c.subject == nil {
 				clues = append(clues, c)
 			}
 		}
@@ -167,6 +231,7 @@ func (ix *Index) addGates(n int) {
 	for _, k := range keys {
 		t := bySubject[k]
 		t.gate.literals = match.NewLiterals(t.texts, true)
+		t.gate.blocks = blocksOf(t.gate.look)
 		for id := range t.gate.opens {
 			t.gate.opens[id].pack(n)
 		}
@@ -179,63 +244,70 @@ func (ix *Index) addGates(n int) {
 // visit may evaluate other programs with x.
 func (ix *Index) Run(x *Ctx, visit func(i int, err error)) {
 	base := len(x.sets)
-	may := x.set(len(ix.progs))
+	may := x.set(len(ix.filters))
 	ix.candidates(x, may)
 	for i := next(may, 0); i >= 0; i = next(may, i+1) {
-		p := ix.progs[i]
-		if ok, err := p.Bool(x); ok || err != nil {
+		f := &ix.filters[i]
+		if ok, err := f.eval(x); ok || err != nil {
 			visit(i, err)
 		}
-		if p.acts { // it may have changed what the others look at
+		if f.prog.acts { // it may have changed what the others look at
 			ix.candidates(x, may)
 		}
 	}
 	x.sets = x.sets[:base]
 }
 
+// eval evaluates what the tables don't decide of a candidate.
+func (f *filter) eval(x *Ctx) (bool, error) {
+	if f.rest == nil {
+		return f.prog.Bool(x)
+	}
+	x.begin(f.prog)
+	ok := f.rest(x)
+	if x.err != nil {
+		return false, f.prog.failed(x)
+	}
+	return ok, nil
+}
+
 // candidates finds the filters that may be true or fail.
 func (ix *Index) candidates(x *Ctx, may match.Bits) {
 	x.begin(&ix.needs)
-	for i := range may {
-		may[i] = ^uint64(0)
-	}
-	if r := len(ix.progs) & 63; r != 0 {
-		may[len(may)-1] = 1<<r - 1
-	}
-	base := len(x.sets)
-	open := x.set(len(ix.progs))
+	n := len(ix.filters)
+	fill(may, n)
+	blocks := ^uint64(0) // of may, at least
 	for i := range ix.tables {
 		t := &ix.tables[i]
-		if !meet(may, t.look) {
+		if blocks&t.blocks == 0 || !meet(may, t.look, blocks&t.blocks) {
 			continue
 		}
-		copy(open, t.others)
-		if m := t.values[x.Event.Get(t.field)]; m != nil {
-			m.addTo(open)
+		set := t.others
+		if id := t.words.find(t.subject.text(x)); id >= 0 {
+			set = t.sets[id]
 		}
-		for k := range may {
-			may[k] &= open[k]
-		}
+		blocks = intersect(may, set)
 	}
+	if blocks == 0 || len(ix.gates) == 0 {
+		return
+	}
+	base := len(x.sets)
+	open := x.set(n)
 	copy(open, ix.free)
 	for i := range ix.gates {
 		g := &ix.gates[i]
-		if meet(may, g.look) {
+		if blocks&g.blocks != 0 && meet(may, g.look, blocks&g.blocks) {
 			g.pass(x, open)
 		}
 	}
-	for k := range may {
-		may[k] &= open[k]
-	}
+	intersect(may, open)
 	x.sets = x.sets[:base]
 }
 
 // pass adds the filters that the gate lets through.
 func (g *gate) pass(x *Ctx, open match.Bits) {
-	s := g.subject.str(x)
-	if !isASCII(s) {
-		// Upper and Lower turn some letters beyond ASCII into ASCII ones
-		// (U+017F, U+0131, U+212A), which the folding of the literals misses
+	s := g.subject.text(x)
+	if hasForeign(s) {
 		for k := range open {
 			open[k] |= g.folded[k]
 		}
@@ -259,6 +331,12 @@ func (x *Ctx) set(n int) match.Bits {
 }
 
 func isASCII(s string) bool {
+	for len(s) >= 8 {
+		if load8(s)&0x8080808080808080 != 0 {
+			return false
+		}
+		s = s[8:]
+	}
 	for i := range len(s) {
 		if s[i] >= 0x80 {
 			return false
@@ -267,13 +345,63 @@ func isASCII(s string) bool {
 	return true
 }
 
-func meet(a, b match.Bits) bool {
-	for i := range a {
-		if a[i]&b[i] != 0 {
-			return true
+// Sets have summaries: bit k says that there is something in the words k, k+64,
+// k+128 … of a set. Most sets of filters are empty but for a few words.
+
+func blocksOf(b match.Bits) (blocks uint64) {
+	for k, w := range b {
+		if w != 0 {
+			blocks |= 1 << (k & 63)
+		}
+	}
+	return blocks
+}
+
+// meet tells whether two sets have a common member in some blocks.
+func meet(a, b match.Bits, blocks uint64) bool {
+	for ; blocks != 0; blocks &= blocks - 1 {
+		for k := bits.TrailingZeros64(blocks); k < len(a); k += 64 {
+			if a[k]&b[k] != 0 {
+				return true
+			}
 		}
 	}
 	return false
+}
+
+// intersect leaves in a what is in b, too, and returns its blocks.
+func intersect(a, b match.Bits) (blocks uint64) {
+	for k := range a {
+		if a[k] &= b[k]; a[k] != 0 {
+			blocks |= 1 << (k & 63)
+		}
+	}
+	return blocks
+}
+
+// fill makes b the numbers below n.
+func fill(b match.Bits, n int) {
+	for k := range b {
+		b[k] = ^uint64(0)
+	}
+	if r := n & 63; r != 0 {
+		b[len(b)-1] = 1<<r - 1
+	}
+}
+
+func everyone(n int) match.Bits {
+	b := match.NewBits(n)
+	fill(b, n)
+	return b
+}
+
+// bitsKey returns a text that stands for the members of a set.
+func bitsKey(b match.Bits) string {
+	key := make([]byte, 0, 8*len(b))
+	for _, w := range b {
+		key = binary.LittleEndian.AppendUint64(key, w)
+	}
+	return string(key)
 }
 
 func count(b match.Bits) int {

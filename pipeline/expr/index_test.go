@@ -3,8 +3,11 @@ package expr
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"cs/pipeline/event"
 )
@@ -93,7 +96,7 @@ func indexGen(g *gen) string {
 	}
 	var cond func(d int) string
 	cond = func(d int) string {
-		switch n := g.r.IntN(14); {
+		switch n := g.r.IntN(17); {
 		case d > 0 && n < 5:
 			return "(" + cond(d-1) + g.pick(" && ", " && ", " || ") + cond(d-1) + ")"
 		case d > 0 && n == 5:
@@ -111,7 +114,14 @@ func indexGen(g *gen) string {
 		case n == 11:
 			return k() + " == " + subject()
 		case n == 12:
-			return subject() + " matches 'a|GET'"
+			return g.pick(subject()+" matches ", "any(File('list.txt'), {"+subject()+" matches #}) || "+subject()+" matches ") + g.pick("'a|GET'", "'(?i)s|^get'", "'^k'", "'É'", "'(?i)É|k'", "''")
+		case n == 13 && d > 0:
+			v := fmt.Sprint("v", d)
+			return "(let " + v + " = " + g.pick(subject(), subject(), "evt.Unmarshaled.d.s") + "; " + v + g.pick(" == ", " contains ", " matches ", " != ") + k() + g.pick(" && ", " || ") + cond(d-1) + ")"
+		case n == 14:
+			return g.pick("evt.Line.Labels.type", "evt.Line.Src", "evt.StrTime", "evt.Line.Labels.none") + g.pick(" == ", " != ", " startsWith ") + k()
+		case n == 15:
+			return subject() + " not in [" + k() + ", " + k() + "]"
 		}
 		return subject() + g.pick(" contains ", " startsWith ", " endsWith ", " == ") + k()
 	}
@@ -139,7 +149,7 @@ func TestIndexRandom(t *testing.T) {
 		for range 40 {
 			ev := randomEvent(r)
 			if r.IntN(4) == 0 { // letters whose other case is ASCII
-				ev.Parsed["a"] = g.pick("ſ", "K", "xſy", "ı", "GEſ", "a\u212a")
+				ev.Parsed["a"] = g.pick("ſ", "K", "xſy", "ı", "İ", "GEſ", "a\u212a", "é", "xÉ", "éa\xffget")
 			}
 			x, y := ctxOf(c, ev), ctxOf(c, ev)
 			got, want := outcome(progs, x, ix), outcome(progs, y, nil)
@@ -211,4 +221,42 @@ func BenchmarkIndex(b *testing.B) {
 			}
 		}
 	})
+}
+
+// Upper and Lower make ASCII letters of no others than the foreign ones.
+func TestForeign(t *testing.T) {
+	for r := rune(utf8.RuneSelf); r <= unicode.MaxRune; r++ {
+		s := string(r)
+		for _, other := range []string{strings.ToUpper(s), strings.ToLower(s)} {
+			if slices.ContainsFunc([]rune(other), func(o rune) bool { return o < utf8.RuneSelf || slices.Contains(foreign[:], string(o)) }) &&
+				!slices.Contains(foreign[:], s) {
+				t.Errorf("%U gives %q", r, other)
+			}
+		}
+	}
+	f := func(s string, want bool) {
+		t.Helper()
+		if hasForeign(s) != want {
+			t.Errorf("%q: %v", s, !want)
+		}
+	}
+	f("", false)
+	f("abcdefghijklmnop", false)
+	f("é", false)
+	f("abcdefghijklmnéſ", true)
+	f("ſabcdefghijklmnop", true)
+}
+
+func TestLongestASCII(t *testing.T) {
+	f := func(s, want string) {
+		t.Helper()
+		if got := longestASCII(s); got != want {
+			t.Errorf("%q: %q, want %q", s, got, want)
+		}
+	}
+	f("", "")
+	f("é", "")
+	f("abc", "abc")
+	f("aébcédé", "bc")
+	f("\xffab", "ab")
 }

@@ -98,6 +98,9 @@ func (u *unit) member(n *syntax.Member) (value, error) {
 	if err != nil {
 		return key, err
 	}
+	if isName && base.key == labelsKey {
+		return u.label(name.Value), nil
+	}
 	if isName && base.typ.kind == mapKind && base.typ.elem != nil && base.typ.elem.kind == stringKind {
 		f, k := base.any, name.Value
 		v := text(func(x *Ctx) string { m, _ := f(x).(map[string]string); return m[k] })
@@ -207,6 +210,7 @@ func (u *unit) evtMember(n *syntax.Member, name string) (value, error) {
 		return v, nil
 	}
 	if v, ok := evtFields[name]; ok {
+		v.key = "evt." + name
 		return v, nil
 	}
 	if s, ok := spaceOf(name); ok {

@@ -1,6 +1,9 @@
 package expr
 
-import "unsafe"
+import (
+	"net/netip"
+	"unsafe"
+)
 
 // memo remembers what a function made of a text, so that the dozens of filters
 // that look at Upper(evt.Meta.http_path) compute it once a line.
@@ -9,9 +12,23 @@ import "unsafe"
 // bytes at an address don't change (a view of the line, a constant, or the
 // arena, which only grows), and a field that is set anew lies elsewhere.
 type memo struct {
-	epoch uint64
-	in    string
-	out   string
+	epoch  uint64
+	in     string
+	out    string
+	labels map[string]string // of a label: what it was looked up in
+}
+
+// memoOf returns the number of the memo of an expression.
+func (c *Compiler) memoOf(key string) int {
+	k, ok := c.memos[key]
+	if !ok {
+		if c.memos == nil {
+			c.memos = make(map[string]int)
+		}
+		k = len(c.memos)
+		c.memos[key] = k
+	}
+	return k
 }
 
 // memoised wraps a function of a text that costs more than a comparison.
@@ -20,22 +37,15 @@ func (u *unit) memoised(name string, a value, f func(*Ctx, string) string) value
 	if a.konst {
 		return text(func(x *Ctx) string { return f(x, in(x)) })
 	}
-	if u.memos == nil {
-		u.memos = make(map[string]int)
-	}
 	if a.key == "" {
 		return text(func(x *Ctx) string { return f(x, in(x)) })
 	}
 	key := name + "(" + a.key + ")"
-	k, ok := u.memos[key]
-	if !ok {
-		k = len(u.memos)
-		u.memos[key] = k
-	}
+	k := u.memoOf(key)
 	v := text(func(x *Ctx) string {
 		s := in(x)
 		m := &x.memo[k]
-		if m.epoch == x.epoch && len(m.in) == len(s) && unsafe.StringData(m.in) == unsafe.StringData(s) {
+		if m.epoch == x.epoch && sameText(m.in, s) {
 			return m.out
 		}
 		out := f(x, s)
@@ -44,4 +54,51 @@ func (u *unit) memoised(name string, a value, f func(*Ctx, string) string) value
 	})
 	v.key = key
 	return v
+}
+
+// sameText tells whether two texts are the same bytes of memory.
+func sameText(a, b string) bool {
+	return len(a) == len(b) && unsafe.StringData(a) == unsafe.StringData(b)
+}
+
+// label is evt.Line.Labels.name. All lines of an acquisition have one map of
+// labels, which nobody changes: what was found in it stays.
+func (u *unit) label(name string) value {
+	key := labelsKey + "." + name
+	k := u.memoOf(key)
+	v := text(func(x *Ctx) string {
+		m := &x.memo[k]
+		if labels := x.Event.Line.Labels; !sameMap(m.labels, labels) {
+			m.labels, m.out = labels, labels[name]
+		}
+		return m.out
+	})
+	v.key = key
+	return v
+}
+
+const labelsKey = "evt.Line.Labels"
+
+// sameMap tells whether two maps are one.
+func sameMap(a, b map[string]string) bool {
+	return *(*unsafe.Pointer)(unsafe.Pointer(&a)) == *(*unsafe.Pointer)(unsafe.Pointer(&b))
+}
+
+// parsed remembers the address that a text is: several filters ask the same
+// about one text.
+type parsed struct {
+	epoch uint64
+	in    string
+	addr  netip.Addr
+	ok    bool
+}
+
+// address is the function address with a memory of one text.
+func (x *Ctx) address(s string) (netip.Addr, bool) {
+	p := &x.parsed
+	if p.epoch != x.epoch || !sameText(p.in, s) {
+		*p = parsed{epoch: x.epoch, in: s}
+		p.addr, p.ok = address(s)
+	}
+	return p.addr, p.ok
 }

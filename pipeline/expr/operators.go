@@ -16,13 +16,10 @@ func (u *unit) unary(n *syntax.Unary) (value, error) {
 		if err != nil {
 			return v, err
 		}
-		f := v.bool
-		out := boolean(func(x *Ctx) bool { return !f(x) })
-		out.risky = v.risky
 		if v.konst {
-			return out.folded(), nil
+			return v.negated().folded(), nil
 		}
-		return out, nil
+		return v.negated(), nil
 	}
 	v, err := u.node(n.Node)
 	if err != nil {
@@ -87,7 +84,7 @@ func (u *unit) binary(n *syntax.Binary) (value, error) {
 		return v, err
 	}
 	if v.risky = v.risky || a.risky || b.risky; v.risky {
-		v.clues = nil // it must be evaluated, because it may fail
+		v.clues, v.exact = nil, false // it must be evaluated, because it may fail
 	}
 	if a.konst && b.konst && !v.konst {
 		return v.folded(), nil
@@ -113,8 +110,7 @@ func (u *unit) operate(n *syntax.Binary, a, b value) (v value, err error) {
 		v, err = u.equals(n, a, b)
 	case "!=":
 		if v, err = u.equals(n, a, b); err == nil {
-			f := v.bool
-			v.bool, v.clues = func(x *Ctx) bool { return !f(x) }, nil
+			v = v.negated()
 		}
 	case "<", "<=", ">", ">=":
 		v, err = u.order(n, a, b)
@@ -164,14 +160,13 @@ func (u *unit) logic(n *syntax.Binary) (value, error) {
 		}
 		return a, nil
 	}
-	f, g := a.bool, b.bool
 	var v value
 	if and {
-		v = boolean(func(x *Ctx) bool { return f(x) && g(x) })
-		v.clues, v.anyOf = bothClues(a, b), bothEach(a, b)
+		v = both(a, b)
 	} else {
+		f, g := a.bool, b.bool
 		v = boolean(func(x *Ctx) bool { return f(x) || g(x) })
-		v.clues = eitherClues(a, b)
+		v.clues, v.exact = eitherClues(a, b)
 	}
 	v.risky = a.risky || b.risky
 	return v, nil
@@ -187,8 +182,11 @@ func (u *unit) equals(n *syntax.Binary, a, b value) (value, error) {
 		f, g := a.str, b.str
 		if k, ok := b.constText(); ok {
 			v := boolean(func(x *Ctx) bool { return f(x) == k })
-			v.clues = oneOf(a, k)
-			return v, nil
+			if a.slot != nil {
+				slot := *a.slot
+				v = boolean(func(x *Ctx) bool { return x.Event.Get(slot) == k })
+			}
+			return v.equalTo(a, k), nil
 		}
 		return boolean(func(x *Ctx) bool { return f(x) == g(x) }), nil
 	case ka == boolKind && kb == boolKind:
@@ -304,8 +302,11 @@ func (u *unit) in(n *syntax.Binary, a, b value) (value, error) {
 		set := newSet(b)
 		f := a.str
 		v := boolean(func(x *Ctx) bool { return set.has(f(x)) })
-		v.clues = oneOf(a, set.few...)
-		return v, nil
+		if a.slot != nil {
+			slot := *a.slot
+			v = boolean(func(x *Ctx) bool { return set.has(x.Event.Get(slot)) })
+		}
+		return v.equalTo(a, set.few...), nil
 	}
 	if (a.typ.kind == anyKind || a.typ.kind == nilKind) && b.konst && b.typ.loose && allLiterals(n.Right) {
 		// expr-lang makes a map of a list of literal texts, which is seen in what
@@ -387,7 +388,7 @@ func allLiterals(n syntax.Node) bool {
 // set is a fixed set of texts.
 type set struct {
 	few  []string
-	many map[string]struct{}
+	many *lexicon // nil: there are few, which are quicker to compare
 }
 
 // newSet makes a set of the texts in a constant list; other elements can't be
@@ -405,19 +406,15 @@ func newSet(list value) set {
 		}
 	}
 	s := set{few: few}
-	if len(few) > 8 {
-		s.many = make(map[string]struct{}, len(few))
-		for _, t := range few {
-			s.many[t] = struct{}{}
-		}
+	if len(few) > 4 {
+		s.many = newTextSet(few)
 	}
 	return s
 }
 
 func (s *set) has(t string) bool {
 	if s.many != nil {
-		_, ok := s.many[t]
-		return ok
+		return s.many.has(t)
 	}
 	for _, e := range s.few {
 		if e == t {
@@ -507,7 +504,9 @@ func (u *unit) matches(n *syntax.Binary, a, b value) (value, error) {
 		}
 		if ka == stringKind {
 			f := a.str
-			return boolean(func(x *Ctx) bool { return re.Match(x.Machine, f(x), nil) }), nil
+			v := boolean(func(x *Ctx) bool { return re.Match(x.Machine, f(x), nil) })
+			v.clues = matching(a, k)
+			return v, nil
 		}
 		return boolean(func(x *Ctx) bool {
 			s, ok, bad := f(x)

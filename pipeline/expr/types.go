@@ -100,15 +100,18 @@ type value struct {
 
 	text func(*Ctx) (string, bool) // a cheaper way to Program.Text than any, or nil
 
-	key     string      // of a text: names the expression, so that its memos can be shared
-	slot    *event.Slot // of a text: the field that it is
-	folds   *value      // of a text: what Upper or Lower made it of
-	clues   []clue      // of a condition: what must hold for it to be true
-	each    *each       // what it gives for every element of a fixed list
-	anyOf   *anyOf      // of a condition: it compares something with every element
-	refused string      // why a function can't be built from its arguments
-	konst   bool        // the same for every event: the closure works without a Ctx
-	risky   bool        // may fail, or has an effect
+	key     string            // of a text: names the expression, so that its memos can be shared
+	slot    *event.Slot       // of a text: the field that it is
+	source  func(*Ctx) string // of a text that was put into a local: computes it
+	folds   *value            // of a text: what Upper or Lower made it of
+	clues   []clue            // of a condition: what must hold for it to be true
+	exact   bool              // of a condition: its one clue holds if and only if it is true
+	and     []conjunct        // of a condition: those that must all be true; nil: it itself
+	each    *each             // what it gives for every element of a fixed list
+	anyOf   *anyOf            // of a condition: it compares something with every element
+	refused string            // why a function can't be built from its arguments
+	konst   bool              // the same for every event: the closure works without a Ctx
+	risky   bool              // may fail, or has an effect
 }
 
 func boolean(f func(*Ctx) bool) value       { return value{typ: typ{kind: boolKind}, bool: f} }
@@ -259,7 +262,8 @@ func (v value) run() func(*Ctx) {
 // after makes v run something first.
 func (v value) after(first func(*Ctx)) value {
 	v.konst, v.text, v.clues, v.each, v.anyOf = false, nil, nil, nil, nil
-	v.key, v.slot, v.folds = "", nil, nil
+	v.key, v.slot, v.source, v.folds = "", nil, nil, nil
+	v.exact, v.and = false, nil
 	switch {
 	case v.bool != nil:
 		f := v.bool
