@@ -116,7 +116,7 @@ func (e *Event) Has(i Slot) bool { return e.set.Has(i) }
 // it, a constant, or something kept with Keep.
 func (e *Event) Set(i Slot, v string) {
 	e.vals[i] = v
-	e.set.add(i)
+	e.set.Add(i)
 }
 
 // Among yields those of some slots that hold a value, in ascending order.

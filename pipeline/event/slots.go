@@ -8,14 +8,15 @@ func newSlots(n int) Slots { return make(Slots, (n+63)/64) }
 // Has tells whether a slot is in the set.
 func (s Slots) Has(i Slot) bool { return s[i>>6]&(1<<(i&63)) != 0 }
 
-func (s Slots) add(i Slot) { s[i>>6] |= 1 << (i & 63) }
+// Add puts a slot into the set.
+func (s Slots) Add(i Slot) { s[i>>6] |= 1 << (i & 63) }
 
 // Of returns the slots of some spaces. The schema must be complete.
 func (s *Schema) Of(spaces ...Space) Slots {
 	out := newSlots(s.Len())
 	for _, space := range spaces {
 		for _, id := range s.ids[space] {
-			out.add(id)
+			out.Add(id)
 		}
 	}
 	return out

@@ -212,6 +212,14 @@ func (u *unit) release() { u.nlocals-- }
 // String returns the source.
 func (p *Program) String() string { return p.src }
 
+// Field returns the field that the expression names, if it is no more than that.
+func (p *Program) Field() (event.Slot, bool) {
+	if p.val.slot == nil {
+		return 0, false
+	}
+	return *p.val.slot, true
+}
+
 // Bool evaluates a condition.
 func (p *Program) Bool(x *Ctx) (bool, error) {
 	x.begin(p)
@@ -240,7 +248,11 @@ func (p *Program) Bool(x *Ctx) (bool, error) {
 // The text is valid until the event's next Reset.
 func (p *Program) Text(x *Ctx) (text string, ok bool, err error) {
 	x.begin(p)
-	text, ok = p.text(x)
+	if p.val.str != nil {
+		text, ok = p.val.str(x), true
+	} else {
+		text, ok = p.text(x)
+	}
 	if x.err != nil {
 		return "", false, p.failed(x)
 	}

@@ -321,6 +321,64 @@ func (g *gate) pass(x *Ctx, open match.Bits) {
 	x.sets = x.sets[:base]
 }
 
+// Candidates are the filters of an Index that may be true of an event or fail,
+// for somebody who goes through them and changes the event on the way. They
+// belong to one worker.
+type Candidates struct {
+	index *Index
+	may   match.Bits
+	texts []string // what the subjects of the index were
+}
+
+// Candidates returns room for the candidates of an event.
+func (ix *Index) Candidates() *Candidates {
+	return &Candidates{index: ix, may: match.NewBits(len(ix.filters)), texts: make([]string, len(ix.tables)+len(ix.gates))}
+}
+
+// Find looks for the candidates among all filters.
+func (c *Candidates) Find(x *Ctx) {
+	ix := c.index
+	ix.candidates(x, c.may)
+	for i := range ix.tables {
+		c.texts[i] = ix.tables[i].subject.text(x)
+	}
+	for i := range ix.gates {
+		c.texts[len(ix.tables)+i] = ix.gates[i].subject.text(x)
+	}
+}
+
+// Renew is Find for an event that may have changed since.
+func (c *Candidates) Renew(x *Ctx) {
+	ix := c.index
+	x.begin(&ix.needs)
+	for i, was := range c.texts {
+		var s *subject
+		if i < len(ix.tables) {
+			s = ix.tables[i].subject
+		} else {
+			s = ix.gates[i-len(ix.tables)].subject
+		}
+		if !sameText(s.text(x), was) {
+			c.Find(x)
+			return
+		}
+	}
+}
+
+// Next returns the first candidate from i on, -1 when there is none.
+func (c *Candidates) Next(i int) int { return next(c.may, i) }
+
+// Test evaluates the filter of a candidate. Nobody else may have changed the
+// event since Find or Renew; a filter that does so renews the candidates.
+func (c *Candidates) Test(x *Ctx, i int) (bool, error) {
+	f := &c.index.filters[i]
+	ok, err := f.eval(x)
+	if f.prog.acts {
+		c.Renew(x)
+	}
+	return ok, err
+}
+
 // set lends an empty set for the numbers below n, until x.sets is cut again.
 func (x *Ctx) set(n int) match.Bits {
 	base, words := len(x.sets), (n+63)/64

@@ -3,7 +3,6 @@ package node
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -139,7 +138,7 @@ func (c *Compiler) Stages() *Stages {
 	for _, name := range s.names {
 		nodes := c.stages[name]
 		s.nodes = append(s.nodes, nodes)
-		s.index = append(s.index, c.index(nodes))
+		s.index = append(s.index, index(nodes))
 	}
 	return s
 }
@@ -149,20 +148,13 @@ func (c *Compiler) Stages() *Stages {
 // one with all of the public hub 140.
 const minIndexed = 8
 
-func (c *Compiler) index(nodes []*Node) *expr.Index {
+func index(nodes []*Node) *expr.Index {
 	if len(nodes) < minIndexed {
 		return nil
 	}
 	filters := make([]*expr.Program, len(nodes))
 	for i, n := range nodes {
 		filters[i] = n.filter
-		if n.filter == nil {
-			always, err := c.Expr.CompileBool("true")
-			if err != nil {
-				panic("BUG: " + err.Error())
-			}
-			filters[i] = always
-		}
 	}
 	return expr.NewIndex(filters)
 }
@@ -348,8 +340,9 @@ func (c *Compiler) statics(docs []staticDoc, at strict.Place, check bool) ([]sta
 			if s.expr, err = c.program(d.Expression); err != nil {
 				return nil, err
 			}
-			if s.field, err = c.field(d.Expression); err != nil {
-				return nil, err
+			s.from = fromExpr
+			if slot, ok := s.expr.Field(); ok { // most are: copying is much faster than running a program
+				s.from, s.field = fromField, slot
 			}
 		}
 		if ok && s.dest != toNothing {
@@ -360,25 +353,6 @@ func (c *Compiler) statics(docs []staticDoc, at strict.Place, check bool) ([]sta
 		out = []static{} // there were some: the node is not empty
 	}
 	return out, nil
-}
-
-// fieldOnly is an expression that only names a field: that of most statics.
-var fieldOnly = regexp.MustCompile(`^evt\.(Parsed|Meta|Enriched)\.([A-Za-z_]\w*)$`)
-
-// field returns the field that an expression names if it is nothing but that.
-// Copying it is several times faster than running a program.
-func (c *Compiler) field(t strict.Text) (*event.Slot, error) {
-	m := fieldOnly.FindStringSubmatch(t.Value)
-	if m == nil {
-		return nil, nil
-	}
-	for _, space := range []event.Space{event.Parsed, event.Meta, event.Enriched} {
-		if m[1] == space.String() {
-			s, err := c.slot(space, strict.Text{Value: m[2], Place: t.Place})
-			return &s, err
-		}
-	}
-	return nil, nil
 }
 
 // dest finds out where a static goes; ok is false if it says nothing.

@@ -79,9 +79,7 @@ type Runner struct {
 	MayStash func() bool
 
 	stages  *Stages
-	visit   func(i int, err error)
-	nodes   []*Node // of the stage that is being entered
-	first   int     // the first of them whose filter holds
+	may     []*expr.Candidates // of stages with an index
 	machine match.Machine
 	values  []string
 	dates   enrich.Dates
@@ -98,14 +96,12 @@ func NewRunner(s *Stages, ctx *expr.Ctx, failed func(node string, err error)) *R
 		}
 	}
 	r := &Runner{Expr: ctx, Failed: failed, stages: s, values: make([]string, most)}
-	r.visit = func(i int, err error) { // made once, because a closure allocates
-		if i < r.first {
-			if err == nil {
-				r.first = i
-			} else {
-				r.failed(r.nodes[i], err)
-			}
+	for _, index := range s.index {
+		var may *expr.Candidates
+		if index != nil {
+			may = index.Candidates()
 		}
+		r.may = append(r.may, may)
 	}
 	return r
 }
@@ -137,54 +133,82 @@ func (r *Runner) Run() bool {
 			return false // only nodes that stay in their stage succeeded
 		}
 		r.Expr.Stage = r.stages.names[i]
-		any := false
-		for _, n := range nodes[r.skip(i):] {
-			ok, err := n.run(r)
-			if err != nil {
-				return false
-			}
-			if r.Trace != nil {
-				r.Trace(r.stages.names[i], n, ok)
-			}
-			any = any || ok
-			if ok && n.next || r.stage != i {
-				break
-			}
-		}
-		if !any {
+		if any, err := r.runStage(i, nodes); !any || err != nil {
 			return false
 		}
 	}
 	return true
 }
 
-// skip returns how many nodes at the front of a stage are not for the event.
-// Nobody changes the event before the first one whose filter holds; the filters
-// behind it are asked when their turn comes.
-func (r *Runner) skip(stage int) int {
-	index := r.stages.index[stage]
-	if index == nil || r.Trace != nil {
-		return 0
+// runStage runs the documents of a stage and tells whether any succeeded.
+func (r *Runner) runStage(stage int, nodes []*Node) (any bool, err error) {
+	may := r.may[stage]
+	if r.Trace != nil {
+		may = nil // it wants to hear of all
 	}
-	r.nodes = r.stages.nodes[stage]
-	r.first = len(r.nodes)
-	index.Run(r.Expr, r.visit)
-	return r.first
+	if may != nil {
+		may.Find(r.Expr)
+	}
+	acted := false // since the candidates were found
+	for i := 0; i < len(nodes); i++ {
+		if may != nil {
+			if acted {
+				may.Renew(r.Expr)
+				acted = false
+			}
+			if i = may.Next(i); i < 0 {
+				break
+			}
+		}
+		n := nodes[i]
+		ok := r.wants(n, may, i)
+		if ok {
+			if ok, err = n.act(r); err != nil {
+				return any, err
+			}
+			acted = true
+		}
+		if r.Trace != nil {
+			r.Trace(r.stages.names[stage], n, ok)
+		}
+		any = any || ok
+		if ok && n.next || r.stage != stage {
+			break
+		}
+	}
+	return any, nil
 }
 
-// run takes the node's steps in CrowdSec's order: filter, whitelist, grok, stash,
-// children, statics. It tells whether the node succeeded; an error ends the
-// parse of the event.
-func (n *Node) run(r *Runner) (bool, error) {
-	if n.filter != nil {
-		ok, err := n.filter.Bool(r.Expr)
-		if err != nil {
-			r.failed(n, err)
-		}
-		if !ok || err != nil {
-			return false, nil
-		}
+// wants asks the filter of a node, which is the i-th of the candidates.
+func (r *Runner) wants(n *Node, may *expr.Candidates, i int) bool {
+	var ok bool
+	var err error
+	switch {
+	case may != nil:
+		ok, err = may.Test(r.Expr, i)
+	case n.filter == nil:
+		return true
+	default:
+		ok, err = n.filter.Bool(r.Expr)
 	}
+	if err != nil {
+		r.failed(n, err)
+	}
+	return ok && err == nil
+}
+
+// run does what the node is for if the event passes its filter. It tells
+// whether the node succeeded; an error ends the parse of the event.
+func (n *Node) run(r *Runner) (bool, error) {
+	if !r.wants(n, nil, 0) {
+		return false, nil
+	}
+	return n.act(r)
+}
+
+// act takes the steps of a node that follow its filter, in CrowdSec's order:
+// whitelist, grok, stash, children, statics.
+func (n *Node) act(r *Runner) (bool, error) {
 	listed := false
 	if n.whitelist != nil {
 		listed = n.whitelist.apply(n, r)

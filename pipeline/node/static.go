@@ -12,14 +12,24 @@ import (
 
 // static is one assignment.
 type static struct {
-	value string        // if not "",
-	field *event.Slot   // else the value of this field, if not nil,
-	expr  *expr.Program // else this
+	from  origin
+	value string        // of fromValue
+	field event.Slot    // of fromField
+	expr  *expr.Program // of fromExpr
 	dest  dest
 	slot  event.Slot
 	alert func(*decisions.Alert) *string // the text in the alert of an overflow
 	run   enrich.Method                  // of viaMethod
 }
+
+// origin is where the value of a static comes from.
+type origin uint8
+
+const (
+	fromValue origin = iota
+	fromField
+	fromExpr
+)
 
 // dest is where the value of a static goes.
 type dest uint8
@@ -67,14 +77,16 @@ var alertTargets = map[string]func(*decisions.Alert) *string{
 // assign runs statics in order. An error means that the event must be given
 // up: an expression gave something that can't be a text.
 func (n *Node) assign(r *Runner, statics []static) error {
+	e := r.Expr.Event
 	for i := range statics {
 		s := &statics[i]
-		v := s.value
-		switch {
-		case v != "":
-		case s.field != nil:
-			v = r.Expr.Event.Get(*s.field)
-		case s.expr != nil:
+		var v string
+		switch s.from {
+		case fromValue:
+			v = s.value
+		case fromField:
+			v = e.Get(s.field)
+		case fromExpr:
 			text, ok, err := s.expr.Text(r.Expr)
 			if err != nil {
 				r.failed(n, err)
@@ -87,10 +99,13 @@ func (n *Node) assign(r *Runner, statics []static) error {
 				v = text
 			}
 		}
-		if v == "" && s.dest != viaParseDate {
-			continue // an old value stays
+		switch {
+		case v == "" && s.dest != viaParseDate: // an old value stays
+		case s.dest == toSlot:
+			e.Set(s.slot, v)
+		default:
+			s.set(n, r, v)
 		}
-		s.set(n, r, v)
 	}
 	return nil
 }
@@ -98,8 +113,6 @@ func (n *Node) assign(r *Runner, statics []static) error {
 func (s *static) set(n *Node, r *Runner, v string) {
 	e := r.Expr.Event
 	switch s.dest {
-	case toSlot:
-		e.Set(s.slot, v)
 	case toStrTime:
 		e.StrTime = v
 	case toStrTimeFormat:

@@ -113,6 +113,9 @@ func (r *Runner) inspect(sc *Scenario, replay, over bool) {
 // fulfilled evaluates the conditions of a bucket that took the event of of and
 // did not overflow by itself.
 func (r *Runner) fulfilled(sc *Scenario, p *bucket.Pour, of *expr.Ctx) bool {
+	if r.overflow.Len() < sc.least && sc.hypothesis == nil {
+		return false // without evaluating what reads the whole queue
+	}
 	r.inspect(sc, p.Replay, false)
 	x := &r.condition
 	x.Event, x.Alert, x.Stash, x.Now = of.Event, of.Alert, of.Stash, of.Now
@@ -148,10 +151,8 @@ func (c *codec) appendQueued(b []byte, e *event.Event, group string) []byte {
 	b = appendNumber(b, uint64(nanos(e.Time)))
 	b[n] = byte(len(b) - n - 1)
 	b = appendText(b, isGroup, group)
-	for _, s := range c.others {
-		if e.Has(s) {
-			b = appendText(b, uint64(firstSlot)+uint64(s), e.Get(s))
-		}
+	for s := range e.Among(c.others) {
+		b = appendText(b, uint64(firstSlot)+uint64(s), e.Get(s))
 	}
 	return b
 }

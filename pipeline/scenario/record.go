@@ -1,7 +1,9 @@
 package scenario
 
 import (
+	"cmp"
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -20,12 +22,12 @@ const maxKeptText = 8 << 10
 // A record is a sequence of number, length and bytes. Numbers are slots plus
 // firstSlot; the smaller ones are below.
 type codec struct {
-	schema *event.Schema
-	metas  []event.Slot // in the order of their names, as alerts list them
-	fields []field      // of the source, outside the metas
-	others []event.Slot // all other texts, kept for conditions
-
+	schema  *event.Schema
+	fields  []field      // of the source, outside the metas
 	details []event.Slot // outside the metas, kept for contexts
+
+	kept   event.Slots // the metas, fields and details
+	others event.Slots // all texts outside the metas, kept for conditions
 
 	sourceIP, sourceRange event.Slot
 }
@@ -91,8 +93,14 @@ func newCodec(s *event.Schema) (codec, error) {
 
 // seal takes note of all fields once the schema is complete.
 func (c *codec) seal() {
-	c.metas = c.schema.Sorted(event.Meta)
-	c.others = append(c.schema.Sorted(event.Parsed), c.schema.Sorted(event.Enriched)...)
+	c.kept = c.schema.Of(event.Meta)
+	for i := range c.fields {
+		c.kept.Add(c.fields[i].slot)
+	}
+	for _, s := range c.details {
+		c.kept.Add(s)
+	}
+	c.others = c.schema.Of(event.Parsed, event.Enriched)
 }
 
 func (c *codec) appendEvent(b []byte, e *event.Event) []byte {
@@ -105,20 +113,8 @@ func (c *codec) appendEvent(b []byte, e *event.Event) []byte {
 		b = e.Time.UTC().AppendFormat(b, timestampLayout)
 		b[n] = byte(len(b) - n - 1)
 	}
-	for _, s := range c.metas {
-		if e.Has(s) {
-			b = appendText(b, uint64(firstSlot)+uint64(s), e.Get(s))
-		}
-	}
-	for i := range c.fields {
-		if s := c.fields[i].slot; e.Has(s) {
-			b = appendText(b, uint64(firstSlot)+uint64(s), e.Get(s))
-		}
-	}
-	for _, s := range c.details {
-		if e.Has(s) {
-			b = appendText(b, uint64(firstSlot)+uint64(s), e.Get(s))
-		}
+	for s := range e.Among(c.kept) {
+		b = appendText(b, uint64(firstSlot)+uint64(s), e.Get(s))
 	}
 	return b
 }
@@ -230,6 +226,7 @@ func (c *codec) read(b []byte) (k kept) {
 			}
 		}
 	})
+	slices.SortFunc(k.event.Meta, func(a, b decisions.KeyValue) int { return cmp.Compare(a.Key, b.Key) })
 	return k
 }
 

@@ -1,0 +1,29 @@
+package expr
+
+import "testing"
+
+func TestLeastLen(t *testing.T) {
+	f := func(src string, want int) {
+		t.Helper()
+		if got := LeastLen(src, "queue.Queue"); got != want {
+			t.Errorf("%s: %d, want %d", src, got, want)
+		}
+	}
+	f("len(queue.Queue) >= 4", 4)
+	f("4 < len(queue.Queue)", 5)
+	f("len(queue.Queue) == 3", 3)
+	f("len(queue.Queue[-4:]) > 1", 2)
+	f("let bad = filter(queue.Queue, {#.Meta.a == 'x'}); evt.Meta.b == 'y' && len(bad) >= 4 && len(queue.Queue) > 1", 4)
+	f("any(queue.Queue, {.Meta.a == 'x'}) and (any(queue.Queue, {.Meta.b == 'x'}) or len(queue.Queue) > 7)", 1)
+	f("len(queue.Queue) >= 4 || len(queue.Queue) == 2", 2)
+	f("len(queue.Queue) >= 4 || evt.Meta.a == ''", 0)
+	f("len(queue.Queue) < 4", 0)
+	f("4 > len(queue.Queue)", 0)
+	f("not (len(queue.Queue) >= 4)", 0)
+	f("len(queue.Queue) != 4", 0)
+	f("len(map(queue.Queue, {#.Time})) >= -4", 0)
+	f("len(queue.L) >= 4", 0)
+	f("len(other.Queue) >= 4", 0)
+	f("all(queue.Queue, {.Meta.a == 'x'})", 0)
+	f("(", 0)
+}
