@@ -63,29 +63,25 @@ type Item struct {
 	Name  string // of the first document, else the file's
 	Data  []byte
 
-	at     string  // its path in the file system that it was read from
-	link   bool    // it is a symbolic link, as items of the hub are
-	parsed *parsed // what is in Data, if somebody has looked
+	at   string                        // its path in the file system that it was read from
+	link bool                          // it is a symbolic link, as items of the hub are
+	docs *atomic.Pointer[[]strict.Doc] // what is in Data, until somebody takes it
 
 	// Hash (SHA-256, hex) and Version are of items of the public hub that were
 	// installed from its index. The version of one that was changed is "?".
 	Hash, Version string
 }
 
-// parsed is the outcome of strict.Parse.
-type parsed struct {
-	docs []strict.Doc
-	err  error
-}
-
 // Documents returns the documents of the file. Those of an item that Load has
-// read are parsed already.
+// read are parsed already; they weigh much, so they are given away and the next
+// call parses again.
 func (it *Item) Documents() ([]strict.Doc, error) {
-	if it.parsed == nil {
-		docs, err := strict.Parse(it.Path, it.Data)
-		it.parsed = &parsed{docs, err}
+	if it.docs != nil {
+		if docs := it.docs.Swap(nil); docs != nil {
+			return *docs, nil
+		}
 	}
-	return it.parsed.docs, it.parsed.err
+	return strict.Parse(it.Path, it.Data)
 }
 
 // Content is all the files of one engine, in loading order.
@@ -259,7 +255,7 @@ func read(fsys fs.FS, items []Item) []error {
 			for i := next.Add(1) - 1; i < int64(len(items)); i = next.Add(1) - 1 {
 				it := &items[i]
 				if it.Data, errs[i] = readFile(fsys, it.at); errs[i] == nil {
-					it.Name = it.name()
+					it.parse()
 				}
 			}
 		})
@@ -282,18 +278,21 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 	return fs.ReadFile(fsys, name)
 }
 
-// name returns the name of the first document. A file that can't be parsed is
-// called by its own name; whoever compiles it reports why.
-func (it *Item) name() string {
-	docs, err := it.Documents()
-	if err == nil && len(docs) > 0 {
+// parse parses the file and takes the name of its first document. A file that
+// can't be parsed is called by its own name; whoever compiles it reports why.
+func (it *Item) parse() {
+	it.Name = path.Base(it.Path)
+	docs, err := strict.Parse(it.Path, it.Data)
+	if err != nil {
+		return
+	}
+	it.docs = new(atomic.Pointer[[]strict.Doc])
+	it.docs.Store(&docs)
+	if len(docs) > 0 {
 		var head struct {
 			Name string `yaml:"name"`
 		}
 		_ = docs[0].Decode(&head) // it complains of all other keys
-		if head.Name != "" {
-			return head.Name
-		}
+		it.Name = cmp.Or(head.Name, it.Name)
 	}
-	return path.Base(it.Path)
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"cs/pipeline"
+	"cs/pipeline/enrich"
 	"cs/pipeline/hub"
 	"cs/roles/config"
 )
@@ -20,6 +21,9 @@ func Options(r config.Resolved) pipeline.Options {
 		PatternDir:    patternDir(r),
 		MaxBuckets:    r.Agent.MaxBuckets,
 		ContextLength: r.Agent.ContextLength,
+		Workers:       r.Agent.ParserRoutines,
+		DNS:           enrich.DNS{TTL: r.Agent.DNSTTL, NegativeTTL: r.Agent.DNSNegativeTTL, Size: r.Agent.DNSSize},
+		CTI:           enrich.CTI{Key: r.Agent.CTIKey, TTL: r.Agent.CTITTL, Size: r.Agent.CTISize},
 	}
 }
 

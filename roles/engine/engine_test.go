@@ -12,6 +12,7 @@ import (
 
 	"cs/decisions"
 	"cs/pipeline"
+	"cs/pipeline/enrich"
 	"cs/pipeline/event"
 	"cs/pipeline/hub"
 	"cs/platform/strict"
@@ -76,6 +77,9 @@ config_paths:
 crowdsec_service:
   console_context_path: `+write(t, dir, "else/context.yaml", "rest: [evt.Parsed.rest]\n")+`
   console_context_value_length: 12
+  parser_routines: 3
+  dns_cache: {ttl: 2m, negative_ttl: 3s, size: 44}
+api: {cti: {key: secret, cache_timeout: 5m, cache_size: 66}}
 limits: {max_buckets: 1234}
 `)
 	write(t, dir, "data/books.txt", "isbn77\n")
@@ -88,8 +92,14 @@ limits: {max_buckets: 1234}
 		t.Fatal(errs)
 	}
 	opt := Options(r)
-	if opt.MaxBuckets != 1234 {
-		t.Errorf("max_buckets: %d", opt.MaxBuckets)
+	if opt.MaxBuckets != 1234 || opt.Workers != 3 {
+		t.Errorf("max_buckets: %d, parser_routines: %d", opt.MaxBuckets, opt.Workers)
+	}
+	if want := (enrich.DNS{TTL: 2 * time.Minute, NegativeTTL: 3 * time.Second, Size: 44}); opt.DNS != want {
+		t.Errorf("dns_cache: %+v", opt.DNS)
+	}
+	if want := (enrich.CTI{Key: "secret", TTL: 5 * time.Minute, Size: 66}); opt.CTI != want {
+		t.Errorf("cti: %+v", opt.CTI)
 	}
 	opt.Content, errs = Content("", r)
 	var got []decisions.Alert
