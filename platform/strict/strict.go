@@ -94,6 +94,10 @@ func Parse(file string, data []byte) (docs []Doc, err error) {
 	if n := deepest(data); n > maxDepth {
 		return nil, Place{File: file, Line: 1}.Errorf("values are nested %d deep, more than %d", n, maxDepth)
 	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	// YAML has one line break in texts, however the file spells it; the parser
+	// folds lines that end otherwise wrongly.
+	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
 	for text, skip := range split(data) {
 		more, err := parse(file, skip, text)
 		if err != nil {
@@ -439,6 +443,9 @@ func (r *reader) resolve(n ast.Node, key string, depth int) (ast.Node, bool) {
 func (r *reader) scalar(n ast.Node, key string) (string, bool) {
 	switch n := n.(type) {
 	case *ast.StringNode:
+		if n.Token.Type == token.SingleQuoteType {
+			return unquoted(n), true
+		}
 		return n.Value, true
 	case *ast.LiteralNode:
 		return n.Value.Value, true
@@ -449,6 +456,36 @@ func (r *reader) scalar(n ast.Node, key string) (string, bool) {
 	}
 	r.fail(n, key, "want a text, this is %s", kind(n))
 	return "", false
+}
+
+// unquoted returns the text of a scalar in single quotes. The parser loses blanks
+// behind a quote that begins a line, so what spans lines is read from the source.
+func unquoted(n *ast.StringNode) string {
+	from, to := strings.IndexByte(n.Token.Origin, '\''), strings.LastIndexByte(n.Token.Origin, '\'')
+	if from >= to || !strings.Contains(n.Token.Origin[from:to], "\n") {
+		return n.Value
+	}
+	lines := strings.Split(n.Token.Origin[from+1:to], "\n")
+	var b strings.Builder
+	b.WriteString(strings.TrimRight(lines[0], " \t"))
+	empty := 0
+	for i, l := range lines[1:] {
+		if l = strings.TrimLeft(l, " \t"); i < len(lines)-2 {
+			l = strings.TrimRight(l, " \t")
+			if l == "" {
+				empty++
+				continue
+			}
+		}
+		if empty == 0 {
+			b.WriteByte(' ')
+		}
+		for ; empty > 0; empty-- {
+			b.WriteByte('\n')
+		}
+		b.WriteString(l)
+	}
+	return strings.ReplaceAll(b.String(), "''", "'")
 }
 
 // free decodes a value of any type, nil for what can't be.
@@ -522,6 +559,11 @@ func floatOf(n ast.Node) (float64, bool) {
 		return float64(i), ok
 	case *ast.FloatNode:
 		return n.Value, true
+	case *ast.StringNode: // 1e-3, which the parser takes for a text
+		if n.Token.Type == token.StringType && strings.Trim(n.Value, "0123456789+-.eE") == "" {
+			f, err := strconv.ParseFloat(n.Value, 64)
+			return f, err == nil
+		}
 	}
 	return 0, false
 }

@@ -106,6 +106,28 @@ inner:
 	}
 }
 
+// What the parser beneath gets wrong, or refuses.
+func TestTexts(t *testing.T) {
+	for text, want := range map[string]string{
+		"filter: 'a\n  '' b''\n  c\n\n\n  d\n  '\n": "a ' b' c\n\nd ", // blanks behind a quote that begins a line
+		"filter: 'it''s'\n":                         "it's",
+		"filter: >\r\n  a\r\n  b\r\nname: x\r\n":    "a b\n",
+		"filter: |\r\n  a\r\n  b\r\n":               "a\nb\n",
+		"filter: 'a\r\n  b\r\n\r\n  c'\r\n":         "a b\nc",
+		"filter: \"a\r\n  b\"\r\n":                  "a b",
+		"\ufefffilter: a\n":                         "a", // a byte order mark
+	} {
+		got, err := decode(t, text)
+		if err != nil || len(got) != 1 || got[0].Filter.Value != want {
+			t.Errorf("%q: got %v, %v; want %q", text, got, err, want)
+		}
+	}
+	got, err := decode(t, "prior: 1e-3\n")
+	if err != nil || got[0].Prior != 0.001 {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
 func TestMapsOfLists(t *testing.T) {
 	docs, err := strict.Parse("a.yaml", []byte("x: [a, 1]\ny:\n - b\nz:\n"))
 	if err != nil {
