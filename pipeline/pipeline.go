@@ -7,6 +7,7 @@
 package pipeline
 
 import (
+	"io"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -208,6 +209,15 @@ func (e *Engine) Advance(now time.Time) {
 	w.settle(now)
 	e.count(w)
 }
+
+// SaveState writes the live buckets: what an attacker has done so far. It may be
+// called at any time. Lines that are processed meanwhile may be in it or not.
+func (e *Engine) SaveState(w io.Writer) error { return e.set.Save(w) }
+
+// LoadState reads what SaveState wrote, before the first line is processed. The
+// buckets of scenarios that are gone or were changed are left out, and those that
+// the clock has ended before now. Damage is an error; the buckets before it stay.
+func (e *Engine) LoadState(r io.Reader, now time.Time) error { return e.set.Load(r, now) }
 
 // Scenarios returns the names of the scenarios, as LAPI is told them.
 func (e *Engine) Scenarios() []string { return e.set.Names() }

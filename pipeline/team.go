@@ -203,6 +203,7 @@ func (w *worker) judge(c *chunk, now time.Time) {
 
 // pourChunk does the rest. Its turn has come.
 func (w *worker) pourChunk(c *chunk, now time.Time) {
+	w.pour.Touch(&c.intents)
 	i := 0
 	pour := func(end int) {
 		for ; i < end; i++ {

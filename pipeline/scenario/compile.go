@@ -162,7 +162,7 @@ func (c *Compiler) compile(doc *document, at strict.Place) (*Scenario, error) {
 			return nil, f.Place.Errorf("format %q is none of 1.0 to 3.0", f.Value)
 		}
 	}
-	sc := &Scenario{name: doc.Name.Value, kind: doc.Type.Value, filterText: doc.Filter.Value}
+	sc := &Scenario{name: doc.Name.Value, kind: doc.Type.Value, filterText: doc.Filter.Value, digest: doc.digest()}
 	sc.reprocess = doc.Reprocess
 	sc.remediation, _ = doc.Labels["remediation"].(bool)
 	if err := c.spec(sc, doc); err != nil {
@@ -184,7 +184,6 @@ func (c *Compiler) compile(doc *document, at strict.Place) (*Scenario, error) {
 	if sc.condition, err = truth(c.condition, doc.Condition); err != nil {
 		return nil, err
 	}
-	sc.least = expr.LeastLen(doc.Condition.Value, "queue.Queue")
 	if sc.hypothesis, err = c.hypothesis(doc); err != nil {
 		return nil, err
 	}

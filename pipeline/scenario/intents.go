@@ -121,6 +121,12 @@ func (r *Runner) Judge(in *Intents, now time.Time) {
 	}
 }
 
+// Touch brings the buckets of all events of in into the processor's cache: before
+// many are poured. It changes nothing.
+func (r *Runner) Touch(in *Intents) {
+	r.set.table.Touch(len(in.pours), func(i int) *bucket.Pour { return &in.pours[i].pour })
+}
+
 // Pour is the second half of Run, for the i-th event of in, which any Runner of
 // the Set may have judged. The event of Expr plays no part, nor is it what Trace
 // is told of.

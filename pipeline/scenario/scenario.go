@@ -27,7 +27,6 @@ type Scenario struct {
 	distinct    *expr.Program // nil: all count
 	cancelOn    *expr.Program // nil: nothing cancels
 	condition   *expr.Program // nil: it overflows only by itself
-	least       int           // events of a queue for which the condition may be true
 	hypothesis  *hypothesis   // nil: as above
 	overflowIf  *expr.Program // overflow_filter; nil: every overflow counts
 	scope       string
@@ -42,6 +41,7 @@ type Scenario struct {
 	inspects    bool // it has expressions about its buckets and their events
 	kind        string
 	filterText  string
+	digest      string // of the definition
 }
 
 // Set is the scenarios of one engine with their buckets. It is safe for
