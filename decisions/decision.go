@@ -56,6 +56,16 @@ func (d *Decision) Prefix() (netip.Prefix, bool) {
 	return p, err == nil
 }
 
+// clone returns a copy whose texts are not parts of longer ones, such as the
+// body of a request.
+func (d *Decision) clone() Decision {
+	c := *d
+	for _, text := range []*string{&c.UUID, &c.Origin, &c.Scenario, &c.Scope, &c.Type, &c.Value} {
+		*text = strings.Clone(*text)
+	}
+	return c
+}
+
 // Active tells whether the decision is in force at now.
 func (d *Decision) Active(now time.Time) bool { return d.Until.After(now) }
 

@@ -123,7 +123,7 @@ func (l *Log) Add(ds []Decision, now time.Time) (refused int) {
 		if !d.Active(now) { // never in force: a replayed log
 			l.lastID = max(l.lastID, d.ID)
 			if len(l.ended) < maxEnded/2 { // it must not drive out what bouncers have to hear
-				l.ended = append(l.ended, end{d: d, stamp: l.stamp(now), unheard: true})
+				l.ended = append(l.ended, end{d: d.clone(), stamp: l.stamp(now), unheard: true})
 			}
 			continue
 		}

@@ -152,6 +152,16 @@ func (s *Set) Tally(wanted func(*Kind) bool) (t Tally) {
 	return t
 }
 
+// EachKind calls f for each kind and the number of its decisions. f must not
+// change the kind.
+func (s *Set) EachKind(f func(k *Kind, n int)) {
+	for i := range s.kinds {
+		if k := &s.kinds[i]; k.Count > 0 {
+			f(k.Kind, k.Count)
+		}
+	}
+}
+
 // take returns a record that is free.
 func (s *Set) take() uint32 {
 	if i := s.free; i != 0 {

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"cs/decisions"
@@ -159,9 +160,11 @@ func (w *Alert) ToDomain(now time.Time) (decisions.Alert, error) {
 		StopAt:  parseTime(w.StopAt, now),
 		Created: parseTime(w.CreatedAt, now),
 	}
+	a.Events = slices.Grow(a.Events, len(w.Events))
 	for _, e := range w.Events {
 		a.Events = append(a.Events, decisions.Event{Timestamp: e.Timestamp, Meta: toKeyValues(e.Meta)})
 	}
+	a.Decisions = slices.Grow(a.Decisions, len(w.Decisions))
 	for i := range w.Decisions {
 		d, err := w.Decisions[i].ToDomain(a.StopAt)
 		if err != nil {

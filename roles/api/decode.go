@@ -85,6 +85,14 @@ type decisionIn struct {
 // all required keys, else the error is a *ValidationError. As upstream it
 // ignores unknown keys, the case of keys, and what follows the array.
 func DecodeAlerts(body []byte) ([]Alert, error) {
+	if out, ok := scanAlerts(body); ok {
+		return out, nil
+	}
+	return decodeAlerts(body)
+}
+
+// decodeAlerts is DecodeAlerts for what nobody writes, or that is wrong.
+func decodeAlerts(body []byte) ([]Alert, error) {
 	var in []*alertIn
 	if err := decode(body, &in); err != nil {
 		return nil, err
@@ -169,15 +177,15 @@ type componentIn struct {
 			Now        *int64 `json:"utc_now_timestamp"`
 		} `json:"meta"`
 		Items []*struct {
-			Name  *string  `json:"name"`
-			Value *float64 `json:"value"`
-			Unit  *string  `json:"unit"`
+			Name   *string           `json:"name"`
+			Value  *float64          `json:"value"`
+			Unit   *string           `json:"unit"`
+			Labels map[string]string `json:"labels"`
 		} `json:"items"`
 	} `json:"metrics"`
 }
 
-// DecodeMetrics reads the body of POST /v1/usage-metrics. Of the counters it
-// only checks the form.
+// DecodeMetrics reads the body of POST /v1/usage-metrics.
 func DecodeMetrics(body []byte) (Metrics, error) {
 	var in struct {
 		RemediationComponents []*componentIn `json:"remediation_components"`
@@ -219,18 +227,24 @@ func (in *componentIn) component(at string, bad *ValidationError) ComponentMetri
 			bad.require(false, at+"meta")
 			continue
 		}
-		need(m.Meta.WindowSize, at+"meta.window_size_seconds", bad)
-		need(m.Meta.Now, at+"meta.utc_now_timestamp", bad)
+		w := UsageWindow{Meta: UsageMeta{
+			Length: need(m.Meta.WindowSize, at+"meta.window_size_seconds", bad),
+			Now:    need(m.Meta.Now, at+"meta.utc_now_timestamp", bad),
+		}}
 		for j, item := range m.Items {
 			at := fmt.Sprintf("%sitems.%d.", at, j)
 			if item == nil {
 				bad.require(false, at+"name")
 				continue
 			}
-			need(item.Name, at+"name", bad)
-			need(item.Value, at+"value", bad)
-			need(item.Unit, at+"unit", bad)
+			w.Items = append(w.Items, UsageItem{
+				Name:   need(item.Name, at+"name", bad),
+				Value:  need(item.Value, at+"value", bad),
+				Unit:   need(item.Unit, at+"unit", bad),
+				Labels: item.Labels,
+			})
 		}
+		c.Metrics = append(c.Metrics, w)
 	}
 	return c
 }

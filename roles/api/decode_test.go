@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"cs/decisions"
 )
 
 const goodAlert = `{"capacity":5,"decisions":null,"Events":[{"meta":[{"key":"k","value":"v"}],"timestamp":"2026-01-02T03:04:05Z"}],
@@ -103,6 +105,51 @@ func FuzzDecodeAlerts(f *testing.F) {
 			}
 		}
 	})
+}
+
+// plainAlert is as an agent writes it.
+const plainAlert = `{"capacity":5,"created_at":"","decisions":null,"events":[{"meta":[{"key":"k","value":"v"}],"timestamp":"2026-01-02T03:04:05Z"}],
+"events_count":6,"labels":null,"leakspeed":"10s","message":"","remediation":true,"scenario":"s","scenario_hash":"","scenario_version":"","simulated":false,
+"source":{"scope":"ip","value":"1.2.3.4","cn":"FR","latitude":1.5},"start_at":"2026-01-02T03:04:00+01:00","stop_at":"no time","uuid":"u"}`
+
+// FuzzScanAlerts compares the scanner with encoding/json.
+func FuzzScanAlerts(f *testing.F) {
+	f.Add([]byte("[" + plainAlert + "," + plainAlert + "] and more"))
+	f.Add([]byte(strings.Replace("["+plainAlert+"]", `"decisions":null,`, `"decisions" : [ { "duration":"1h","origin":"o","scenario":"s","scope":"Ip","type":"ban","value":"é"}],"meta":[{}],"id":-7,"kind":"x", `, 1)))
+	f.Add([]byte(strings.Replace("["+plainAlert+"]", `"scope":`, `"latitude":-12.50,"longitude":0,"range":"","scope":`, 1)))
+	f.Add([]byte(` [ ] `))
+	f.Add([]byte(`[{"capacity":01}]`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got, ok := scanAlerts(body)
+		if !ok {
+			return
+		}
+		want, err := decodeAlerts(body)
+		if err != nil {
+			t.Fatalf("took %q: %v", body, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("%q\n%s", body, diff)
+		}
+	})
+}
+
+// TestScanTakesWhatIsSent makes sure that the bodies of real programs are not
+// left to encoding/json.
+func TestScanTakesWhatIsSent(t *testing.T) {
+	sent, err := json.Marshal([]Alert{FromAlert(&decisions.Alert{
+		Scenario: "crowdsecurity/ssh-bf", StartAt: t0, StopAt: t0, Source: decisions.Source{Scope: "Ip", Value: "192.0.2.1", Latitude: 48.8},
+		Events:    []decisions.Event{{Timestamp: "2026-01-02T03:04:05Z", Meta: []decisions.KeyValue{{Key: "k", Value: "v"}}}},
+		Decisions: []decisions.Decision{{Scope: "Ip", Value: "192.0.2.1", Until: t0.Add(time.Hour)}},
+	}, t0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range []string{string(sent), "[" + plainAlert + "]"} {
+		if _, ok := scanAlerts([]byte(body)); !ok {
+			t.Errorf("gave up at %s", body)
+		}
+	}
 }
 
 func FuzzDecodeStream(f *testing.F) {

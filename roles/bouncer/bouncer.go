@@ -83,6 +83,8 @@ type Config struct {
 	Log                                  *slog.Logger
 	// Now is the clock; nil takes time.Now.
 	Now func() time.Time
+	// Usage says how the LAPI is told what was done; without a Report it isn't.
+	Usage Usage
 	// Ready, if set, is called when everything that is known is enforced.
 	Ready func()
 	// Applied, if set, is told what the kernel has just taken. The changes are
@@ -165,6 +167,7 @@ func (b *Bouncer) Run(ctx context.Context) error {
 	var work sync.WaitGroup
 	work.Go(func() { b.follow(feedCtx, deltas, failed, resync) })
 	work.Go(func() { b.r.Run(feedCtx) })
+	work.Go(func() { b.reports(feedCtx) })
 
 	saved, err := b.loadSaved()
 	if err != nil {

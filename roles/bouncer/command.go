@@ -81,6 +81,7 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 		return err
 	}
 	cfg.Feed = feed
+	cfg.Usage.Report = feed.Report
 	cfg.Ready = func() { _ = platform.Notify("READY=1") } // nobody to tell is fine
 	b, err := New(cfg)
 	if err != nil {
@@ -144,6 +145,7 @@ func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 		MaxEntries:   b.MaxEntries,
 		MaxLengths:   maxLengths,
 		Log:          env.Log,
+		Usage:        Usage{Version: env.Version},
 	}
 	if b.Backend == "dry-run" {
 		cfg.SavedPath = "" // a bouncer that blocks may run beside
@@ -155,6 +157,14 @@ func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 		return Config{}, err
 	}
 	cfg.Kernel = table
+	cfg.Usage.Count = func(ctx context.Context) ([]Counter, error) {
+		list, err := table.Counters(ctx)
+		out := make([]Counter, len(list))
+		for i, c := range list {
+			out[i] = Counter(c)
+		}
+		return out, err
+	}
 	return cfg, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"cs/decisions"
 	"cs/platform"
@@ -36,8 +37,10 @@ type remote struct {
 	KeyPath string
 
 	stream *api.Stream
-	client *api.Client
 	stored bool // the key is the file's
+
+	mu     sync.Mutex // held for client: reports are made beside the stream
+	client *api.Client
 }
 
 // checkKey tells whether there is a key, or a way to get one.
@@ -77,9 +80,28 @@ func (f *remote) Resync() {
 	}
 }
 
+// Report tells the LAPI what was done, if we have reached it yet.
+func (f *remote) Report(ctx context.Context, report api.ComponentMetrics) error {
+	f.mu.Lock()
+	c := f.client
+	f.mu.Unlock()
+	if c == nil {
+		return errors.New("the LAPI has not been reached yet")
+	}
+	return c.ReportBouncer(ctx, report)
+}
+
 func (f *remote) forget() {
-	f.client.Close()
-	f.client, f.stream, f.stored = nil, nil, false
+	f.setClient(nil).Close()
+	f.stream, f.stored = nil, false
+}
+
+// setClient replaces the client and returns the one before.
+func (f *remote) setClient(c *api.Client) (before *api.Client) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before, f.client = f.client, c
+	return before
 }
 
 func (f *remote) connect(ctx context.Context) error {
@@ -99,7 +121,8 @@ func (f *remote) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.client, f.stream = c, c.Stream(f.Stream)
+	f.setClient(c)
+	f.stream = c.Stream(f.Stream)
 	return nil
 }
 

@@ -103,6 +103,7 @@ func TestPackagedFile(t *testing.T) {
 	want := Resolved{
 		ConfigDir: "/etc/crowdsec/",
 		DataDir:   "/var/lib/crowdsec/data/",
+		Metrics:   Metrics{Listen: "127.0.0.1:6060", Level: "full"},
 		LAPI: LAPI{
 			Enabled: true, Listen: "127.0.0.1:8080", Socket: filepath.Join("/var/lib/crowdsec/data", "cs.sock"),
 			ProfilesPath: "/etc/crowdsec/profiles.yaml",
@@ -159,6 +160,7 @@ func TestEveryKey(t *testing.T) {
 	p := netip.MustParsePrefix
 	want := Resolved{
 		ConfigDir: "/c", DataDir: "/d", LogLevel: slog.LevelDebug,
+		Metrics: Metrics{Listen: "127.0.0.1:6060", Level: "full"},
 		LAPI: LAPI{
 			Enabled: true, Listen: "[::]:9090", Socket: "/run/lapi.sock", ProfilesPath: "/profiles",
 			Token: "0123456789abcdef0123456789abcdef", TokenRanges: []netip.Prefix{p("10.0.0.0/8"), p("::1/128")},

@@ -23,6 +23,7 @@ type Resolved struct {
 	ConfigDir string // "" if there is no file
 	DataDir   string
 	LogLevel  slog.Level
+	Metrics   Metrics
 	LAPI      LAPI
 	Agent     Agent
 	Bouncer   Bouncer
@@ -123,6 +124,7 @@ func (f *File) Resolve(env func(string) (string, bool)) (Resolved, []error) {
 		ConfigDir: f.ConfigPaths.ConfigDir,
 		DataDir:   f.DataDir(),
 		LogLevel:  r.logLevel(),
+		Metrics:   f.Prometheus.metrics(),
 	}
 	if out.ConfigDir == "" && f.path != "" {
 		out.ConfigDir = filepath.Dir(f.path)

@@ -19,6 +19,7 @@ func (s *Server) addAdminRoutes(add func(string, methods)) {
 	add(api.PathAdminMachines+"/{name}/validate", methods{"POST": s.adminValidateMachine})
 	add(api.PathAdminBouncers, methods{"GET": s.adminBouncers, "POST": s.adminAddBouncer})
 	add(api.PathAdminBouncers+"/{name}", methods{"DELETE": s.adminDeleteBouncer})
+	add(api.PathAdminUsage, methods{"GET": s.adminUsage})
 	add(api.PathAdminAllowlists, methods{"POST": s.adminAddAllowlist})
 	add(api.PathAdminAllowlists+"/{name}", methods{"DELETE": s.adminDeleteAllowlist})
 	add(api.PathAdminAllowlists+"/{name}/add", methods{"POST": s.adminAllow})

@@ -184,6 +184,13 @@ func (b *bouncers) again(stamps []storage.BouncerStamp, changed []storage.Bounce
 	}
 }
 
+// has tells whether there is a row of a name.
+func (b *bouncers) has(name string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.rows[name] != nil
+}
+
 // list returns all rows by creation.
 func (b *bouncers) list() []storage.Bouncer {
 	b.mu.Lock()

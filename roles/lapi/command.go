@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"cs/platform"
 	"cs/roles/config"
@@ -57,7 +58,19 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.Run(ctx), s.Close())
+	ctx, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	if r.Metrics.Listen != "" {
+		beside.Go(func() {
+			if err := s.ServeMetrics(ctx, env, r.Metrics); err != nil {
+				env.Log.Error("there are no metrics", "err", err)
+			}
+		})
+	}
+	err = s.Run(ctx)
+	stop()
+	beside.Wait()
+	return errors.Join(err, s.Close())
 }
 
 // NewConfig makes the server's configuration from the resolved one.

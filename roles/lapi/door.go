@@ -68,9 +68,16 @@ func (s *Server) door(next http.Handler, how via) http.Handler {
 				s.log.Error("BUG: a request broke its handler", "method", r.Method, "path", r.URL.Path, "cause", cause)
 				logged.WriteHeader(http.StatusInternalServerError)
 			}
-			s.log.LogAttrs(r.Context(), slog.LevelDebug, "request", slog.String("from", from.String()),
-				slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", logged.status),
-				slog.Duration("took", time.Since(began)), slog.String("agent", clip(r.UserAgent())))
+			took, pattern := time.Since(began), r.Pattern
+			if logged.status == http.StatusMethodNotAllowed {
+				pattern = ""
+			}
+			s.requests.answered(pattern, r.Method, took)
+			if s.log.Enabled(r.Context(), slog.LevelDebug) {
+				s.log.LogAttrs(r.Context(), slog.LevelDebug, "request", slog.String("from", from.String()),
+					slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", logged.status),
+					slog.Duration("took", took), slog.String("agent", clip(r.UserAgent())))
+			}
 		}()
 		next.ServeHTTP(logged, r)
 	})

@@ -104,6 +104,8 @@ type Server struct {
 	machines  *machines
 	bouncers  *bouncers
 	pieces    pieces
+	usage     usage
+	requests  requests
 	commits   commits
 	signer    *auth.Signer
 	passwords *auth.Passwords
@@ -227,6 +229,9 @@ func (s *Server) load(ctx context.Context) error {
 	if err := s.loadAllowlists(ctx); err != nil {
 		return fmt.Errorf("cannot load the allowlists: %w", err)
 	}
+	if err := s.usage.load(ctx, s.store); err != nil {
+		return err
+	}
 	now := s.now()
 	var last int64
 	err = s.store.EachDecision(ctx, now.Add(-decisions.KeepEnded), func(d *decisions.Decision) bool {
@@ -314,7 +319,8 @@ func (s *Server) keepBooks(ctx context.Context) {
 func (s *Server) writeStamps(ctx context.Context, all bool) error {
 	var err error
 	if all {
-		err = s.machines.flush(ctx, s.store)
+		s.usage.keep(s.knows)
+		err = errors.Join(s.machines.flush(ctx, s.store), s.usage.flush(ctx, s.store, s.now()))
 	}
 	return errors.Join(err, s.bouncers.flush(ctx, s.store, all))
 }

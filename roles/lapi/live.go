@@ -187,6 +187,7 @@ func (s *Server) liveDecisions(w http.ResponseWriter, r *http.Request, bouncer s
 			})
 		}
 	}
+	s.requests.told(bouncer, out.n > 0)
 	send(w, http.StatusOK, out.end())
 }
 

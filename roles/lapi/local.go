@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cs/decisions"
+	"cs/roles/api"
 )
 
 // feedInterval is how long Feed.Next waits for news before it says that there
@@ -47,6 +48,14 @@ func (l *Local) Heartbeat(ctx context.Context) error {
 	return nil
 }
 
+// Report takes a report of usage of the agent.
+func (l *Local) Report(ctx context.Context, report api.ComponentMetrics) error {
+	if err := l.s.ensureMachine(ctx, l.machine); err != nil {
+		return err
+	}
+	return l.s.reported(ctx, reporter{Name: l.machine}, report)
+}
+
 // Feed is the server for a bouncer in the same process. It is for one goroutine.
 type Feed struct {
 	s     *Server
@@ -61,6 +70,11 @@ type Feed struct {
 func (s *Server) Feed(bouncerName string) *Feed {
 	f := decisionFilter{scopes: streamScopes}
 	return &Feed{s: s, name: bouncerName, query: f.query(false)}
+}
+
+// Report takes a report of usage of the bouncer. It may be called from any goroutine.
+func (f *Feed) Report(ctx context.Context, report api.ComponentMetrics) error {
+	return f.s.reported(ctx, reporter{Bouncer: true, Name: f.name}, report)
 }
 
 // Resync makes the next delta the whole set.

@@ -23,6 +23,7 @@ func (s *Server) machine(next knownHandler) http.HandlerFunc {
 			denyToken(w, err)
 			return
 		}
+		s.requests.from(false, id, r.Pattern, r.Method)
 		next(w, r, id)
 	}
 }
@@ -45,7 +46,7 @@ func (s *Server) bouncerOnly(next knownHandler) http.HandlerFunc {
 				refuse(w, http.StatusForbidden, "access forbidden")
 				return
 			}
-			next(w, r, name)
+			s.admit(w, r, name, next)
 			return
 		}
 		key := r.Header.Get(api.HeaderKey)
@@ -69,8 +70,16 @@ func (s *Server) bouncerOnly(next knownHandler) http.HandlerFunc {
 			refuse(w, http.StatusForbidden, "access forbidden")
 			return
 		}
-		next(w, r, name)
+		s.admit(w, r, name, next)
 	}
+}
+
+// admit lets a bouncer through; a HEAD has no name.
+func (s *Server) admit(w http.ResponseWriter, r *http.Request, name string, next knownHandler) {
+	if name != "" {
+		s.requests.from(true, name, r.Pattern, r.Method)
+	}
+	next(w, r, name)
 }
 
 // either lets both in; the handler tells them apart by isBouncer.

@@ -78,7 +78,8 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 		case err != nil:
 			return err
 		default:
-			cfg.Feed = &feed{server: server}
+			link := &feed{server: server}
+			cfg.Feed, cfg.Usage.Report = link, link.Report
 			cfg.Ready = ready.add()
 			b, err := bouncer.New(cfg)
 			if err != nil {
@@ -105,6 +106,15 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 				stop()
 			}
 			return err
+		}})
+	}
+	if r.Metrics.Listen != "" {
+		services = append(services, supervise.Service{Name: "metrics", Run: func(ctx context.Context) error {
+			s, err := server.get(ctx)
+			if err != nil {
+				return err
+			}
+			return s.ServeMetrics(ctx, env, r.Metrics)
 		}})
 	}
 	server.ready = ready.add()
@@ -204,6 +214,15 @@ func (f *feed) Next(ctx context.Context) (decisions.Delta, error) {
 		f.feed = s.Feed(bouncerName)
 	}
 	return f.feed.Next(ctx)
+}
+
+// Report is called beside Next.
+func (f *feed) Report(ctx context.Context, report api.ComponentMetrics) error {
+	s, err := f.server.get(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Feed(bouncerName).Report(ctx, report)
 }
 
 // Resync makes the next delta the whole set.

@@ -1,0 +1,160 @@
+// Package metric writes numbers in the text form that Prometheus reads, and
+// serves them. There is no registry and no map of labels: who has numbers
+// writes them when he is asked.
+package metric
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Kinds of families.
+const (
+	Counter   = "counter"
+	Gauge     = "gauge"
+	histogram = "histogram"
+)
+
+// Writer collects families of samples (text format 0.0.4).
+type Writer struct {
+	buf  []byte
+	name string
+}
+
+// Family begins a family. Its samples follow.
+func (w *Writer) Family(name, kind, help string) {
+	w.name = name
+	w.buf = fmt.Appendf(w.buf, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
+}
+
+// Sample writes one sample; labels are names and values in turn.
+func (w *Writer) Sample(value float64, labels ...string) { w.sample("", value, labels) }
+
+func (w *Writer) sample(suffix string, value float64, labels []string, more ...string) {
+	w.buf = append(append(w.buf, w.name...), suffix...)
+	if len(labels)+len(more) > 0 {
+		sep := byte('{')
+		for _, list := range [][]string{labels, more} {
+			for i := 0; i+1 < len(list); i += 2 {
+				w.buf = append(append(append(w.buf, sep), list[i]...), '=', '"')
+				w.buf = append(append(w.buf, escaped.Replace(strings.ToValidUTF8(list[i+1], "\ufffd"))...), '"')
+				sep = ','
+			}
+		}
+		w.buf = append(w.buf, '}')
+	}
+	form := byte('g')
+	if value == math.Trunc(value) && math.Abs(value) < 1e15 {
+		form = 'f' // times and counts, without an exponent
+	}
+	w.buf = strconv.AppendFloat(append(w.buf, ' '), value, form, -1, 64)
+	w.buf = append(w.buf, '\n')
+}
+
+var escaped = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+
+// HistogramFamily begins a family of histograms.
+func (w *Writer) HistogramFamily(name, help string) { w.Family(name, histogram, help) }
+
+// Histogram writes one histogram of the family.
+func (w *Writer) Histogram(h *Histogram, labels ...string) {
+	var sum uint64
+	for i := range h.counts {
+		sum += h.counts[i].Load()
+		bound := "+Inf"
+		if i < len(h.bounds) {
+			bound = strconv.FormatFloat(h.bounds[i].Seconds(), 'g', -1, 64)
+		}
+		w.sample("_bucket", float64(sum), labels, "le", bound)
+	}
+	w.sample("_sum", time.Duration(h.sum.Load()).Seconds(), labels)
+	w.sample("_count", float64(sum), labels)
+}
+
+// Bytes returns what was written.
+func (w *Writer) Bytes() []byte { return w.buf }
+
+// Histogram counts durations. It is safe for concurrent use.
+type Histogram struct {
+	bounds []time.Duration // rising
+	counts []atomic.Uint64 // up to each bound, and above the last
+	sum    atomic.Int64    // nanoseconds
+}
+
+// NewHistogram returns a histogram with the given upper bounds, which rise.
+func NewHistogram(bounds ...time.Duration) *Histogram {
+	return &Histogram{bounds: bounds, counts: make([]atomic.Uint64, len(bounds)+1)}
+}
+
+// Observe counts a duration.
+func (h *Histogram) Observe(d time.Duration) {
+	i, _ := slices.BinarySearch(h.bounds, d)
+	h.counts[i].Add(1)
+	h.sum.Add(int64(d))
+}
+
+// Source writes the numbers that somebody has.
+type Source func(context.Context, *Writer)
+
+// Runtime is the Source of this process.
+func Runtime(started time.Time) Source {
+	return func(_ context.Context, w *Writer) {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		w.Family("go_goroutines", Gauge, "Number of goroutines that currently exist.")
+		w.Sample(float64(runtime.NumGoroutine()))
+		w.Family("go_memstats_alloc_bytes", Gauge, "Number of bytes allocated in heap and currently in use.")
+		w.Sample(float64(m.HeapAlloc))
+		w.Family("go_memstats_sys_bytes", Gauge, "Number of bytes obtained from system.")
+		w.Sample(float64(m.Sys))
+		w.Family("process_start_time_seconds", Gauge, "Start time of the process since unix epoch in seconds.")
+		w.Sample(float64(started.Unix()))
+	}
+}
+
+// Handler serves /metrics. One scrape is answered at a time.
+func Handler(sources ...Source) http.Handler {
+	var one sync.Mutex
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", func(rw http.ResponseWriter, r *http.Request) {
+		one.Lock()
+		defer one.Unlock()
+		var w Writer
+		for _, source := range sources {
+			source(r.Context(), &w)
+		}
+		rw.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		rw.Write(w.Bytes()) // who went away can't be told
+	})
+	return mux
+}
+
+// Serve serves /metrics on a TCP address until ctx ends.
+func Serve(ctx context.Context, addr string, sources ...Source) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("cannot serve metrics: %w", err)
+	}
+	srv := &http.Server{
+		Handler: Handler(sources...), BaseContext: func(net.Listener) context.Context { return ctx },
+		ReadHeaderTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 3 * time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+	stop := context.AfterFunc(ctx, func() { srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("cannot serve metrics on %s: %w", addr, err)
+	}
+	return nil
+}

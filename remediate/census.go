@@ -1,0 +1,25 @@
+package remediate
+
+// Census is how many prefixes the kernel was given for an origin key, by family.
+type Census struct{ IPv4, IPv6 int }
+
+// Census counts the prefixes that are blocked by their origin keys, as the
+// kernel's counters are named.
+func (r *Reconciler) Census() map[string]Census {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make(map[string]Census)
+	for p, it := range r.items {
+		if it.applied == 0 {
+			continue
+		}
+		c := out[r.origins.keys[it.given]]
+		if p.Addr().Is4() {
+			c.IPv4++
+		} else {
+			c.IPv6++
+		}
+		out[r.origins.keys[it.given]] = c
+	}
+	return out
+}
