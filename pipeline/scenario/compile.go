@@ -184,6 +184,7 @@ func (c *Compiler) compile(doc *document, at strict.Place) (*Scenario, error) {
 	if sc.condition, err = truth(c.condition, doc.Condition); err != nil {
 		return nil, err
 	}
+	sc.least = expr.LeastLen(doc.Condition.Value, "queue.Queue")
 	if sc.hypothesis, err = c.hypothesis(doc); err != nil {
 		return nil, err
 	}

@@ -27,6 +27,7 @@ type Scenario struct {
 	distinct    *expr.Program // nil: all count
 	cancelOn    *expr.Program // nil: nothing cancels
 	condition   *expr.Program // nil: it overflows only by itself
+	least       int           // events of a queue for which the condition may be true
 	hypothesis  *hypothesis   // nil: as above
 	overflowIf  *expr.Program // overflow_filter; nil: every overflow counts
 	scope       string
