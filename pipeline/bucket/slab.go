@@ -7,7 +7,7 @@ const none = int32(-1)
 // line: with a million buckets, memory is what a pour waits for.
 type cell struct {
 	key    uint64  // see Key.of
-	first  int64   // time of the first event
+	first  int64   // time of the first event; of a silence in a replay: the number of its overflow
 	last   int64   // time of the last event; of a silence: its end
 	tokens float64 // left at the time last
 	total  uint32  // events poured

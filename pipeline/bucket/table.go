@@ -68,6 +68,7 @@ type Table struct {
 	dice   uint32 // of evict
 
 	counts           []Counts // by spec
+	ebbs             []ebb    // by spec
 	evicted, dropped uint64
 	touched          uint32 // see Touch
 }
@@ -170,7 +171,7 @@ func New(cfg Config) *Table {
 	if cfg.MaxKept <= 0 {
 		cfg.MaxKept = DefaultMaxKept
 	}
-	t := &Table{max: cfg.MaxBuckets, counts: make([]Counts, len(cfg.Specs))}
+	t := &Table{max: cfg.MaxBuckets, counts: make([]Counts, len(cfg.Specs)), ebbs: make([]ebb, len(cfg.Specs))}
 	var b [16]byte
 	rand.Read(b[:]) // never fails
 	t.secret = secret{binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(b[8:])}
@@ -205,18 +206,6 @@ func (t *Table) Owner(p *Pour) int {
 		return p.Spec
 	}
 	return int(t.at(i).spec)
-}
-
-// Silenced tells whether an overflow at the time at (Unix nanoseconds) falls
-// into the silence that an earlier overflow of the same scenario and key left
-// behind (blackhole). If not, it starts the next one.
-func (t *Table) Silenced(spec int, k Key, at int64, replay bool) bool {
-	if t.specs[spec].Blackhole <= 0 {
-		return false
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.silenced(spec, k, at, replay)
 }
 
 // Advance ends the live buckets whose time is over. Counters overflow: each is
@@ -324,22 +313,6 @@ func (t *Table) overflow(i int32, at int64, limit int, out *Overflow) {
 	}
 	t.read(c, out)
 	t.remove(i)
-}
-
-func (t *Table) silenced(spec int, k Key, at int64, replay bool) bool {
-	key := k.of(ident(spec, replay, true))
-	i := t.find(key)
-	if i < 0 {
-		i = t.add(key, spec, replay, true)
-	} else if t.at(i).last > at {
-		return true
-	} else {
-		t.unlink(i)
-	}
-	c := t.at(i)
-	c.last = at + int64(t.specs[spec].Blackhole)
-	t.link(i)
-	return false
 }
 
 // add makes a cell, evicting one at the bound. The caller links it.

@@ -2,6 +2,7 @@ package bucket
 
 import (
 	"fmt"
+	"maps"
 	"math/rand"
 	"slices"
 	"strings"
@@ -123,7 +124,11 @@ func (s *slowTable) silenced(spec int, k Key, at int64, replay bool) bool {
 		return false
 	}
 	sk := slowKey{spec, k, replay}
-	if end, ok := s.silence[sk]; ok && end > at {
+	end, ok := s.silence[sk]
+	if replay { // an overflow ends all that is over by then, also if time runs back later
+		maps.DeleteFunc(s.silence, func(o slowKey, end int64) bool { return o.owner == spec && o.replay && end <= at })
+	}
+	if ok && end > at {
 		return true
 	}
 	s.silence[sk] = at + int64(s.specs[spec].Blackhole)
@@ -224,6 +229,9 @@ func TestAgainstSlow(t *testing.T) {
 				now += r.Int63n(int64(200 * time.Millisecond))
 			}
 			past += r.Int63n(int64(400*time.Millisecond)) - int64(100*time.Millisecond)
+			if r.Intn(1000) == 0 {
+				past -= r.Int63n(int64(2 * time.Minute))
+			}
 			if r.Intn(40) == 0 {
 				var got []string
 				fast.Advance(time.Unix(0, now), &fo, func(k Key, o *Overflow) {
