@@ -92,12 +92,44 @@ func (f *Files) Load(d DataFile) error {
 			f.bots[name], err = f.readBots(name)
 		}
 	default:
-		err = fmt.Errorf("cannot load data file %s: unknown type %q", name, d.Type)
+		err = fmt.Errorf("cannot load data file %s: unknown type %q%s", name, d.Type, strict.Suggest(d.Type, dataTypes))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("cannot load data file %s: %w%s", name, fs.ErrNotExist, f.remedy(d))
 	}
 	if err != nil {
 		return &strict.Error{Place: d.DestFile.Place, Err: err}
 	}
 	return nil
+}
+
+var dataTypes = []string{"string", "regexp", "map", "bots"}
+
+// remedy says what to do about a file that is not there.
+func (f *Files) remedy(d DataFile) string {
+	var there []string
+	if f.fallback != nil {
+		there = fileNames(f.fallback)
+	}
+	if f.dir != "" {
+		there = append(there, fileNames(os.DirFS(f.dir))...)
+	}
+	where := ""
+	if f.dir != "" {
+		where = " in " + f.dir
+	}
+	if d.SourceURL != "" {
+		where += ", get it from " + d.SourceURL
+	}
+	return where + strict.Suggest(d.DestFile.Value, there)
+}
+
+func fileNames(dir fs.FS) (names []string) {
+	entries, _ := fs.ReadDir(dir, ".") // without it there is nothing to suggest
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
 }
 
 // read returns the lines of a file that are neither empty nor comments.

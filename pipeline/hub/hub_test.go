@@ -128,7 +128,7 @@ func TestDataFiles(t *testing.T) {
 	load("both.txt", "regexp", "")
 	load("base.txt", "string", "")
 	load("GeoLite2-City.mmdb", "", "")
-	load("none.txt", "string", "s.yaml:3: data: cannot load data file: none.txt")
+	load("none.txt", "string", "s.yaml:3: data: cannot load data file none.txt: file does not exist in "+dir)
 	load("../outside.txt", "string", "leads out of the data directory")
 	load("/etc/passwd", "string", "leads out of the data directory")
 	load("a.txt", "csv", `unknown type "csv"`)

@@ -323,7 +323,7 @@ func (r *reader) object(v reflect.Value, n ast.Node, key string, depth int) {
 	r.pairs(n, key, depth, func(k, key string, val ast.Node) {
 		i, ok := fields[k]
 		if !ok {
-			r.fail(val, key, "%w%s", ErrUnknownKey, suggest(k, names))
+			r.fail(val, key, "%w%s", ErrUnknownKey, Suggest(k, names))
 			return
 		}
 		r.value(v.Field(i), val, key, depth+1)

@@ -1,11 +1,12 @@
 package strict
 
-// suggest words the known key that is closest to a misspelt one, if one is
-// close enough to be meant.
-func suggest(key string, known []string) string {
-	best, dist := "", len(key)/2+1
+// Suggest words the known name that is closest to a misspelt one, as the end of
+// an error: "" or " (did you mean NAME?)". Of two that are equally close it is
+// the first.
+func Suggest(name string, known []string) string {
+	best, dist := "", len(name)/2+1
 	for _, k := range known {
-		if d := distance(key, k); d < dist {
+		if d := distance(name, k); d < dist {
 			best, dist = k, d
 		}
 	}
