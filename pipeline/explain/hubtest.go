@@ -149,7 +149,8 @@ func (h *Hub) test(ctx context.Context, r *TestResult) error {
 	if err != nil {
 		return err
 	}
-	dataDir, remove, err := h.provideData(items, conf.OwnData)
+	warn := func(message string) { r.Warnings = append(r.Warnings, message) }
+	dataDir, remove, err := h.provideData(items, conf.OwnData, warn)
 	if err != nil {
 		return err
 	}
@@ -162,7 +163,7 @@ func (h *Hub) test(ctx context.Context, r *TestResult) error {
 	rec, faulty, err := Run(ctx, Options{Engine: pipeline.Options{
 		Content: hub.Content{Items: items},
 		DataDir: dataDir,
-		Warn:    func(message string) { r.Warnings = append(r.Warnings, message) },
+		Warn:    warn,
 	}}, file.NewReplay(file.Config{Globs: []string{quoted(filepath.Join(dir, conf.LogFile))}, Labels: labels}))
 	r.Record = rec
 	if err := errors.Join(errors.Join(faulty...), err); err != nil {
@@ -375,8 +376,9 @@ func (h *Hub) path(kind hub.Kind, name string) string {
 
 // provideData puts the data files that items name into a directory of their
 // own, which remove removes. They are taken from data/ in the hub, by the last
-// part of their source_url, or from upstream's cache; nothing is downloaded.
-func (h *Hub) provideData(items []hub.Item, own bool) (dir string, remove func(), err error) {
+// part of their source_url, or from upstream's cache; nothing is downloaded. One
+// that is in neither is only warned of: the assertions tell whether it matters.
+func (h *Hub) provideData(items []hub.Item, own bool, warn func(message string)) (dir string, remove func(), err error) {
 	files, err := dataFiles(items)
 	if err != nil || len(files) == 0 {
 		return "", func() {}, err
@@ -386,9 +388,12 @@ func (h *Hub) provideData(items []hub.Item, own bool) (dir string, remove func()
 	}
 	remove = func() { _ = os.RemoveAll(dir) } // what stays is the system's to clean
 	for _, f := range files {
-		if err := h.provide(dir, f, own); err != nil {
+		err := h.provide(dir, f, own)
+		if errors.Is(err, fs.ErrNotExist) {
+			warn(f.DestFile.Place.Errorf("%w", err).Error())
+		} else if err != nil {
 			remove()
-			return "", nil, &strict.Error{Place: f.DestFile.Place, Err: err}
+			return "", nil, f.DestFile.Place.Errorf("%w", err)
 		}
 	}
 	return dir, remove, nil
@@ -417,7 +422,7 @@ func (h *Hub) provide(dir string, f hub.DataFile, own bool) error {
 		}
 		return copyFile(to, at)
 	}
-	return fmt.Errorf("data file %s of %s is not there: looked for %s", name, f.SourceURL, strings.Join(from, ", "))
+	return fmt.Errorf("data file %s of %s: %w: looked for %s", name, f.SourceURL, fs.ErrNotExist, strings.Join(from, ", "))
 }
 
 func copyFile(to, from string) error {
