@@ -34,6 +34,16 @@ func (x *index) match(p int, hash uint32) int32 {
 	return e.cell - 1
 }
 
+// touch brings the places where hashes may be into the cache. What it returns
+// means nothing.
+func (x *index) touch(hashes []uint32) (sum uint32) {
+	mask := uint32(len(x.entries) - 1)
+	for _, h := range hashes {
+		sum += x.entries[h&mask].hash
+	}
+	return sum
+}
+
 // guess returns a cell that is probably that of the hash, none if there is none.
 func (x *index) guess(hash uint32) int32 {
 	for p := x.first(hash); ; p = x.next(p) {

@@ -9,25 +9,24 @@ func (t *Table) Touch(n int, pour func(i int) *Pour) {
 	if t.n < worthTouching {
 		return
 	}
-	var keys [touchAtOnce]uint64
+	var hashes [touchAtOnce]uint32
 	var cells [touchAtOnce]int32
 	for from := 0; from < n; from += touchAtOnce {
+		// Processors load on while they wait, but not far, and not beyond a branch
+		// that they can't guess before: hence one short loop after the other.
 		m := min(n-from, touchAtOnce)
-		// Processors load on while they wait, unless they must guess a branch by
-		// what they wait for: hence one loop after the other.
 		for i := range m {
 			p := pour(from + i)
-			keys[i] = p.Key.of(ident(t.specs[p.Spec].Share, p.Replay, false))
-			t.touchIndex(keys[i])
+			hashes[i] = hashOf(p.Key.of(ident(t.specs[p.Spec].Share, p.Replay, false)))
 		}
+		sum := t.index.touch(hashes[:m])
 		found := 0
-		for i := range m {
-			if c := t.index.guess(hashOf(keys[i])); c >= 0 {
-				cells[found] = c
+		for _, h := range hashes[:m] {
+			cells[found] = t.index.guess(h)
+			if cells[found] >= 0 {
 				found++
 			}
 		}
-		sum := uint32(0)
 		for _, c := range cells[:found] {
 			sum += t.at(c).total
 		}
@@ -50,11 +49,6 @@ func (t *Table) Touch(n int, pour func(i int) *Pour) {
 		}
 		t.touched += sum // so that no compiler leaves it out
 	}
-}
-
-// touchIndex brings where a key is found into the cache.
-func (t *Table) touchIndex(key uint64) {
-	t.touched += t.index.entries[t.index.first(hashOf(key))].hash
 }
 
 const (

@@ -142,9 +142,11 @@ func (t *Table) advance(limit int64, out *Overflow) (Key, progress) {
 			}
 		}
 	}
-	for _, i := range cells[:n] {
-		t.touchIndex(t.at(i).key)
+	var hashes [touchAtOnce]uint32
+	for k, i := range cells[:n] {
+		hashes[k] = hashOf(t.at(i).key)
 	}
+	t.touched += t.index.touch(hashes[:n])
 	for _, i := range cells[:n] {
 		c := t.at(i)
 		if slot >= slots || tickOf(t.endOf(c)) > start {
