@@ -2,6 +2,7 @@ package expr
 
 import (
 	"reflect"
+	"slices"
 	"sort"
 	"strings"
 	"unicode/utf8"
@@ -129,6 +130,9 @@ func (u *unit) get(n *syntax.Builtin) (value, error) {
 			}
 			return nil
 		}
+		if v := reflect.ValueOf(a); v.Kind() == reflect.Map {
+			return x.lookup(v, k)
+		}
 		size := listLen(a)
 		if s, ok := a.(string); ok {
 			size = len(s)
@@ -155,11 +159,29 @@ func (u *unit) get(n *syntax.Builtin) (value, error) {
 	return v.asRisky(), nil
 }
 
+// lookup returns what a map has under a key, nil when it has nothing.
+func (x *Ctx) lookup(m reflect.Value, key any) any {
+	k := reflect.ValueOf(key)
+	if key == nil {
+		k = reflect.Zero(m.Type().Key())
+	}
+	if !k.Comparable() || !k.Type().AssignableTo(m.Type().Key()) {
+		x.fail("%s can't be a key of a map of %s", typeName(key), m.Type().Key())
+		return nil
+	}
+	if e := m.MapIndex(k); e.IsValid() {
+		return e.Interface()
+	}
+	return nil
+}
+
 // loop is a walk through a list in which a predicate is compiled.
 type loop struct {
 	k    int // the local with the element and the index
 	elem value
-	acc  bool // reduce: #acc is there
+
+	index bool // map and reduce: #index is there
+	acc   bool // reduce: #acc is there
 }
 
 // begin compiles the start of a walk: size computes the list and tells its
@@ -191,6 +213,9 @@ func (u *unit) begin(n syntax.Node, list value) (l *loop, size func(*Ctx) int, l
 	l.elem = unboxed(list.typ.elemType(), func(x *Ctx) any { return x.locals[k].a })
 	size = func(x *Ctx) int {
 		a := f(x)
+		if s, ok := a.(string); ok {
+			a = []byte(s) // as expr-lang walks a text whose type it does not know
+		}
 		x.locals[k].src = a
 		n := listLen(a)
 		if n < 0 {
@@ -214,10 +239,11 @@ func (u *unit) pointer(n *syntax.Pointer) (value, error) {
 	}
 	l := u.loops[len(u.loops)-1]
 	k := l.k
+	has := func(what func(*loop) bool) bool { return slices.ContainsFunc(u.loops, what) }
 	switch {
 	case n.Name == "":
 		return l.elem, nil
-	case n.Name == "index":
+	case n.Name == "index" && has(func(l *loop) bool { return l.index }): // of any loop around, but it is the innermost's
 		return integer(func(x *Ctx) int64 { return x.locals[k].i }), nil
 	case n.Name == "acc" && l.acc:
 		return dynamic(typ{}, func(x *Ctx) any { return x.locals[k].acc }), nil
@@ -240,6 +266,7 @@ func (u *unit) walk(n *syntax.Builtin) (value, error) {
 	}
 	defer u.release()
 	l.acc = n.Name == "reduce"
+	l.index = l.acc || n.Name == "map"
 
 	body := l.elem // count(list) and sum(list) need no predicate
 	boolBody := true
@@ -422,6 +449,9 @@ func (u *unit) walk(n *syntax.Builtin) (value, error) {
 		}
 		give := body.boxed()
 		t := body.typ
+		if t.kind == floatKind {
+			t = typ{} // nothing sums up to an int
+		}
 		v = unboxed(t, func(x *Ctx) any {
 			var sum any = 0
 			for i, n := 0, size(x); i < n && !x.failed(); i++ {
@@ -470,8 +500,10 @@ func (u *unit) walk(n *syntax.Builtin) (value, error) {
 			}
 		}
 		give, elem, direction := body.boxed(), l.elem.boxed(), order.str
-		t := anysType
-		t.elem = list.typ.elem
+		t := typ{} // of a list that is known at run time only, expr-lang says no more
+		if list.typ.kind == listKind {
+			t = typ{kind: listKind, elem: list.typ.elem}
+		}
 		v = dynamic(t, func(x *Ctx) any {
 			n := size(x)
 			out, by := make([]any, 0, n), make([]any, 0, n)

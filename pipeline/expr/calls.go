@@ -28,11 +28,12 @@ const (
 	aBool
 	someTexts // a list of strings
 	aList
+	aMap
 	aTime
 	aDuration
 )
 
-var paramNames = [...]string{"anything", "a string", "an int", "a number", "a bool", "a list of strings", "a list", "a time", "a duration"}
+var paramNames = [...]string{"anything", "a string", "an int", "a number", "a bool", "a list of strings", "a list", "a map", "a time", "a duration"}
 
 func (u *unit) call(n *syntax.Call) (value, error) {
 	switch callee := n.Callee.(type) {
@@ -152,6 +153,10 @@ func (u *unit) argument(n syntax.Node, v value, name string, p param) (value, er
 		}
 	case aList:
 		if v.typ.kind == listKind || v.typ.kind == anyKind {
+			return v, nil
+		}
+	case aMap:
+		if v.typ.kind == mapKind || v.typ.kind == fieldsKind || v.typ.kind == anyKind {
 			return v, nil
 		}
 	case aTime:

@@ -19,6 +19,10 @@ func (u *unit) node(n syntax.Node) (value, error) {
 		return constant(n.Value), nil
 	case *syntax.String:
 		return constant(n.Value), nil
+	case *syntax.Bytes:
+		v := dynamic(typ{kind: listKind, elem: &intType}, func(*Ctx) any { return n.Value })
+		v.konst = true
+		return v, nil
 	case *syntax.Identifier:
 		return u.identifier(n)
 	case *syntax.Pointer:

@@ -123,11 +123,7 @@ func equal(a, b any) bool {
 	case time.Duration:
 		y, ok := b.(time.Duration)
 		return ok && x == y
-	case []any:
-		if isList(b) {
-			return equalLists(x, b)
-		}
-	case []string:
+	case []any, []string, []int, []float64, []byte, []bool:
 		if isList(b) {
 			return equalLists(x, b)
 		}
@@ -152,7 +148,7 @@ func equal(a, b any) bool {
 
 func isList(a any) bool {
 	switch a.(type) {
-	case []any, []string, []int:
+	case []any, []string, []int, []float64, []byte, []bool:
 		return true
 	}
 	return false
@@ -298,7 +294,18 @@ func within(needle, hay any) (found, ok bool) {
 	}
 	n := listLen(hay)
 	if n < 0 {
-		return false, false
+		m := reflect.ValueOf(hay)
+		if m.Kind() != reflect.Map {
+			return false, false
+		}
+		k := reflect.ValueOf(needle)
+		if needle == nil {
+			k = reflect.Zero(m.Type().Key())
+		}
+		if !k.Type().AssignableTo(m.Type().Key()) || !k.Comparable() {
+			return false, false
+		}
+		return m.MapIndex(k).IsValid(), true
 	}
 	for i := range n {
 		if equal(element(hay, i), needle) {

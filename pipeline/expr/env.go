@@ -117,7 +117,7 @@ func (e *Env) VarOf(name string, t reflect.Type) *Env { return e.addVar(name, e.
 
 func (e *Env) addVar(name string, t typ) *Env {
 	i := len(e.vars)
-	e.vars = append(e.vars, variable{name, dynamic(t, func(x *Ctx) any {
+	e.vars = append(e.vars, variable{name, unboxed(t, func(x *Ctx) any {
 		if i >= len(x.Vars) {
 			return nil
 		}
@@ -440,11 +440,33 @@ func (u *unit) objectMember(n *syntax.Member, base value, name string) (value, e
 	return u.access(base, m, nil, n.Optional), nil
 }
 
+// hasMember is name in object, which asks for a field.
+func (u *unit) hasMember(n *syntax.Binary, a, b value) (value, error) {
+	if a.typ.kind != stringKind && a.typ.kind != anyKind {
+		return a, u.mismatch(n, a, b)
+	}
+	f, g, members := a.boxed(), b.boxed(), b.typ.obj.members
+	return boolean(func(x *Ctx) bool {
+		k := f(x)
+		of := g(x)
+		name, ok := k.(string)
+		if !ok {
+			x.fail("a field has a string for its name, not %s", typeName(k))
+		}
+		if isNil(of) {
+			return false
+		}
+		m, ok := members[name]
+		return ok && !m.method
+	}).asRisky(), nil
+}
+
 // access reads a member of an object. What is nil has none: that is an error
 // at run time, or with ?. the end of the chain.
 func (u *unit) access(base value, m Member, args []value, optional bool) value {
 	f, fs := base.boxed(), boxes(args)
 	optional = optional && u.chains > 0
+	pointer := m.gives.Kind() == reflect.Pointer
 	get := func(x *Ctx) any {
 		of := f(x)
 		switch {
@@ -465,7 +487,11 @@ func (u *unit) access(base value, m Member, args []value, optional bool) value {
 		if x.failed() {
 			return nil
 		}
-		return m.get(of, vals)
+		r := m.get(of, vals)
+		if pointer && isNil(r) {
+			return nil
+		}
+		return r
 	}
 	t := u.Env.typeOf(m.gives)
 	if u.chains > 0 && neverNil(value{typ: t}) {

@@ -86,8 +86,26 @@ func (x *Ctx) distinct(a any) any {
 	return out
 }
 
-// maxUniq bounds uniq, which compares each element with all others.
-const maxUniq = 10_000
+// maxUniq bounds uniq of what is not all texts: it compares each element with all
+// others.
+const maxUniq = 3_000
+
+// uniqTexts is uniq of texts. ok is false when there are others.
+func uniqTexts(l any, n int) (out []any, ok bool) {
+	seen := make(map[string]struct{})
+	out = []any{}
+	for i := range n {
+		s, ok := element(l, i).(string)
+		if !ok {
+			return nil, false
+		}
+		if _, ok := seen[s]; !ok {
+			seen[s] = struct{}{}
+			out = append(out, s)
+		}
+	}
+	return out, true
+}
 
 // listBuiltin makes a function of a list; n is its length.
 func listBuiltin(name string, t typ, do func(x *Ctx, l any, n int) any) *function {
@@ -122,7 +140,7 @@ func end(at func(n int) int) *function {
 // mapBuiltin makes a function of a map that is given as its keys, sorted by
 // their text, and the values in the same order.
 func mapBuiltin(name string, do func(keys, vals []any) any) *function {
-	return &function{params: []param{anything}, risky: true, build: func(_ *unit, a []value) value {
+	return &function{params: []param{aMap}, risky: true, build: func(_ *unit, a []value) value {
 		f := a[0].boxed()
 		return dynamic(anysType, func(x *Ctx) any {
 			a := f(x)
@@ -172,6 +190,9 @@ var listBuiltins = map[string]*function{
 		return out
 	}),
 	"uniq": listBuiltin("uniq", anysType, func(x *Ctx, l any, n int) any {
+		if out, ok := uniqTexts(l, n); ok {
+			return out
+		}
 		if n > maxUniq {
 			x.fail("uniq of more than %d elements", maxUniq)
 			return nil
@@ -342,10 +363,10 @@ func average(sum func([]float64) float64) *function {
 			return refuse("at least one number is needed")
 		}
 		fs := boxes(a)
-		return number(func(x *Ctx) float64 {
+		return dynamic(typ{}, func(x *Ctx) any {
 			ns, ok := x.numbers("an average", fs)
 			if !ok || len(ns) == 0 {
-				return 0
+				return 0.0
 			}
 			floats := make([]float64, len(ns))
 			for i, n := range ns {

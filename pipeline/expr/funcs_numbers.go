@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"time"
 )
 
 var numberFuncs = map[string]*function{
@@ -62,12 +63,17 @@ var convertBuiltins = map[string]*function{
 		case stringKind:
 			f := a[0].str
 			return integer(func(x *Ctx) int64 { return x.parseInt(f(x)) }).asRisky()
+		case durationKind:
+			return integer(a[0].int)
 		case anyKind:
 			f := a[0].any
 			return integer(func(x *Ctx) int64 {
 				a := f(x)
-				if s, ok := a.(string); ok {
-					return x.parseInt(s)
+				switch a := a.(type) {
+				case string:
+					return x.parseInt(a)
+				case time.Duration:
+					return int64(a)
 				}
 				n, ok := toInt(a)
 				if !ok {
@@ -109,6 +115,9 @@ var convertBuiltins = map[string]*function{
 		case stringKind:
 			return a[0]
 		case intKind:
+			if a[0].typ.obj != nil {
+				break // a weekday has its name
+			}
 			f := a[0].int
 			return text(func(x *Ctx) string {
 				i := f(x)

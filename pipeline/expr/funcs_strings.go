@@ -48,9 +48,13 @@ var stringFuncs = map[string]*function{
 	"TrimSpace":  textFrom(func(_ *Ctx, s string) string { return strings.TrimSpace(s) }),
 	"Sprintf": {params: []param{aString, anything}, variadic: true, build: func(_ *unit, a []value) value {
 		f := a[0].str
-		args := boxes(a[1:])
+		args, written := boxes(a[1:]), a[0].konst
 		return text(func(x *Ctx) string {
 			format := f(x)
+			if !written && !modest(format) {
+				x.fail("a format asks for more than %d characters", maxMade)
+				return ""
+			}
 			vals := make([]any, len(args))
 			for i, g := range args {
 				vals[i] = g(x)
@@ -81,6 +85,30 @@ var stringFuncs = map[string]*function{
 		})
 	}},
 	"Match": twoTexts(glob),
+}
+
+// maxMade bounds a text that is larger than what it is made of, in bytes: fields
+// come from attackers, and a line with a million commas that is joined by itself
+// would not fit any memory.
+const maxMade = 64 << 20
+
+// modest adds up the widths in a format which a log line may have had a hand in.
+func modest(format string) bool {
+	sum, n := 0, 0
+	for _, c := range []byte(format) {
+		switch {
+		case c-'0' <= 9:
+			n = min(n*10+int(c-'0'), maxMade)
+			continue
+		case c == '*':
+			n = 1_000_000 // more is refused by fmt
+		}
+		sum, n = sum+n, 0
+		if sum > maxMade {
+			return false
+		}
+	}
+	return true
 }
 
 var textBuiltins = map[string]*function{
@@ -139,6 +167,14 @@ func join(_ *unit, a []value) value {
 			return ""
 		case 1:
 			return l[0]
+		}
+		size := len(sep) * (len(l) - 1)
+		for _, s := range l {
+			size += len(s)
+		}
+		if size > maxMade {
+			x.fail("cannot join %d texts: they have more than %d bytes", len(l), maxMade)
+			return ""
 		}
 		b := x.arena.Build()
 		for i, s := range l {
@@ -219,6 +255,10 @@ func replace(f, from, to func(*Ctx) string, count func(*Ctx) int64) value {
 		n := count(x)
 		if n == 0 || old == new || old != "" && !strings.Contains(s, old) {
 			return s
+		}
+		if len(s)/max(1, len(old))*len(new) > maxMade && strings.Count(s, old)*len(new) > maxMade {
+			x.fail("cannot replace: there are more than %d bytes", maxMade)
+			return ""
 		}
 		if old == "" {
 			return strings.Replace(s, old, new, int(n))

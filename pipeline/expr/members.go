@@ -75,11 +75,14 @@ func (u *unit) member(n *syntax.Member) (value, error) {
 			return u.walk(&syntax.Builtin{Place: n.Place, Name: "filter[0]", Arguments: f.Arguments})
 		}
 	}
+	name, isName := n.Property.(*syntax.String)
+	if id, ok := n.Node.(*syntax.Identifier); ok && id.Value == "$env" && isName {
+		return u.identifier(&syntax.Identifier{Place: n.Place, Value: name.Value})
+	}
 	base, err := u.node(n.Node)
 	if err != nil {
 		return base, err
 	}
-	name, isName := n.Property.(*syntax.String)
 	if isName {
 		switch base.typ.kind {
 		case evtKind:

@@ -298,7 +298,7 @@ func comparable(k kind) bool {
 }
 
 func (u *unit) in(n *syntax.Binary, a, b value) (value, error) {
-	if a.typ.kind == stringKind && b.konst && b.typ.kind == listKind {
+	if a.typ.kind == stringKind && b.konst && b.typ.kind == listKind && (b.typ.elem == nil || b.typ.isStrings()) {
 		set := newSet(b)
 		f := a.str
 		v := boolean(func(x *Ctx) bool { return set.has(f(x)) })
@@ -354,6 +354,8 @@ func (u *unit) in(n *syntax.Binary, a, b value) (value, error) {
 			}), nil
 		}
 	case anyKind, nilKind:
+	case objectKind:
+		return u.hasMember(n, a, b)
 	default:
 		return a, u.mismatch(n, a, b)
 	}
@@ -820,7 +822,12 @@ func (u *unit) span(n *syntax.Binary, a, b value) (value, error) {
 
 func (u *unit) coalesce(n *syntax.Binary, a, b value) (value, error) {
 	if neverNil(a) {
-		return a, nil
+		if a.typ.same(b.typ) || b.typ.kind == nilKind {
+			return a, nil
+		}
+		v := dynamic(typ{}, a.boxed()) // expr-lang takes it for something that may be b
+		v.risky = a.risky
+		return v, nil
 	}
 	if a.typ.kind == nilKind {
 		return b, nil

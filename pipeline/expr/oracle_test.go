@@ -60,6 +60,13 @@ func (a *oAlert) GetScope() string    { return a.Source.Scope }
 func (a *oAlert) GetValue() string    { return a.Source.Value }
 func (a *oAlert) GetScenario() string { return a.Scenario }
 
+type oAppsec struct {
+	HasInBandMatches, HasOutBandMatches bool
+}
+
+func (oAppsec) GetName() string   { return "" }
+func (oAppsec) GetRuleIDs() []int { return []int{} }
+
 type oOverflow struct{ Alert *oAlert }
 
 type oracleEvent struct {
@@ -70,6 +77,7 @@ type oracleEvent struct {
 	Parsed, Meta, Enriched                map[string]string
 	Unmarshaled                           map[string]any
 	Overflow                              oOverflow
+	Appsec                                oAppsec
 	Time                                  time.Time
 	StrTime, StrTimeFormat, MarshaledTime string
 }
