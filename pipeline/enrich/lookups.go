@@ -144,8 +144,12 @@ func (l *Lookups) Method(name string, schema *event.Schema) (m Method, ok bool, 
 // located makes a method of what the databases say about an address.
 func (l *Lookups) located(use func(*event.Event, *place)) Method {
 	return func(e *event.Event, input string) {
+		g := l.databases()
+		if g.city == nil && g.asn == nil {
+			return
+		}
 		if ip, err := decisions.ParseAddr(input); err == nil {
-			use(e, l.databases().place(ip))
+			use(e, g.place(ip))
 		}
 	}
 }

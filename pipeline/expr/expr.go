@@ -42,6 +42,7 @@ type Compiler struct {
 	regexps     map[string]*match.Program
 	regexpFiles map[string]*match.Any
 	memos       map[string]int // slots of Ctx.memo by the text of the expression
+	questions   int            // slots of Ctx.verdicts
 }
 
 // Files gives expressions the data files of content, which are loaded before
@@ -97,15 +98,17 @@ type Ctx struct {
 	locals []local
 	memo   []memo
 	parsed parsed
-	epoch  uint64 // counts lines: a memo of another epoch is void
-	seen   *event.Event
-	line   uint32
-	arena  *event.Event // Event, or a scratch one that lends its arena
-	strs   []string     // lists made by Split and the like, valid for one evaluation
-	sets   []uint64     // a stack of the sets that indexes work with
-	res    map[string]*match.Program
-	xml    *documents // made on first use
-	env    *Env       // of the program that runs
+
+	verdicts []*verdicts // by question
+	epoch    uint64      // counts lines: a memo of another epoch is void
+	seen     *event.Event
+	line     uint32
+	arena    *event.Event // Event, or a scratch one that lends its arena
+	strs     []string     // lists made by Split and the like, valid for one evaluation
+	sets     []uint64     // a stack of the sets that indexes work with
+	res      map[string]*match.Program
+	xml      *documents // made on first use
+	env      *Env       // of the program that runs
 }
 
 // maxStrs bounds what Ctx.strs keeps from one evaluation to the next.

@@ -23,13 +23,12 @@ var fileFuncs = map[string]*function{
 		})
 	}},
 	"RegexpInFile": {params: []param{aString, aString}, build: func(u *unit, a []value) value {
-		f := a[0].str
 		name, ok := a[1].constText()
 		if !ok {
 			return refuse("the name of a file must be a constant")
 		}
 		any := u.fileRegexps(name)
-		return boolean(func(x *Ctx) bool { s := f(x); return any.Match(x.Machine, s) })
+		return u.recalled(a[0], func(x *Ctx, s string) bool { return any.Match(x.Machine, s) })
 	}},
 	"FileMap": {params: []param{aString}, build: func(u *unit, a []value) value {
 		name, ok := a[0].constText()

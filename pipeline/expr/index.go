@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"slices"
+	"strings"
 
 	"cs/pipeline/match"
 )
@@ -44,7 +45,9 @@ type gate struct {
 	look     match.Bits // filters behind the gate
 	blocks   uint64     // of look
 	folded   match.Bits // those among them that don't mind the case
+	few      match.Bits // those that look for one to three literals
 	literals *match.Literals
+	rare     byte      // is in all literals and in few texts; 0 if there is no such byte
 	opens    []members // by literal
 }
 
@@ -210,13 +213,16 @@ func (ix *Index) addGates(n int) {
 		for _, nd := range needles {
 			t := bySubject[nd.subject.key]
 			if t == nil {
-				t = &text{gate: &gate{subject: nd.subject, look: match.NewBits(n), folded: match.NewBits(n)}, ids: make(map[string]int)}
+				t = &text{gate: &gate{subject: nd.subject, look: match.NewBits(n), folded: match.NewBits(n), few: match.NewBits(n)}, ids: make(map[string]int)}
 				bySubject[nd.subject.key] = t
 				keys = append(keys, nd.subject.key)
 			}
 			t.gate.look.Add(i)
 			if nd.fold {
 				t.gate.folded.Add(i)
+			}
+			if len(needles) <= 3 {
+				t.gate.few.Add(i)
 			}
 			id, ok := t.ids[nd.text]
 			if !ok {
@@ -231,6 +237,7 @@ func (ix *Index) addGates(n int) {
 	for _, k := range keys {
 		t := bySubject[k]
 		t.gate.literals = match.NewLiterals(t.texts, true)
+		t.gate.rare = rareIn(t.texts)
 		t.gate.blocks = blocksOf(t.gate.look)
 		for id := range t.gate.opens {
 			t.gate.opens[id].pack(n)
@@ -256,6 +263,27 @@ func (ix *Index) Run(x *Ctx, visit func(i int, err error)) {
 		}
 	}
 	x.sets = x.sets[:base]
+}
+
+// First returns the first filter in their order that is true (err is nil) or
+// fails, -1 when there is none.
+func (ix *Index) First(x *Ctx) (int, error) {
+	base := len(x.sets)
+	may := x.set(len(ix.filters))
+	ix.candidates(x, may)
+	i := next(may, 0)
+	for ; i >= 0; i = next(may, i+1) {
+		f := &ix.filters[i]
+		if ok, err := f.eval(x); ok || err != nil {
+			x.sets = x.sets[:base]
+			return i, err
+		}
+		if f.prog.acts {
+			ix.candidates(x, may)
+		}
+	}
+	x.sets = x.sets[:base]
+	return i, nil
 }
 
 // eval evaluates what the tables don't decide of a candidate.
@@ -297,20 +325,36 @@ func (ix *Index) candidates(x *Ctx, may match.Bits) {
 	for i := range ix.gates {
 		g := &ix.gates[i]
 		if blocks&g.blocks != 0 && meet(may, g.look, blocks&g.blocks) {
-			g.pass(x, open)
+			g.pass(x, may, open)
 		}
 	}
 	intersect(may, open)
 	x.sets = x.sets[:base]
 }
 
-// pass adds the filters that the gate lets through.
-func (g *gate) pass(x *Ctx, open match.Bits) {
+// bytesPerFilter is how many bytes pass a gate in the time that it takes to
+// evaluate a filter which looks for a few literals.
+const bytesPerFilter = 32
+
+// pass adds to open the candidates that the gate lets through.
+func (g *gate) pass(x *Ctx, may, open match.Bits) {
 	s := g.subject.text(x)
+	if s == "" {
+		return // no needle is empty
+	}
 	if hasForeign(s) {
 		for k := range open {
 			open[k] |= g.folded[k]
 		}
+	}
+	if g.rare != 0 && strings.IndexByte(s, g.rare) < 0 {
+		return
+	}
+	if g.isQuicker(may, len(s)) {
+		for k := range open {
+			open[k] |= may[k] & g.look[k]
+		}
+		return
 	}
 	base := len(x.sets)
 	found := x.set(g.literals.Len())
@@ -319,6 +363,35 @@ func (g *gate) pass(x *Ctx, open match.Bits) {
 		g.opens[id].addTo(open)
 	}
 	x.sets = x.sets[:base]
+}
+
+// isQuicker tells whether evaluating all candidates behind the gate is quicker
+// than searching a text of length n for the literals.
+func (g *gate) isQuicker(may match.Bits, n int) bool {
+	if n < bytesPerFilter {
+		return false
+	}
+	for k := range may {
+		w := may[k] & g.look[k]
+		if w&^g.few[k] != 0 {
+			return false
+		}
+		if n -= bits.OnesCount64(w) * bytesPerFilter; n < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// rareIn returns a byte that is in all literals and that logs are not full of.
+func rareIn(literals []string) byte {
+	const rare = "$`{}<>|\\^#!"
+	for i := range len(rare) {
+		if !slices.ContainsFunc(literals, func(l string) bool { return strings.IndexByte(l, rare[i]) < 0 }) {
+			return rare[i]
+		}
+	}
+	return 0
 }
 
 // Candidates are the filters of an Index that may be true of an event or fail,

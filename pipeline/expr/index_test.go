@@ -28,6 +28,20 @@ func outcome(progs []*Program, x *Ctx, indexed *Index) string {
 	return out.String()
 }
 
+// stepwise is outcome for somebody who goes through the candidates.
+func stepwise(ix *Index, x *Ctx) string {
+	var out strings.Builder
+	c := ix.Candidates()
+	c.Find(x)
+	for i := c.Next(0); i >= 0; i = c.Next(i + 1) {
+		if ok, err := c.Test(x, i); ok || err != nil {
+			fmt.Fprintf(&out, "%d %v\n", i, err)
+		}
+		c.Renew(x)
+	}
+	return out.String()
+}
+
 // metas lists the fields of an event, to see the effects of filters.
 func metas(x *Ctx) string {
 	var out strings.Builder
@@ -160,6 +174,20 @@ func TestIndexRandom(t *testing.T) {
 				t.Fatalf("got\n%s\nwant\n%s\nevent %+v", got, want, ev)
 			}
 			hits += strings.Count(got, "\n")
+
+			// The same by the two other ways to use an index.
+			x = ctxOf(c, ev)
+			first := ""
+			if i, err := ix.First(x); i >= 0 {
+				first = fmt.Sprintf("%d %v\n", i, err)
+			}
+			if !strings.HasPrefix(want, first) || first == "" && want != "" {
+				t.Fatalf("first: got %s, want\n%s\nevent %+v", first, want, ev)
+			}
+			x = ctxOf(c, ev)
+			if got := stepwise(ix, x); got != want || metas(x) != metas(y) {
+				t.Fatalf("stepwise: got\n%s\nwant\n%s\nevent %+v", got, want, ev)
+			}
 		}
 	}
 	if hits < 10_000 {
@@ -259,4 +287,68 @@ func TestLongestASCII(t *testing.T) {
 	f("abc", "abc")
 	f("aébcédé", "bc")
 	f("\xffab", "ab")
+}
+
+// Candidates see what was changed on the way.
+func TestCandidatesAreRenewed(t *testing.T) {
+	c := &Compiler{Schema: event.NewSchema()}
+	var progs []*Program
+	for _, src := range []string{"evt.Meta.a == 'x'", "evt.Meta.a == 'y'", "evt.Meta.a contains 'yy'", "evt.Meta.a != 'yy'"} {
+		p, err := c.CompileBool(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		progs = append(progs, p)
+	}
+	progs = append(progs, nil)
+	slot, _ := c.Schema.Lookup(event.Meta, "a")
+	x := &Ctx{Event: event.New(c.Schema)}
+	x.Event.Reset(event.Line{})
+	f := NewIndex(progs).Candidates()
+	expect := func(want ...int) {
+		t.Helper()
+		var got []int
+		for i := f.Next(0); i >= 0; i = f.Next(i + 1) {
+			if ok, err := f.Test(x, i); ok && err == nil {
+				got = append(got, i)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+	x.Event.Set(slot, "x")
+	f.Find(x)
+	expect(0, 3, 4)
+	x.Event.Set(slot, "yy")
+	f.Renew(x)
+	expect(2, 4)
+	x.Event.Set(slot, "y")
+	f.Renew(x)
+	expect(1, 3, 4)
+}
+
+// Verdicts are those of the text, whatever texts were asked about before.
+func TestRecalled(t *testing.T) {
+	c := &Compiler{Schema: event.NewSchema(), Files: testFiles{"bots.txt": {"bot[0-9]", "crawl"}}}
+	p, err := c.CompileBool("RegexpInFile(evt.Meta.a, 'bots.txt')")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot, _ := c.Schema.Lookup(event.Meta, "a")
+	x := &Ctx{Event: event.New(c.Schema)}
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 20_000 {
+		n := r.IntN(2000)
+		s := strings.Repeat("-", r.IntN(40)*(n%8)) + fmt.Sprint("agent ", n)
+		want := n%3 == 0
+		if want {
+			s += []string{"crawl", "bot7"}[n%2]
+		}
+		x.Event.Reset(event.Line{})
+		x.Event.Set(slot, s)
+		if got, err := p.Bool(x); got != want || err != nil {
+			t.Fatalf("%s: %v, %v", s, got, err)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"hash/maphash"
 	"net/netip"
 	"unsafe"
 )
@@ -101,4 +102,53 @@ func (x *Ctx) address(s string) (netip.Addr, bool) {
 		p.addr, p.ok = address(s)
 	}
 	return p.addr, p.ok
+}
+
+// verdicts remember the answers to one costly question about a text from line to
+// line: the same agents come again and again. A text that takes the cell of
+// another one displaces it.
+type verdicts struct {
+	seed  maphash.Seed
+	cells [256]verdict
+}
+
+// verdict takes four cache lines. The text is compared as a whole, so that no
+// two texts are taken for one.
+type verdict struct {
+	hash uint64
+	n    uint8
+	yes  bool
+	text [246]byte
+}
+
+// minRecalled is the length from which on remembering is worth the while.
+const minRecalled = 16
+
+// recalled makes a condition that asks a question about a text, if it was not
+// asked about the same text lately. The answer must depend on nothing else.
+func (u *unit) recalled(of value, ask func(*Ctx, string) bool) value {
+	k := u.questions
+	u.questions++
+	f := of.str
+	return boolean(func(x *Ctx) bool {
+		s := f(x)
+		if len(s) < minRecalled || len(s) > len(verdict{}.text) {
+			return ask(x, s)
+		}
+		for k >= len(x.verdicts) {
+			x.verdicts = append(x.verdicts, nil)
+		}
+		v := x.verdicts[k]
+		if v == nil {
+			v = &verdicts{seed: maphash.MakeSeed()}
+			x.verdicts[k] = v
+		}
+		hash := maphash.String(v.seed, s)
+		c := &v.cells[hash%uint64(len(v.cells))]
+		if c.hash != hash || string(c.text[:c.n]) != s {
+			c.hash, c.n, c.yes = hash, uint8(len(s)), ask(x, s)
+			copy(c.text[:], s)
+		}
+		return c.yes
+	})
 }

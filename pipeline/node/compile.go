@@ -146,7 +146,7 @@ func (c *Compiler) Stages() *Stages {
 // minIndexed is the number of nodes from which on an index over their filters
 // pays. A machine with the parsers of its own services has fewer in a stage,
 // one with all of the public hub 140.
-const minIndexed = 8
+const minIndexed = 16
 
 func index(nodes []*Node) *expr.Index {
 	if len(nodes) < minIndexed {
@@ -474,12 +474,14 @@ func (c *Compiler) whitelist(doc *whitelistDoc) (*whitelist, error) {
 		}
 		w.prefixes.Insert(p)
 	}
+	var exprs []*expr.Program
 	for _, t := range doc.Expression {
 		p, err := c.Expr.CompileBool(t.Value)
 		if err != nil {
 			return nil, t.Place.Errorf("%w", err)
 		}
-		w.exprs = append(w.exprs, p)
+		exprs = append(exprs, p)
 	}
+	w.exprs = expr.NewIndex(exprs)
 	return w, nil
 }

@@ -15,7 +15,7 @@ type whitelist struct {
 	reason   string
 	source   event.Slot // Meta.source_ip
 	prefixes *bart.Lite // nil: none
-	exprs    []*expr.Program
+	exprs    *expr.Index
 }
 
 // apply marks the event if it is listed. The first whitelist that lists an
@@ -47,15 +47,10 @@ func (w *whitelist) lists(n *Node, r *Runner) bool {
 	} else if slices.ContainsFunc(r.Expr.Sources, w.covers) {
 		return true
 	}
-	for _, p := range w.exprs {
-		ok, err := p.Bool(r.Expr)
-		if err != nil {
-			r.failed(n, err)
-			return false // the others are not asked
-		}
-		if ok {
-			return true
-		}
+	i, err := w.exprs.First(r.Expr)
+	if err != nil {
+		r.failed(n, err)
+		return false // the others are not asked
 	}
-	return false
+	return i >= 0
 }
