@@ -21,8 +21,8 @@ const (
 	// chunksEach is how many chunks a worker may be ahead of the slowest one.
 	chunksEach = 4
 
-	// maxWaiting is how many lines of a chunk may turn out to depend on those
-	// before them until the others, but for as many as did not, are not tried.
+	// maxWaiting is how many lines of a chunk, beside half of them, may turn out to
+	// depend on lines before them: then no more are tried, which would be for nothing.
 	maxWaiting = 8
 )
 

@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -191,6 +193,53 @@ func TestTeams(t *testing.T) {
 				t.Errorf("seed %d: no alert of %s: %v", seed, name, kinds)
 			}
 		}
+	}
+}
+
+// Several sources at once share the workers, and each keeps its order.
+func TestTeamsAtOnce(t *testing.T) {
+	var mu sync.Mutex
+	got := map[string]int{}
+	content := contentOf(ofAllKinds)
+	for i := range content.Items { // room for all sources
+		content.Items[i].Data = bytes.Replace(content.Items[i].Data, []byte("size: 3"), []byte("size: 100"), 1)
+	}
+	e, errs := pipeline.Load(pipeline.Options{Content: content, Workers: 3, Alert: func(a decisions.Alert) {
+		mu.Lock()
+		defer mu.Unlock()
+		if a.Scenario == "recalled" {
+			got[a.Source.Value]++
+		}
+	}})
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	const sources, batches, lines = 5, 8, 200
+	var wg sync.WaitGroup
+	for s := range sources {
+		wg.Go(func() {
+			for b := range batches {
+				var batch []event.Line
+				for i := range lines {
+					word := "x"
+					switch i {
+					case 50:
+						word = fmt.Sprintf("put%d", s*batches+b)
+					case 51:
+						word = "get"
+					}
+					batch = append(batch, event.Line{Raw: fmt.Sprintf("192.0.%d.%d 192.0.2.0/24 %s", s, b%2, word), Module: "file"})
+				}
+				e.Process(batch, t0)
+			}
+		})
+	}
+	wg.Wait()
+	if len(got) != sources*batches {
+		t.Errorf("%d alerts, want %d: %v", len(got), sources*batches, got)
+	}
+	if s := e.Stats(); s.Lines != sources*batches*lines || s.Parsed != s.Lines {
+		t.Errorf("%d lines, %d parsed", s.Lines, s.Parsed)
 	}
 }
 

@@ -213,7 +213,11 @@ func conditionOf(o *Overflow) bool {
 // Random operations must have the same results as the slow twin's, in both
 // modes, with a clock that jumps and, in replay, also runs backwards.
 func TestAgainstSlow(t *testing.T) {
-	for seed := range int64(4) {
+	seeds, steps := int64(4), 60_000
+	if testing.Short() { // with the race detector
+		seeds, steps = 1, 20_000
+	}
+	for seed := range seeds {
 		r := rand.New(rand.NewSource(seed))
 		fast := New(Config{Specs: testSpecs})
 		slow := &slowTable{testSpecs, map[slowKey]*slowBucket{}, map[slowKey]int64{}}
@@ -221,7 +225,7 @@ func TestAgainstSlow(t *testing.T) {
 		seen, byCondition, rung := map[Outcome]int{}, 0, 0
 		now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixNano()
 		past := now - int64(1000*time.Hour)
-		for step := range 60_000 {
+		for step := range steps {
 			switch x := r.Intn(1000); {
 			case x < 2:
 				now += r.Int63n(int64(3 * time.Hour))
