@@ -8,7 +8,10 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"os"
+	"os/signal"
 	"slices"
+	"syscall"
 
 	"cs/pipeline"
 	"cs/pipeline/explain"
@@ -148,43 +151,82 @@ func (d *daemon) run(ctx context.Context, env *platform.Env) error {
 	if err := d.check(); err != nil {
 		return err
 	}
-	var conf *config.File
-	r, err := d.Resolve(env, func(f *config.File) { conf = f })
-	if err != nil {
+	p, err := d.plan(env)
+	switch {
+	case err != nil:
 		return err
-	}
-	r.Agent.Enabled = r.Agent.Enabled && !d.noAgent
-	r.LAPI.Enabled = r.LAPI.Enabled && !d.noAPI
-	if !r.Agent.Enabled && !r.LAPI.Enabled {
-		return errors.New("you must run at least the API Server or crowdsec")
-	}
-	var reading agent.Reading
-	if d.dsn != "" {
-		if !r.Agent.Enabled {
-			return errors.New("-dsn reads logs, and the configuration enables no crowdsec_service")
+	case d.test:
+		return p.test(env)
+	case d.dumpDir != "":
+		return d.dump(ctx, env, p)
+	case d.dsn != "":
+		if err := d.serve(ctx, env); err != nil {
+			return err
 		}
-		acq, err := d.source()
-		if err == nil {
-			_, _, err = engine.Reader{}.Open(acq) // a fault is better told before anything starts
-		}
+		env.Log.Info("Acquisition is finished, shutting down")
+		return nil
+	}
+	hup := make(chan os.Signal, 1)
+	if !signal.Ignored(syscall.SIGHUP) { // by nohup
+		signal.Notify(hup, syscall.SIGHUP)
+		defer signal.Stop(hup)
+	}
+	check := func() error {
+		p, err := d.plan(env)
 		if err != nil {
 			return err
 		}
-		reading.Inputs = []config.Acquisition{acq}
+		return p.test(env)
 	}
+	return reloading(ctx, env.Log, hup, check, func(ctx context.Context) error { return d.serve(ctx, env) })
+}
+
+// plan is what the configuration and the command line come to.
+type plan struct {
+	config.Resolved
+	conf    *config.File
+	reading agent.Reading
+}
+
+func (d *daemon) plan(env *platform.Env) (p plan, err error) {
+	if p.Resolved, err = d.Resolve(env, func(f *config.File) { p.conf = f }); err != nil {
+		return p, err
+	}
+	p.Agent.Enabled = p.Agent.Enabled && !d.noAgent
+	p.LAPI.Enabled = p.LAPI.Enabled && !d.noAPI
 	switch {
-	case d.test:
-		return testConfiguration(env, r, reading)
-	case d.dumpDir != "":
-		return d.dump(ctx, env, r, reading.Inputs[0])
-	case r.LAPI.Enabled:
-		// Upstream's daemon is no bouncer: we are one only where it is said.
-		all := &run.Command{Reading: reading, NoAgent: d.noAgent, NoBouncer: conf.Bouncer == nil, Once: d.dsn != ""}
-		return all.Run(ctx, env, &d.Flags)
-	default:
-		alone := &agent.Command{Reading: reading, Replay: d.dsn != ""}
+	case !p.Agent.Enabled && !p.LAPI.Enabled:
+		return p, errors.New("you must run at least the API Server or crowdsec")
+	case d.dsn == "":
+		return p, nil
+	case !p.Agent.Enabled:
+		return p, errors.New("-dsn reads logs, and the configuration enables no crowdsec_service")
+	}
+	acq, err := d.source()
+	if err == nil {
+		_, _, err = engine.Reader{}.Open(acq) // a fault is better told before anything starts
+	}
+	p.reading.Inputs = []config.Acquisition{acq}
+	return p, err
+}
+
+// serve runs the roles that the configuration, as it is now, asks for.
+func (d *daemon) serve(ctx context.Context, env *platform.Env) error {
+	p, err := d.plan(env)
+	if err != nil {
+		return err
+	}
+	if !p.Agent.Enabled {
+		env.Log.Warn("crowdsec agent is disabled")
+	}
+	if !p.LAPI.Enabled {
+		env.Log.Warn("crowdsec local API is disabled")
+		alone := &agent.Command{Reading: p.reading, Replay: d.dsn != ""}
 		return alone.Run(ctx, env, &d.Flags)
 	}
+	// Upstream's daemon is no bouncer: we are one only where it is said.
+	all := &run.Command{Reading: p.reading, NoAgent: d.noAgent, NoBouncer: p.conf.Bouncer == nil, Once: d.dsn != ""}
+	return all.Run(ctx, env, &d.Flags)
 }
 
 // source reads -dsn and what belongs to it.
@@ -201,14 +243,14 @@ func (d *daemon) source() (config.Acquisition, error) {
 
 // dump reads the source into dump files. Faulty content is an error here: what
 // would come out is not what its author wants to see.
-func (d *daemon) dump(ctx context.Context, env *platform.Env, r config.Resolved, acq config.Acquisition) error {
-	src, _, err := engine.Reader{Report: func(err error) { env.Log.Warn("trouble with the log", "err", err) }}.Open(acq)
+func (d *daemon) dump(ctx context.Context, env *platform.Env, p plan) error {
+	src, _, err := engine.Reader{Report: func(err error) { env.Log.Warn("trouble with the log", "err", err) }}.Open(p.reading.Inputs[0])
 	if err != nil {
 		return err
 	}
-	opt := explain.Options{Engine: engine.Options(r), Events: true}
+	opt := explain.Options{Engine: engine.Options(p.Resolved), Events: true}
 	var errs []error
-	opt.Engine.Content, errs = engine.Content("", r)
+	opt.Engine.Content, errs = engine.Content("", p.Resolved)
 	opt.Engine.Warn = func(message string) { env.Log.Warn("content is doubtful", "warning", message) }
 	rec, faulty, err := explain.Run(ctx, opt, src)
 	if err := errors.Join(append(append(errs, faulty...), err)...); err != nil {
@@ -220,23 +262,23 @@ func (d *daemon) dump(ctx context.Context, env *platform.Env, r config.Resolved,
 	return rec.WriteDumps(d.dumpDir)
 }
 
-// testConfiguration loads everything that the roles would load and starts
+// test loads everything that the roles would load and starts
 // nothing. All that is wrong is returned.
-func testConfiguration(env *platform.Env, r config.Resolved, reading agent.Reading) error {
+func (p plan) test(env *platform.Env) error {
 	var errs []error
-	if r.LAPI.Enabled && r.LAPI.ProfilesPath != "" {
-		_, err := profile.Load(r.LAPI.ProfilesPath, nil, func(err error) { env.Log.Warn("profiles", "warning", err) })
+	if p.LAPI.Enabled && p.LAPI.ProfilesPath != "" {
+		_, err := profile.Load(p.LAPI.ProfilesPath, nil, func(err error) { env.Log.Warn("profiles", "warning", err) })
 		errs = append(errs, err)
 	}
-	if r.Agent.Enabled {
-		opt := engine.Options(r)
+	if p.Agent.Enabled {
+		opt := engine.Options(p.Resolved)
 		var faulty []error
-		opt.Content, faulty = engine.Content("", r)
+		opt.Content, faulty = engine.Content("", p.Resolved)
 		errs = append(errs, faulty...)
 		opt.Warn = func(message string) { env.Log.Warn("content is doubtful", "warning", message) }
 		_, faulty = pipeline.Load(opt)
 		errs = append(errs, faulty...)
-		cfg, err := reading.Config(env, r)
+		cfg, err := p.reading.Config(env, p.Resolved)
 		errs = append(errs, err)
 		for _, acq := range cfg.Inputs {
 			_, _, err := engine.Reader{}.Open(acq)

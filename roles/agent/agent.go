@@ -70,6 +70,8 @@ type Engine interface {
 	Advance(now time.Time)
 	Scenarios() []string
 	Stats() pipeline.Stats
+	SaveState(w io.Writer) error
+	LoadState(r io.Reader, now time.Time) error
 }
 
 // Config is what an Agent needs.
@@ -155,6 +157,9 @@ func New(cfg Config) (*Agent, error) {
 			a.log.Error("the spool was damaged, alerts may be lost", "bytes", sp.damaged)
 		}
 		rejected = filepath.Join(cfg.DataDir, rejectedName)
+	}
+	if !cfg.Stateless {
+		a.loadBuckets()
 	}
 	a.outbox = newOutbox(cfg.LAPI, sp, rejected, a.log)
 	if sp != nil {
@@ -317,8 +322,11 @@ func (a *Agent) read(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	if a.cfg.Ready != nil && ctx.Err() == nil {
-		a.cfg.Ready()
+	if ctx.Err() == nil {
+		a.log.Info("Starting processing data")
+		if a.cfg.Ready != nil {
+			a.cfg.Ready()
+		}
 	}
 	debug.FreeOSMemory() // loading content took several times what is left of it
 	work.Wait()
@@ -441,6 +449,9 @@ func (a *Agent) logStats() {
 func (a *Agent) close() error {
 	err := a.commit()
 	a.save()
+	if !a.cfg.Stateless {
+		err = errors.Join(err, a.saveBuckets())
+	}
 	if a.outbox.spool == nil {
 		return err
 	}

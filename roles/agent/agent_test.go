@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -90,15 +91,19 @@ func (e *fakeEngine) Advance(time.Time)     {}
 func (e *fakeEngine) Scenarios() []string   { return nil }
 func (e *fakeEngine) Stats() pipeline.Stats { return pipeline.Stats{} }
 
+func (e *fakeEngine) SaveState(io.Writer) error            { return nil }
+func (e *fakeEngine) LoadState(io.Reader, time.Time) error { return nil }
+
 func loadFake(alert func(decisions.Alert)) (Engine, []error) { return &fakeEngine{alert}, nil }
 
 // running is an agent in a test.
 type running struct {
-	t    *testing.T
-	stop context.CancelFunc
-	done chan error
-	log  *bytes.Buffer
-	mu   *sync.Mutex
+	t     *testing.T
+	agent *Agent
+	stop  context.CancelFunc
+	done  chan error
+	log   *bytes.Buffer
+	mu    *sync.Mutex
 }
 
 type lockedWriter struct {
@@ -126,7 +131,7 @@ func start(t *testing.T, cfg Config) *running {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	r.stop = cancel
+	r.agent, r.stop = a, cancel
 	go func() { r.done <- a.Run(ctx) }()
 	t.Cleanup(cancel)
 	select {
@@ -200,6 +205,47 @@ func TestRealEngine(t *testing.T) {
 	}
 	r.end()
 	eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
+}
+
+// TestBucketsOutliveTheAgent: a brute force that began under one agent is an
+// attack under the next one.
+func TestBucketsOutliveTheAgent(t *testing.T) {
+	dir := t.TempDir()
+	log := filepath.Join(dir, "auth.log")
+	appendTo(t, log, "")
+	lapi := &fakeLAPI{}
+	cfg := Config{
+		DataDir: filepath.Join(dir, "data"), LAPI: lapi, Content: hub.Base,
+		Inputs: []config.Acquisition{fileInput("syslog", []string{log})},
+	}
+	fail := func(r *running, from, to int) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			appendTo(t, log, fmt.Sprintf("%s host sshd[%d]: Failed password for root from 192.0.2.7 port 4711 ssh2\n", time.Now().Format(time.Stamp), i))
+		}
+		eventually(t, "the lines are read", func() bool { return r.agent.lines.Load() == int64(to-from) })
+	}
+	r := start(t, cfg)
+	fail(r, 0, 5)
+	r.end()
+	if len(lapi.stored()) > 0 {
+		t.Fatalf("5 failures are an attack: %v", lapi.stored())
+	}
+	r = start(t, cfg)
+	if _, err := os.Stat(filepath.Join(cfg.DataDir, bucketsName)); !os.IsNotExist(err) {
+		t.Errorf("the file is kept after it was read: %v", err)
+	}
+	fail(r, 5, 6)
+	eventually(t, "an alert arrives", func() bool { return len(lapi.stored()) > 0 })
+	r.end()
+	if err := os.WriteFile(filepath.Join(cfg.DataDir, bucketsName), []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, cfg)
+	if !strings.Contains(r.text(), "some attackers begin anew") {
+		t.Errorf("damage is not told:\n%s", r.text())
+	}
+	r.end()
 }
 
 // TestLAPIAway: alerts wait on disk over restarts of the agent, and arrive each once and
