@@ -29,19 +29,21 @@ type grammar struct {
 	BouncerFirewall bouncer.Command  `cmd:"" name:"bouncer-firewall" group:"Roles" help:"Block in the firewall what the LAPI decided."`
 	Register        register.Command `cmd:"" group:"Roles" help:"Join this machine to a LAPI."`
 
-	Decisions cli.Decisions `cmd:"" aliases:"decision" group:"Operators' commands" help:"Who is banned: list, add, delete, import."`
-	Alerts    cli.Alerts    `cmd:"" aliases:"alert" group:"Operators' commands" help:"What was detected: list, inspect, delete."`
-	Machines  cli.Machines  `cmd:"" aliases:"machine" group:"Operators' commands" help:"Who may send alerts: list, add, validate, delete."`
-	Bouncers  cli.Bouncers  `cmd:"" aliases:"bouncer" group:"Operators' commands" help:"Who may read decisions: list, add, delete."`
-	Explain   cli.Explain   `cmd:"" group:"Operators' commands" help:"What happens to lines: who parses them, which scenarios they feed."`
-	Hubtest   cli.Hubtest   `cmd:"" group:"Operators' commands" help:"For authors of content: run the tests of a hub."`
-	Version   cli.Version   `cmd:"" group:"Operators' commands" help:"What this program is."`
+	Decisions  cli.Decisions  `cmd:"" aliases:"decision" group:"Operators' commands" help:"Who is banned: list, add, delete, import."`
+	Alerts     cli.Alerts     `cmd:"" aliases:"alert" group:"Operators' commands" help:"What was detected: list, inspect, delete."`
+	Allowlists cli.Allowlists `cmd:"" aliases:"allowlist" group:"Operators' commands" help:"Who is never banned: list, inspect, check, create, add, import, remove, delete."`
+	Machines   cli.Machines   `cmd:"" aliases:"machine" group:"Operators' commands" help:"Who may send alerts: list, add, validate, delete."`
+	Bouncers   cli.Bouncers   `cmd:"" aliases:"bouncer" group:"Operators' commands" help:"Who may read decisions: list, add, delete."`
+	Explain    cli.Explain    `cmd:"" group:"Operators' commands" help:"What happens to lines: who parses them, which scenarios they feed."`
+	Hubtest    cli.Hubtest    `cmd:"" group:"Operators' commands" help:"For authors of content: run the tests of a hub."`
+	Version    cli.Version    `cmd:"" group:"Operators' commands" help:"What this program is."`
 }
 
 // lapiCommands makes "cs lapi" a role and "cs lapi status" a command.
 type lapiCommands struct {
 	Serve    lapi.Command     `cmd:"" default:"withargs" hidden:"" help:"Serve."`
 	Status   cli.LAPIStatus   `cmd:"" help:"Tell whether the LAPI lets us in."`
+	Repair   cli.LAPIRepair   `cmd:"" help:"Save what can be read of a damaged store."`
 	Register register.Command `cmd:"" help:"Join this machine to a LAPI."`
 }
 
@@ -59,7 +61,7 @@ func execute(ctx context.Context, args []string, env *platform.Env) int {
 	if isCrowdsec(env.Program, args) {
 		return executeDaemon(ctx, args, env)
 	}
-	var g grammar
+	g := grammar{Globals: cli.Globals{Offline: lapi.Offline}}
 	c, code := g.read(args, env)
 	if c == nil {
 		return code

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"time"
 )
 
 // Admin is the client of the administration routes, which the server offers on
@@ -81,6 +82,26 @@ func (a *Admin) DeleteBouncer(ctx context.Context, name string) error {
 		return fmt.Errorf("cannot delete bouncer %q: %w", name, err)
 	}
 	return nil
+}
+
+// DropBouncer removes one row: neither those of other addresses with its key
+// go with it, nor does it matter whether it would be made anew.
+func (a *Admin) DropBouncer(ctx context.Context, name string) error {
+	if err := a.c.call(ctx, asNobody, "DELETE", PathAdminBouncers+"/"+url.PathEscape(name), url.Values{"alone": {"true"}}, nil, nil); err != nil {
+		return fmt.Errorf("cannot delete bouncer %q: %w", name, err)
+	}
+	return nil
+}
+
+// FlushAlerts deletes alerts that are too many or too old, as the server does
+// by itself each minute, and returns how many. Those with decisions in force
+// stay.
+func (a *Admin) FlushAlerts(ctx context.Context, most int64, age time.Duration) (int, error) {
+	var out FlushResponse
+	if err := a.c.call(ctx, asNobody, "POST", PathAdminFlush, nil, FlushRequest{MaxItems: most, MaxAge: age.String()}, &out); err != nil {
+		return 0, fmt.Errorf("cannot flush alerts: %w", err)
+	}
+	return out.Deleted, nil
 }
 
 // AddAllowlist makes an empty list. The name being taken gives ErrExists.

@@ -33,6 +33,7 @@ const (
 	PathAdminMachines = "/admin/v1/machines"
 	PathAdminBouncers = "/admin/v1/bouncers"
 	PathAdminLogin    = "/admin/v1/login"
+	PathAdminFlush    = "/admin/v1/alerts/flush"
 	// PathAdminAllowlists has "/{name}/add" and "/{name}/remove" below it.
 	PathAdminAllowlists = "/admin/v1/allowlists"
 )

@@ -130,3 +130,14 @@ type DisallowRequest struct {
 type DisallowResponse struct {
 	Removed int `json:"removed"`
 }
+
+// FlushRequest is the body of POST /admin/v1/alerts/flush.
+type FlushRequest struct {
+	MaxItems int64  `json:"max_items"`
+	MaxAge   string `json:"max_age"` // Go duration, or with days
+}
+
+// FlushResponse says how many alerts are gone.
+type FlushResponse struct {
+	Deleted int `json:"deleted"`
+}

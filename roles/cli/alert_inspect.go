@@ -20,7 +20,7 @@ type AlertsInspect struct {
 }
 
 // Run shows them in the order given and stops at the first that can't be shown.
-func (c *AlertsInspect) Run(ctx context.Context, env *platform.Env, g *Globals) error {
+func (c *AlertsInspect) Run(ctx context.Context, env *platform.Env, g *Globals) (err error) {
 	s, err := open(env, g)
 	if err != nil {
 		return err
@@ -32,6 +32,7 @@ func (c *AlertsInspect) Run(ctx context.Context, env *platform.Env, g *Globals) 
 	if err != nil {
 		return err
 	}
+	defer lapi.done(&err)
 	for i, word := range c.ID {
 		id, err := strconv.ParseInt(word, 10, 64)
 		if err != nil {

@@ -19,6 +19,7 @@ type Alerts struct {
 	List    AlertsList    `cmd:"" help:"List alerts, the newest first."`
 	Inspect AlertsInspect `cmd:"" help:"Show all about alerts."`
 	Delete  AlertsDelete  `cmd:"" aliases:"remove" help:"Forget alerts and their decisions."`
+	Flush   AlertsFlush   `cmd:"" help:"Forget old alerts now."`
 }
 
 // AlertsList lists alerts.
@@ -40,7 +41,7 @@ type AlertsList struct {
 }
 
 // Run lists.
-func (c *AlertsList) Run(ctx context.Context, env *platform.Env, g *Globals) error {
+func (c *AlertsList) Run(ctx context.Context, env *platform.Env, g *Globals) (err error) {
 	s, err := open(env, g)
 	if err != nil {
 		return err
@@ -64,6 +65,7 @@ func (c *AlertsList) Run(ctx context.Context, env *platform.Env, g *Globals) err
 	if err != nil {
 		return err
 	}
+	defer lapi.done(&err)
 	alerts, err := lapi.Alerts(ctx, url.Values(q))
 	if err != nil {
 		return fmt.Errorf("unable to list alerts: %w", apiError(err))
@@ -155,7 +157,7 @@ type AlertsDelete struct {
 }
 
 // Run deletes one alert by its number, or those that match all filters.
-func (c *AlertsDelete) Run(ctx context.Context, env *platform.Env, g *Globals) error {
+func (c *AlertsDelete) Run(ctx context.Context, env *platform.Env, g *Globals) (err error) {
 	s, err := open(env, g)
 	if err != nil {
 		return err
@@ -186,6 +188,7 @@ func (c *AlertsDelete) Run(ctx context.Context, env *platform.Env, g *Globals) e
 	if err != nil {
 		return err
 	}
+	defer lapi.done(&err)
 	n := 1
 	if c.ID != "" {
 		err = lapi.DeleteAlert(ctx, id)

@@ -19,6 +19,7 @@ type Bouncers struct {
 	List    BouncersList    `cmd:"" help:"List bouncers."`
 	Add     BouncersAdd     `cmd:"" help:"Make an API key for a bouncer."`
 	Delete  BouncersDelete  `cmd:"" aliases:"remove" help:"Revoke keys of bouncers."`
+	Prune   BouncersPrune   `cmd:"" help:"Delete bouncers that are silent."`
 	Inspect BouncersInspect `cmd:"" help:"Show all about a bouncer."`
 }
 
@@ -56,7 +57,7 @@ func (c *BouncersList) Run(ctx context.Context, env *platform.Env, g *Globals) e
 		return err
 	}
 	var bouncers []api.Bouncer
-	err = s.accounts(ctx, mustExist, func(a accounts) (err error) {
+	err = s.admin(ctx, mustExist, func(a *api.Admin) (err error) {
 		bouncers, err = a.Bouncers(ctx)
 		return err
 	})
@@ -79,6 +80,10 @@ func (c *BouncersList) Run(ctx context.Context, env *platform.Env, g *Globals) e
 		}
 		return s.csv("name,ip,revoked,last_pull,type,version,auth_type", rows)
 	}
+	return s.bouncersTable(bouncers)
+}
+
+func (s *session) bouncersTable(bouncers []api.Bouncer) error {
 	t := s.table("Name", "IP Address", "Valid", "Last API pull", "Type", "Version", "Auth Type")
 	for _, b := range bouncers {
 		t.add(b.Name, b.IP, yes, stamp(b.LastPull), b.Type, b.Version, b.AuthType)
@@ -104,7 +109,7 @@ func (c *BouncersAdd) Run(ctx context.Context, env *platform.Env, g *Globals) er
 		return err
 	}
 	key := c.Key
-	err = s.accounts(ctx, mayCreate, func(a accounts) (err error) {
+	err = s.admin(ctx, mayCreate, func(a *api.Admin) (err error) {
 		key, err = a.AddBouncer(ctx, name, c.Key)
 		return err
 	})
@@ -142,7 +147,7 @@ func (c *BouncersDelete) Run(ctx context.Context, env *platform.Env, g *Globals)
 	if err := atLeastOne(c.Name); err != nil {
 		return err
 	}
-	return s.accounts(ctx, mustExist, func(a accounts) error {
+	return s.admin(ctx, mustExist, func(a *api.Admin) error {
 		bouncers, err := a.Bouncers(ctx)
 		if err != nil {
 			return fmt.Errorf("unable to list bouncers: %w", err)
@@ -198,7 +203,7 @@ func (c *BouncersInspect) Run(ctx context.Context, env *platform.Env, g *Globals
 		return errNoRaw
 	}
 	var found *api.Bouncer
-	err = s.accounts(ctx, mustExist, func(a accounts) error {
+	err = s.admin(ctx, mustExist, func(a *api.Admin) error {
 		bouncers, err := a.Bouncers(ctx)
 		for i := range bouncers {
 			if bouncers[i].Name == name {

@@ -3,16 +3,20 @@
 // is put together by main, which also prints the error a Run returns (see
 // FormatError, UsageError) and decides the exit code.
 //
-// Commands about the accounts of machines and bouncers work on the running
-// LAPI through its socket in the data directory, or on the store itself when
-// no LAPI runs. Commands about decisions and alerts are clients of a LAPI,
-// here or elsewhere. Nothing in here decides what is banned or how it is kept.
+// Commands about accounts and allowlists work on the running LAPI through its
+// socket in the data directory. Commands about decisions and alerts are clients
+// of a LAPI, here or elsewhere. When none runs here, one is opened on its store
+// for as long as the command takes, without listening (see Offline): commands
+// know of one way only. Nothing in here decides what is banned or how it is kept.
 package cli
 
 import (
+	"context"
 	"log/slog"
+	"net/http"
 	"time"
 
+	"cs/platform"
 	"cs/roles/config"
 )
 
@@ -30,7 +34,14 @@ type Globals struct {
 
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time `kong:"-"`
+	// Offline must be set.
+	Offline Offline `kong:"-"`
 }
+
+// Offline opens the LAPI of this host on its store, while none runs: the
+// handler offers what its socket would. main says which server that is. The
+// error is storage.ErrLocked if a process holds the store.
+type Offline func(ctx context.Context, env *platform.Env, file *config.File, now func() time.Time) (h http.Handler, close func() error, err error)
 
 // Level is the least severe log level shown, the most verbose flag wins, and
 // whether a flag has said so.

@@ -24,6 +24,7 @@ import (
 	"cs/platform"
 	"cs/platform/flagset"
 	"cs/roles/api"
+	server "cs/roles/lapi"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -31,13 +32,15 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // grammar is the part of the program's grammar that this package makes.
 type grammar struct {
 	Globals
-	Alerts    Alerts    `cmd:"" aliases:"alert"`
-	Bouncers  Bouncers  `cmd:"" aliases:"bouncer"`
-	Decisions Decisions `cmd:"" aliases:"decision"`
-	Explain   Explain   `cmd:""`
-	Hubtest   Hubtest   `cmd:""`
-	LAPI      struct {
+	Alerts     Alerts     `cmd:"" aliases:"alert"`
+	Allowlists Allowlists `cmd:"" aliases:"allowlist"`
+	Bouncers   Bouncers   `cmd:"" aliases:"bouncer"`
+	Decisions  Decisions  `cmd:"" aliases:"decision"`
+	Explain    Explain    `cmd:""`
+	Hubtest    Hubtest    `cmd:""`
+	LAPI       struct {
 		Status LAPIStatus `cmd:""`
+		Repair LAPIRepair `cmd:""`
 	} `cmd:"" name:"lapi"`
 	Machines Machines `cmd:"" aliases:"machine"`
 	Version  Version  `cmd:""`
@@ -58,6 +61,7 @@ func run(t *testing.T, dir, stdin string, args ...string) result {
 	g := grammar{Globals: Globals{Now: func() time.Time { return testNow }}}
 	env := &platform.Env{Program: "cs", Stdin: strings.NewReader(stdin), Stdout: &stdout, Stderr: &stderr, LookupEnv: os.LookupEnv, Version: "v0.1"}
 	path, command, err := parse(t, &g, append([]string{"--data-dir=" + dir}, args...))
+	g.Offline = server.Offline // not before: the two parsers are compared
 	if err == nil {
 		switch c := command.(type) {
 		case interface {

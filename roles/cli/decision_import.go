@@ -49,7 +49,7 @@ type rawDecision struct {
 }
 
 // Run reads all of the file before anything is sent.
-func (c *DecisionsImport) Run(ctx context.Context, env *platform.Env, g *Globals) error {
+func (c *DecisionsImport) Run(ctx context.Context, env *platform.Env, g *Globals) (err error) {
 	s, err := open(env, g)
 	if err != nil {
 		return err
@@ -92,6 +92,7 @@ func (c *DecisionsImport) Run(ctx context.Context, env *platform.Env, g *Globals
 	if err != nil {
 		return err
 	}
+	defer lapi.done(&err)
 	sent := 0
 	for chunk := range slices.Chunk(list, batch) {
 		s.debug("Processing chunk of %d decisions", len(chunk))

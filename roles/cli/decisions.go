@@ -43,7 +43,7 @@ type DecisionsList struct {
 }
 
 // Run lists. It asks for alerts and folds what their decisions repeat.
-func (c *DecisionsList) Run(ctx context.Context, env *platform.Env, g *Globals) error {
+func (c *DecisionsList) Run(ctx context.Context, env *platform.Env, g *Globals) (err error) {
 	s, err := open(env, g)
 	if err != nil {
 		return err
@@ -69,6 +69,7 @@ func (c *DecisionsList) Run(ctx context.Context, env *platform.Env, g *Globals) 
 	if err != nil {
 		return err
 	}
+	defer lapi.done(&err)
 	alerts, err := lapi.Alerts(ctx, url.Values(q))
 	if err != nil {
 		return fmt.Errorf("unable to retrieve decisions: %w", apiError(err))
@@ -172,7 +173,7 @@ type DecisionsAdd struct {
 }
 
 // Run checks the value, asks the allowlists and posts one alert with one decision.
-func (c *DecisionsAdd) Run(ctx context.Context, env *platform.Env, g *Globals) error {
+func (c *DecisionsAdd) Run(ctx context.Context, env *platform.Env, g *Globals) (err error) {
 	s, err := open(env, g)
 	if err != nil {
 		return err
@@ -185,6 +186,7 @@ func (c *DecisionsAdd) Run(ctx context.Context, env *platform.Env, g *Globals) e
 	if err != nil {
 		return err
 	}
+	defer lapi.done(&err)
 	if !c.BypassAllowlist && (scope == decisions.ScopeIP || scope == decisions.ScopeRange) {
 		item, err := lapi.Allowlisted(ctx, value)
 		if err != nil && !errors.Is(err, api.ErrNotFound) { // a server without lists has nothing on them
@@ -276,7 +278,7 @@ type DecisionsDelete struct {
 }
 
 // Run lifts one decision by its number, or those that match all filters.
-func (c *DecisionsDelete) Run(ctx context.Context, env *platform.Env, g *Globals) error {
+func (c *DecisionsDelete) Run(ctx context.Context, env *platform.Env, g *Globals) (err error) {
 	s, err := open(env, g)
 	if err != nil {
 		return err
@@ -307,6 +309,7 @@ func (c *DecisionsDelete) Run(ctx context.Context, env *platform.Env, g *Globals
 	if err != nil {
 		return err
 	}
+	defer lapi.done(&err)
 	n := 1
 	if c.ID != "" {
 		err = lapi.DeleteDecision(ctx, id)

@@ -17,7 +17,7 @@ func (c *LAPIStatus) Run(ctx context.Context, env *platform.Env, g *Globals) err
 	if err != nil {
 		return err
 	}
-	lapi, err := s.lapi(ctx)
+	lapi, err := s.runningLAPI(ctx)
 	if err != nil {
 		return err
 	}

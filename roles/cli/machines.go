@@ -38,6 +38,7 @@ type Machines struct {
 	Validate MachinesValidate `cmd:"" help:"Let a registered machine send alerts."`
 	Add      MachinesAdd      `cmd:"" help:"Add a machine and write its credentials."`
 	Delete   MachinesDelete   `cmd:"" aliases:"remove" help:"Delete machines."`
+	Prune    MachinesPrune    `cmd:"" help:"Delete machines that are silent or were never validated."`
 	Inspect  MachinesInspect  `cmd:"" help:"Show all about a machine."`
 }
 
@@ -92,7 +93,7 @@ func (c *MachinesList) Run(ctx context.Context, env *platform.Env, g *Globals) e
 		return err
 	}
 	var machines []api.Machine
-	err = s.accounts(ctx, mustExist, func(a accounts) (err error) {
+	err = s.admin(ctx, mustExist, func(a *api.Admin) (err error) {
 		machines, err = a.Machines(ctx)
 		return err
 	})
@@ -115,6 +116,10 @@ func (c *MachinesList) Run(ctx context.Context, env *platform.Env, g *Globals) e
 		}
 		return s.csv("machine_id,ip_address,updated_at,validated,version,auth_type,last_heartbeat,os", rows)
 	}
+	return s.machinesTable(machines)
+}
+
+func (s *session) machinesTable(machines []api.Machine) error {
 	t := s.table("Name", "IP Address", "Last Update", "Status", "Version", "OS", "Auth Type", "Last Heartbeat")
 	for i := range machines {
 		m := &machines[i]
@@ -155,7 +160,7 @@ func (c *MachinesValidate) Run(ctx context.Context, env *platform.Env, g *Global
 	if err != nil {
 		return err
 	}
-	err = s.accounts(ctx, mustExist, func(a accounts) error { return a.ValidateMachine(ctx, name) })
+	err = s.admin(ctx, mustExist, func(a *api.Admin) error { return a.ValidateMachine(ctx, name) })
 	switch {
 	case errors.Is(err, api.ErrNotFound):
 		return fmt.Errorf("unable to validate machine '%s': machine not found", name)
@@ -206,7 +211,7 @@ func (c *MachinesAdd) Run(ctx context.Context, env *platform.Env, g *Globals) er
 	if err != nil {
 		return err
 	}
-	err = s.accounts(ctx, mayCreate, func(a accounts) error { return a.AddMachine(ctx, name, password, c.Force) })
+	err = s.admin(ctx, mayCreate, func(a *api.Admin) error { return a.AddMachine(ctx, name, password, c.Force) })
 	switch {
 	case errors.Is(err, api.ErrExists):
 		return fmt.Errorf("unable to create machine: user '%s': user already exist", name)
@@ -291,7 +296,7 @@ func (c *MachinesDelete) Run(ctx context.Context, env *platform.Env, g *Globals)
 	if err := atLeastOne(c.Name); err != nil {
 		return err
 	}
-	return s.accounts(ctx, mustExist, func(a accounts) error {
+	return s.admin(ctx, mustExist, func(a *api.Admin) error {
 		for _, name := range c.Name {
 			switch err := a.DeleteMachine(ctx, name); {
 			case err == nil:
@@ -326,7 +331,7 @@ func (c *MachinesInspect) Run(ctx context.Context, env *platform.Env, g *Globals
 		return errNoRaw
 	}
 	var found *api.Machine
-	err = s.accounts(ctx, mustExist, func(a accounts) error {
+	err = s.admin(ctx, mustExist, func(a *api.Admin) error {
 		machines, err := a.Machines(ctx)
 		for i := range machines {
 			if machines[i].Name == name {

@@ -17,7 +17,6 @@ import (
 	"cs/roles/api"
 	"cs/roles/config"
 	"cs/storage"
-	"cs/storage/bolt"
 )
 
 // A session is what every command works with: where to print and where to look.
@@ -28,6 +27,7 @@ type session struct {
 	now             func() time.Time
 	socket          string // of the LAPI of this host
 	credentialsPath string // of this host's account at a LAPI
+	offline         Offline
 }
 
 // open reads the configuration and checks the flags of all commands.
@@ -40,7 +40,7 @@ func open(env *platform.Env, g *Globals) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{printer: p, file: file, env: env, now: g.Now, socket: file.SocketPath(), credentialsPath: file.CredentialsPath()}
+	s := &session{printer: p, file: file, env: env, now: g.Now, socket: file.SocketPath(), credentialsPath: file.CredentialsPath(), offline: g.Offline}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -50,13 +50,43 @@ func open(env *platform.Env, g *Globals) (*session, error) {
 // lapi is a client of the LAPI and who it is there.
 type lapi struct {
 	*api.Client
-	cred config.Credentials
-	file string // of the credentials; "" when the socket needs none
+	cred  config.Credentials
+	file  string // of the credentials; "" when none are needed
+	close func() error
+}
+
+// done ends the use of a LAPI. In this process it closes the store: err gets
+// its error unless it has one.
+func (l *lapi) done(err *error) {
+	l.Close()
+	if l.close != nil {
+		*err = errors.Join(*err, l.close())
+	}
 }
 
 // lapi returns a client with this host's credentials, or without any over the
-// socket of the LAPI that runs here.
+// socket of the LAPI that runs here, or on its store if none runs. Call done.
 func (s *session) lapi(ctx context.Context) (*lapi, error) {
+	l, err := s.runningLAPI(ctx)
+	if err == nil || !errors.Is(err, api.ErrUnreachable) || s.file.API.Client.CredentialsPath != "" || !s.file.ServesLAPI() {
+		return l, err
+	}
+	if _, serr := os.Stat(s.storePath()); serr != nil {
+		return nil, err
+	}
+	admin, end, err := s.offlineLAPI(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := admin.Client(ctx)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("loading api client: %w", apiError(err)), end())
+	}
+	return &lapi{c, config.Credentials{URL: s.storePath(), Login: api.SocketMachine}, "", end}, nil
+}
+
+// runningLAPI is lapi, but for the store.
+func (s *session) runningLAPI(ctx context.Context) (*lapi, error) {
 	cred, err := config.ReadCredentials(s.credentialsPath, s.env.LookupEnv)
 	switch {
 	case err == nil:
@@ -64,7 +94,7 @@ func (s *session) lapi(ctx context.Context) (*lapi, error) {
 		if err != nil {
 			return nil, fmt.Errorf("loading api client: %w", err)
 		}
-		return &lapi{c, cred, s.credentialsPath}, nil
+		return &lapi{c, cred, s.credentialsPath, nil}, nil
 	case errors.Is(err, config.ErrNoCredentials): // in the words that scripts match on
 		return nil, fmt.Errorf("loading api client: no credentials or URL found in api client configuration '%s': %w", s.credentialsPath, err)
 	case !errors.Is(err, fs.ErrNotExist):
@@ -80,7 +110,7 @@ func (s *session) lapi(ctx context.Context) (*lapi, error) {
 	case serr != nil:
 		return nil, fmt.Errorf("loading api client: %w", apiError(serr))
 	}
-	return &lapi{c, config.Credentials{URL: s.socket, Login: api.SocketMachine}, ""}, nil
+	return &lapi{c, config.Credentials{URL: s.socket, Login: api.SocketMachine}, "", nil}, nil
 }
 
 // pathError leaves of an error about a file what the system said.
@@ -102,28 +132,15 @@ func apiError(err error) error {
 	return err
 }
 
-// accounts is where machines and bouncers are kept: behind the socket of the
-// running LAPI (*api.Admin), or in the store (storeAccounts). The conditions
-// are api.ErrNotFound and api.ErrExists.
-type accounts interface {
-	Machines(ctx context.Context) ([]api.Machine, error)
-	AddMachine(ctx context.Context, name, password string, force bool) error
-	ValidateMachine(ctx context.Context, name string) error
-	DeleteMachine(ctx context.Context, name string) error
-	Bouncers(ctx context.Context) ([]api.Bouncer, error)
-	AddBouncer(ctx context.Context, name, key string) (string, error)
-	DeleteBouncer(ctx context.Context, name string) error
-}
-
 // Whether a command may make the store: it may if it adds something.
 const (
 	mustExist = false
 	mayCreate = true
 )
 
-// accounts calls f with the accounts of this host's LAPI: through the process
-// that runs, or else on its store; never on both.
-func (s *session) accounts(ctx context.Context, create bool, f func(accounts) error) (err error) {
+// admin calls f with this host's LAPI: with the process that runs, or else with
+// one that is opened on its store for as long as f takes; never with both.
+func (s *session) admin(ctx context.Context, create bool, f func(*api.Admin) error) (err error) {
 	if !s.file.ServesLAPI() {
 		s.warn("crowdsec local API is disabled")
 		return errNoServer
@@ -133,25 +150,34 @@ func (s *session) accounts(ctx context.Context, create bool, f func(accounts) er
 	} else if running {
 		return f(api.NewAdmin(s.socket))
 	}
-	path := filepath.Join(s.file.DataDir(), config.StoreName)
-	if create {
-		if err := platform.MakeDir(filepath.Dir(path)); err != nil {
-			return fmt.Errorf("cannot make the data directory: %w", err)
-		}
-	} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+	path := s.storePath()
+	if _, err := os.Stat(path); !create && errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: nothing listens on %s and there is no %s", errNoServer, s.socket, path)
 	}
-	store, err := bolt.Open(ctx, path)
-	if errors.Is(err, storage.ErrLocked) && runtime.GOOS == "windows" {
-		return fmt.Errorf("%w: the local API runs; stop it first, on Windows it has no socket to ask it by", err)
-	} else if errors.Is(err, storage.ErrLocked) {
-		return fmt.Errorf("%w, but its socket %s does not answer", err, s.socket)
-	} else if err != nil {
+	admin, end, err := s.offlineLAPI(ctx)
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	return f(&storeAccounts{store, s.now})
+	defer func() { err = errors.Join(err, end()) }()
+	return f(admin)
 }
+
+// offlineLAPI opens the server of this host on its store.
+func (s *session) offlineLAPI(ctx context.Context) (*api.Admin, func() error, error) {
+	handler, end, err := s.offline(ctx, s.env, s.file, s.now)
+	switch {
+	case errors.Is(err, storage.ErrLocked) && runtime.GOOS == "windows":
+		return nil, nil, fmt.Errorf("%w: the local API runs; stop it first, on Windows it has no socket to ask it by", err)
+	case errors.Is(err, storage.ErrLocked):
+		return nil, nil, fmt.Errorf("%w, but its socket %s does not answer", err, s.socket)
+	case err != nil:
+		return nil, nil, err
+	}
+	return api.NewInProcess(handler), end, nil
+}
+
+// storePath is where the LAPI of this host keeps what it knows.
+func (s *session) storePath() string { return filepath.Join(s.file.DataDir(), config.StoreName) }
 
 var (
 	errNoServer = errors.New("local API is disabled -- this command must be run on the local API machine")

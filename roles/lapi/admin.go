@@ -20,6 +20,7 @@ func (s *Server) addAdminRoutes(add func(string, methods)) {
 	add(api.PathAdminBouncers, methods{"GET": s.adminBouncers, "POST": s.adminAddBouncer})
 	add(api.PathAdminBouncers+"/{name}", methods{"DELETE": s.adminDeleteBouncer})
 	add(api.PathAdminUsage, methods{"GET": s.adminUsage})
+	add(api.PathAdminFlush, methods{"POST": s.adminFlush})
 	add(api.PathAdminAllowlists, methods{"POST": s.adminAddAllowlist})
 	add(api.PathAdminAllowlists+"/{name}", methods{"DELETE": s.adminDeleteAllowlist})
 	add(api.PathAdminAllowlists+"/{name}/add", methods{"POST": s.adminAllow})
@@ -117,7 +118,11 @@ func (s *Server) adminAddBouncer(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) adminDeleteBouncer(w http.ResponseWriter, r *http.Request) {
-	s.adminDone(w, r, s.deleteBouncer(r.Context(), r.PathValue("name")), http.StatusNoContent)
+	remove := s.deleteBouncer
+	if r.URL.Query().Get("alone") == "true" {
+		remove = s.forgetBouncer
+	}
+	s.adminDone(w, r, remove(r.Context(), r.PathValue("name")), http.StatusNoContent)
 }
 
 // adminDone answers a change: with the status if it went well.

@@ -309,48 +309,6 @@ func (s *Server) removeAlerts(ctx context.Context, ids []int64) (int, error) {
 	return n, nil
 }
 
-// retain deletes alerts that are too old or too many. One with a decision in
-// force stays, however old: its bouncers would lose the ban.
-func (s *Server) retain(ctx context.Context) error {
-	now := s.now()
-	var newest int64
-	err := s.store.EachAlert(ctx, storage.AlertFilter{Limit: 1}, func(a *decisions.Alert) bool {
-		newest = a.ID
-		return false
-	})
-	if err != nil {
-		return err
-	}
-	oldest := now.Add(-s.conf.MaxAlertAge)
-	var old []int64
-	err = s.store.EachAlert(ctx, storage.AlertFilter{Oldest: true}, func(a *decisions.Alert) bool {
-		if a.Created.After(oldest) && a.ID > newest-int64(s.conf.MaxAlerts) {
-			return false // and so are all that follow
-		}
-		if !activeAt(a, now) {
-			old = append(old, a.ID)
-		}
-		return ctx.Err() == nil
-	})
-	if err != nil {
-		return err
-	}
-	n, err := s.removeAlerts(ctx, old)
-	if n > 0 {
-		s.log.Info("deleted old alerts", "alerts", n)
-	}
-	return err
-}
-
-func activeAt(a *decisions.Alert, now time.Time) bool {
-	for i := range a.Decisions {
-		if a.Decisions[i].Active(now) {
-			return true
-		}
-	}
-	return false
-}
-
 const (
 	longestEventMeta = 8191 // bytes of JSON, as upstream stores
 	longestMetaKey   = 255

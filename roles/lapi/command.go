@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"cs/platform"
 	"cs/roles/config"
@@ -94,6 +97,10 @@ func NewConfig(env *platform.Env, r config.Resolved) Config {
 		MaxAlerts:             r.LAPI.MaxAlerts,
 		MaxAlertAge:           r.LAPI.MaxAlertAge,
 		MaxDecisions:          r.LAPI.MaxDecisions,
+		IdleMachines:          r.LAPI.IdleMachines,
+		IdleCertMachines:      r.LAPI.IdleCertMachines,
+		IdleBouncers:          r.LAPI.IdleBouncers,
+		IdleCertBouncers:      r.LAPI.IdleCertBouncers,
 		Log:                   env.Log,
 	}
 	if t := r.LAPI.TLS; t.CertFile != "" {
@@ -108,4 +115,23 @@ func NewConfig(env *platform.Env, r config.Resolved) Config {
 		}
 	}
 	return conf
+}
+
+// Offline opens the server of this host for operators' commands while none
+// runs: the handler offers what its socket would. It decides nothing, so that
+// commands work although profiles or certificates are faulty. The error is
+// storage.ErrLocked if a process holds the store. close must be called. A nil
+// now means time.Now.
+func Offline(ctx context.Context, env *platform.Env, file *config.File, now func() time.Time) (h http.Handler, close func() error, err error) {
+	r, errs := file.Resolve(env.LookupEnv)
+	if len(errs) > 0 {
+		return nil, nil, errors.Join(errs...)
+	}
+	conf := NewConfig(env, r)
+	conf.LoadProfiles, conf.TLS, conf.Now, conf.Log = nil, nil, now, slog.New(slog.DiscardHandler)
+	s, err := Open(ctx, conf)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s.socketHandler(), s.Close, nil
 }

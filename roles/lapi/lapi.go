@@ -85,6 +85,10 @@ type Config struct {
 	MaxAlerts    int           // alerts kept; 0: 5000
 	MaxAlertAge  time.Duration // 0: 7 days
 	MaxDecisions int           // live decisions held in memory; 0: 2 million
+	// Machines and bouncers that have been silent for so long are deleted, those
+	// that come by certificate after another time; 0: never.
+	IdleMachines, IdleCertMachines time.Duration
+	IdleBouncers, IdleCertBouncers time.Duration
 
 	// Listening, if set, is called each time Run has all its listeners.
 	Listening func()
