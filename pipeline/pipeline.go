@@ -184,7 +184,7 @@ func Load(opt Options) (*Engine, []error) {
 // worth sharing them among workers.
 func (e *Engine) Process(batch []event.Line, now time.Time) {
 	w := e.take()
-	if helpers, total := e.hire(batch); helpers > 0 {
+	if helpers, total := e.hire(batch); helpers > 0 || total >= minShare && e.set.Crowded() {
 		e.share(w, batch, total, helpers, now)
 	} else {
 		for i := range batch {

@@ -69,7 +69,8 @@ type waiting struct {
 	events int // how many of the intents are of lines before it
 }
 
-// share processes a batch, helped by other workers.
+// share processes a batch, helped by other workers. Also without any it is worth it
+// where buckets are many: those of a chunk are touched together.
 func (e *Engine) share(w *worker, batch []event.Line, total, helpers int, now time.Time) {
 	t := e.team()
 	t.rest, t.cost, t.now, t.size = batch, total, now, helpers+1
@@ -90,16 +91,16 @@ func (e *Engine) share(w *worker, batch []event.Line, total, helpers int, now ti
 }
 
 // hire returns how many helpers a batch is worth and can have, and what the batch
-// costs. The helpers are spare again when share returns.
+// costs; 0 if it can't be shared. The helpers are spare again when share returns.
 func (e *Engine) hire(batch []event.Line) (helpers, total int) {
-	if e.opt.Workers == 1 {
+	if e.opt.Tracer != nil {
 		return 0, 0
 	}
 	for i := range batch {
 		total += cost(&batch[i])
 	}
-	if len(batch) < 2 || total < 2*minShare {
-		return 0, 0
+	if e.opt.Workers == 1 || total < 2*minShare {
+		return 0, total
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -196,6 +196,38 @@ func TestTeams(t *testing.T) {
 	}
 }
 
+// With very many buckets, one worker collects pours, too.
+func TestCrowdedBuckets(t *testing.T) {
+	var lines []event.Line
+	for i := range 20_000 {
+		word := []string{"x", "w1", "w2", "w3", "w4", "stop", "put1", "get", "bad"}[i*i%101%9]
+		if i < 12_000 {
+			word = "w1"
+		}
+		n := i % 7000
+		if i > 15_000 {
+			n = i % 17
+		}
+		lines = append(lines, event.Line{Raw: fmt.Sprintf("10.0.%d.%d 10.%d.0.0/16 %s", n/256, n%256, n, word), Module: "file"})
+	}
+	run := func(most int) []decisions.Alert {
+		e, alerts := teamOf(t, 1, pipeline.Options{Content: contentOf(ofAllKinds)})
+		for rest := lines; len(rest) > 0; {
+			n := min(len(rest), most)
+			e.Process(rest[:n], t0)
+			rest = rest[n:]
+		}
+		if n := e.Stats().Buckets.Buckets; n < 10_000 {
+			t.Errorf("%d buckets", n)
+		}
+		return *alerts
+	}
+	want := run(10)
+	if got := run(1000); len(want) < 500 || !reflect.DeepEqual(want, got) {
+		t.Fatalf("%d alerts instead of %d:\n%s", len(got), len(want), cmp.Diff(want, got))
+	}
+}
+
 // Several sources at once share the workers, and each keeps its order.
 func TestTeamsAtOnce(t *testing.T) {
 	var mu sync.Mutex

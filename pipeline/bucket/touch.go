@@ -1,5 +1,13 @@
 package bucket
 
+// Crowded tells whether there are so many buckets that it is worth collecting pours
+// to Touch them.
+func (t *Table) Crowded() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.n >= worthTouching
+}
+
 // Touch brings what coming pours will look at into the processor's cache: for all
 // at the same time, while each pour by itself would wait for its bucket to come
 // from memory. It changes nothing. pour returns the i-th of n pours.

@@ -76,6 +76,10 @@ func (s *Set) Names() []string {
 // the order of the documents.
 func (s *Set) Buckets() bucket.Stats { return s.table.Stats() }
 
+// Crowded tells whether it is worth collecting events to Touch their buckets
+// before they are poured.
+func (s *Set) Crowded() bool { return s.table.Crowded() }
+
 // Name returns the name of the i-th document.
 func (s *Set) Name(i int) string { return s.scenarios[i].name }
 
