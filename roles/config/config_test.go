@@ -106,9 +106,9 @@ func TestPackagedFile(t *testing.T) {
 		Metrics:   Metrics{Listen: "127.0.0.1:6060", Level: "full"},
 		LAPI: LAPI{
 			Enabled: true, Listen: "127.0.0.1:8080", Socket: filepath.Join("/var/lib/crowdsec/data", "cs.sock"),
-			ProfilesPath: "/etc/crowdsec/profiles.yaml",
-			TrustedIPs:   []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")},
-			MaxAlerts:    5000, MaxAlertAge: 7 * 24 * time.Hour, MaxMetricsAge: 7 * 24 * time.Hour, MaxDecisions: 2_000_000,
+			ProfilesPath: "/etc/crowdsec/profiles.yaml", NotificationDir: "/etc/crowdsec/notifications/",
+			TrustedIPs: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")},
+			MaxAlerts:  5000, MaxAlertAge: 7 * 24 * time.Hour, MaxMetricsAge: 7 * 24 * time.Hour, MaxDecisions: 2_000_000,
 		},
 		Agent: Agent{
 			Enabled: true, AcquisitionPath: "/etc/crowdsec/acquis.yaml", AcquisitionDir: "/etc/crowdsec/acquis.d",
@@ -162,7 +162,7 @@ func TestEveryKey(t *testing.T) {
 		ConfigDir: "/c", DataDir: "/d", LogLevel: slog.LevelDebug,
 		Metrics: Metrics{Listen: "127.0.0.1:6060", Level: "full"},
 		LAPI: LAPI{
-			Enabled: true, Listen: "[::]:9090", Socket: "/run/lapi.sock", ProfilesPath: "/profiles",
+			Enabled: true, Listen: "[::]:9090", Socket: "/run/lapi.sock", ProfilesPath: "/profiles", NotificationDir: "/n",
 			Token: "0123456789abcdef0123456789abcdef", TokenRanges: []netip.Prefix{p("10.0.0.0/8"), p("::1/128")},
 			BouncerRegistration: true, LocalRegistrationOnly: true,
 			TrustedIPs:     []netip.Prefix{p("198.51.100.7/32"), p("2001:db8::/32")},

@@ -35,6 +35,7 @@ type LAPI struct {
 	Listen                string // TCP address, or "" for none
 	Socket                string // path of the unix socket
 	ProfilesPath          string // "": the built-in profiles
+	NotificationDir       string // as typed; "": in its usual place below ConfigDir
 	Token                 string // of auto-registration; "": off
 	TokenRanges           []netip.Prefix
 	BouncerRegistration   bool
@@ -286,6 +287,7 @@ func (r *resolver) lapi(s *APIServer, env func(string) (string, bool)) LAPI {
 	out := LAPI{
 		Socket:                r.file.SocketPath(),
 		ProfilesPath:          s.ProfilesPath,
+		NotificationDir:       r.file.ConfigPaths.NotificationDir,
 		LocalRegistrationOnly: s.DisableRemoteLAPIRegistration,
 		TrustedIPs:            r.prefixes("api.server.trusted_ips", s.TrustedIPs),
 		TrustedProxies:        r.prefixes("api.server.trusted_proxies", s.TrustedProxies),

@@ -63,7 +63,7 @@ func (s *Server) upload(r *http.Request) (body []byte, release func(), err error
 	if _, err = io.CopyN(&b, r.Body, small); err == nil {
 		select {
 		case s.uploads <- struct{}{}:
-			release = func() { <-s.uploads }
+			release = func() { <-s.uploads; s.tidy.soon() }
 		case <-r.Context().Done():
 			return nil, release, r.Context().Err()
 		}
@@ -84,6 +84,7 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 	s.machines.push(machineID, now)
 	lists := s.lists.now.Load()
 	kept := alerts[:0]
+	var notify [][]string // for each that is kept, which notifications to send
 	for i := range alerts {
 		a := &alerts[i]
 		a.ID, a.MachineID, a.Created = 0, machineID, now
@@ -97,12 +98,12 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 			s.log.Info("an alert is dropped: its source is on an allowlist", "machine", machineID, "scenario", a.Scenario, "item", by)
 			continue
 		}
+		outcome, errs := s.profiles.Decide(a, now)
+		for _, err := range errs {
+			s.log.Error("a profile is passed over", "scenario", a.Scenario, "err", err)
+		}
 		if !manual {
-			var errs []error
-			a.Decisions, errs = s.profiles.Decide(a, now)
-			for _, err := range errs {
-				s.log.Error("a profile is passed over", "scenario", a.Scenario, "err", err)
-			}
+			a.Decisions = outcome.Decisions
 		}
 		had := len(a.Decisions)
 		a.Decisions = s.usable(a)
@@ -124,10 +125,19 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 				d.UUID = decisions.NewUUID()
 			}
 		}
-		kept = append(kept, *a)
+		kept, notify = append(kept, *a), append(notify, outcome.Notify)
 	}
-	if _, err := s.commit(ctx, kept); err != nil {
+	known, err := s.commit(ctx, kept)
+	if err != nil {
 		return nil, fmt.Errorf("cannot store %d alerts: %w", len(kept), err)
+	}
+	for i, names := range notify {
+		if known[i] {
+			continue // a repeated delivery
+		}
+		for _, name := range names {
+			s.notify.Tell(name, &kept[i])
+		}
 	}
 	if newer := s.lists.now.Load(); newer != lists {
 		// Who changed the lists meanwhile has not seen these.

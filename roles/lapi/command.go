@@ -13,6 +13,7 @@ import (
 	"cs/platform"
 	"cs/roles/config"
 	"cs/roles/lapi/auth"
+	"cs/roles/lapi/notify"
 	"cs/roles/lapi/profile"
 	"cs/storage"
 	"cs/storage/bolt"
@@ -112,6 +113,13 @@ func NewConfig(env *platform.Env, r config.Resolved) Config {
 	if path := r.LAPI.ProfilesPath; path != "" {
 		conf.LoadProfiles = func(h profile.History) (*profile.Profiles, error) {
 			return profile.Load(path, h, func(err error) { env.Log.Warn("profiles", "warning", err) })
+		}
+		dir := r.LAPI.NotificationDir
+		if dir == "" {
+			dir = filepath.Join(r.ConfigDir, "notifications")
+		}
+		conf.LoadNotifications = func(names []string) (map[string]*notify.Instance, error) {
+			return notify.Load(dir, names, env.LookupEnv)
 		}
 	}
 	return conf

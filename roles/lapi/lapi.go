@@ -23,6 +23,7 @@ import (
 
 	"cs/decisions"
 	"cs/roles/lapi/auth"
+	"cs/roles/lapi/notify"
 	"cs/roles/lapi/profile"
 	"cs/storage"
 )
@@ -82,6 +83,10 @@ type Config struct {
 	// server what it decided earlier.
 	LoadProfiles func(profile.History) (*profile.Profiles, error)
 
+	// LoadNotifications reads the notifications that profiles name; nil: there
+	// are none, and no profile may name one.
+	LoadNotifications func(names []string) (map[string]*notify.Instance, error)
+
 	MaxAlerts    int           // alerts kept; 0: 5000
 	MaxAlertAge  time.Duration // 0: 7 days
 	MaxDecisions int           // live decisions held in memory; 0: 2 million
@@ -110,6 +115,8 @@ type Server struct {
 	pieces    pieces
 	usage     usage
 	requests  requests
+	notify    *notify.Broker
+	tidy      tidier
 	commits   commits
 	signer    *auth.Signer
 	passwords *auth.Passwords
@@ -157,6 +164,9 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 	if s.profiles, err = conf.LoadProfiles(history{s}); err != nil {
 		return nil, err
 	}
+	if err := s.loadNotifications(); err != nil {
+		return nil, err
+	}
 	if s.store, err = conf.OpenStore(ctx); err != nil {
 		return nil, err
 	}
@@ -167,6 +177,7 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 	s.stop = stop
 	s.done.Go(func() { s.clock(background) })
 	s.done.Go(func() { s.keepBooks(background) })
+	s.done.Go(func() { s.notify.Run(background) })
 	return s, nil
 }
 
@@ -175,6 +186,7 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 func (s *Server) Close() error {
 	s.stop()
 	s.done.Wait()
+	s.tidy.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	return errors.Join(s.writeStamps(ctx, true), s.store.Close())

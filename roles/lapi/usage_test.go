@@ -29,7 +29,7 @@ func joined(items []string) (out string) {
 	return out
 }
 
-func counted(name, unit string, value int, origin string) string {
+func usageItem(name, unit string, value int, origin string) string {
 	return fmt.Sprintf(`{"name":%q,"unit":%q,"value":%d,"labels":{"origin":%q,"ip_type":"ipv4"}}`, name, unit, value, origin)
 }
 
@@ -45,10 +45,10 @@ func TestUsage(t *testing.T) {
 	s := open(t, conf)
 	b := bouncer(t, s, "fw")
 	const components, processors = "remediation_components", "log_processors"
-	b.want("POST", "/v1/usage-metrics", report(components, counted("dropped", "packet", 5, "CAPI"), counted("active_decisions", "ip", 100, "CAPI")), 201, "")
+	b.want("POST", "/v1/usage-metrics", report(components, usageItem("dropped", "packet", 5, "CAPI"), usageItem("active_decisions", "ip", 100, "CAPI")), 201, "")
 	first := clk.Now()
 	clk.Add(24 * time.Hour)
-	b.want("POST", "/v1/usage-metrics", report(components, counted("dropped", "packet", 7, "CAPI"), counted("dropped", "packet", 1, "cscli"), counted("active_decisions", "ip", 90, "CAPI")), 201, "")
+	b.want("POST", "/v1/usage-metrics", report(components, usageItem("dropped", "packet", 7, "CAPI"), usageItem("dropped", "packet", 1, "cscli"), usageItem("active_decisions", "ip", 90, "CAPI")), 201, "")
 	machine(t, s, "m").want("POST", "/v1/usage-metrics", report(processors, `{"name":"read","unit":"line","value":3}`), 201, "")
 
 	item := func(name, unit string, value float64, origin string) api.UsageItem {
@@ -91,7 +91,7 @@ func TestUsageIsBounded(t *testing.T) {
 	b := bouncer(t, s, "fw")
 	var items []string
 	for i := range maxUsageItems + 10 {
-		items = append(items, counted("dropped", "packet", 1, fmt.Sprint("lists:", i)))
+		items = append(items, usageItem("dropped", "packet", 1, fmt.Sprint("lists:", i)))
 	}
 	b.want("POST", "/v1/usage-metrics", report("remediation_components", items...), 201, "")
 	if got := len(s.usage.list(s.now())[0].Items); got != maxUsageItems || s.usage.size != maxUsageItems {

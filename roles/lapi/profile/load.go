@@ -45,7 +45,7 @@ type document struct {
 	DurationExpr  strict.Text   `yaml:"duration_expr"`
 	OnSuccess     strict.Text   `yaml:"on_success"`
 	OnFailure     strict.Text   `yaml:"on_failure"` // has no effect upstream either
-	OnError       strict.Text   `yaml:"on_error"`   // every profile in error is passed over
+	OnError       strict.Text   `yaml:"on_error"`   // but for "apply", a profile in error is passed over
 	Notifications []strict.Text `yaml:"notifications"`
 }
 
@@ -72,8 +72,11 @@ func Default(h History) *Profiles {
 
 // Load reads profiles.yaml. The documents of a file beside it with ".local" at
 // the end come first. The error lists everything that is wrong, with file,
-// line and key. What is understood but has no effect is told to warn.
+// line and key. What is understood but has no effect is told to warn, which may be nil.
 func Load(path string, h History, warn func(error)) (*Profiles, error) {
+	if warn == nil {
+		warn = func(error) {}
+	}
 	local, err := read(path + ".local")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -127,18 +130,18 @@ func parse(path string, text []byte, h History, warn func(error)) (*Profiles, er
 		r, wrong := d.compile(c, doc.Place())
 		errs = append(errs, wrong...)
 		p.rules = append(p.rules, r)
-		for _, n := range d.Notifications {
-			if warn != nil {
-				warn(n.Place.Errorf("notifications are not sent yet"))
-			}
-			break
+		if d.OnFailure.Value != "" {
+			warn(d.OnFailure.Place.Errorf("on_failure has no effect"))
 		}
 	}
 	return p, errors.Join(errs...)
 }
 
 func (d *document) compile(c *expr.Compiler, at strict.Place) (rule, []error) {
-	r := rule{name: d.Name, last: d.OnSuccess.Value == "break"}
+	r := rule{name: d.Name, last: d.OnSuccess.Value == "break", applied: d.OnError.Value == "apply"}
+	for _, n := range d.Notifications {
+		r.notify = append(r.notify, n.Value)
+	}
 	var errs []error
 	fail := func(at strict.Place, format string, args ...any) { errs = append(errs, at.Errorf(format, args...)) }
 	if len(d.Filters) == 0 {

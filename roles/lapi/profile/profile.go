@@ -6,6 +6,7 @@ package profile
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,6 +40,8 @@ type rule struct {
 	decisions []template
 	duration  *expr.Program // may be nil
 	last      bool          // a match ends the search, even one without decisions
+	applied   bool          // an error counts as a match, but decides nothing
+	notify    []string
 }
 
 // template is what a rule makes decisions of.
@@ -49,37 +52,59 @@ type template struct {
 	duration time.Duration
 }
 
-// Decide returns the decisions for an alert that has none: those of the first
-// rule that matches and has some. They last from the end of the alert on, so
-// those of a replayed log may be over already. A rule whose filter breaks is
-// passed over and told of in errs.
-func (p *Profiles) Decide(a *decisions.Alert, now time.Time) (decided []decisions.Decision, errs []error) {
+// Outcome is what the rules make of an alert.
+type Outcome struct {
+	Decisions []decisions.Decision
+	Notify    []string // the notifications to send, each once
+}
+
+// Decide applies the rules to an alert. An alert without decisions gets those
+// of the first rule that matches and has some; they last from the end of the
+// alert on, so those of a replayed log may be over already. Every rule that
+// matches may name notifications. A rule whose filter breaks is passed
+// over and told of in errs.
+func (p *Profiles) Decide(a *decisions.Alert, now time.Time) (out Outcome, errs []error) {
 	x := p.ctxs.Get().(*expr.Ctx)
 	defer p.ctxs.Put(x)
 	x.Now = now
 	x.Vars = append(x.Vars[:0], a)
 	defer clear(x.Vars)
+	undecided := len(a.Decisions) == 0
 	for i := range p.rules {
 		r := &p.rules[i]
 		matched, err := r.matches(x)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("cannot apply profile %q: %w", r.name, err))
+			matched = r.applied
 		}
 		if !matched {
 			continue
 		}
-		if len(r.decisions) > 0 {
-			decided, err := r.decide(a, x, now)
-			if err != nil {
+		for _, name := range r.notify {
+			if !slices.Contains(out.Notify, name) {
+				out.Notify = append(out.Notify, name)
+			}
+		}
+		if undecided && err == nil && len(r.decisions) > 0 {
+			undecided = false
+			if out.Decisions, err = r.decide(a, x, now); err != nil {
 				errs = append(errs, fmt.Errorf("cannot compute the duration of profile %q: %w", r.name, err))
 			}
-			return decided, errs
 		}
 		if r.last {
 			break
 		}
 	}
-	return nil, errs
+	return out, errs
+}
+
+// Notifications returns the names of all notifications that rules name.
+func (p *Profiles) Notifications() (names []string) {
+	for i := range p.rules {
+		names = append(names, p.rules[i].notify...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func (r *rule) matches(x *expr.Ctx) (bool, error) {

@@ -52,8 +52,8 @@ func TestDefault(t *testing.T) {
 		t.Helper()
 		a := attack()
 		change(a)
-		ds, errs := p.Decide(a, t0)
-		if got := told(ds); got != want || errs != nil {
+		out, errs := p.Decide(a, t0)
+		if got := told(out.Decisions); got != want || errs != nil {
 			t.Fatalf("got %q, %v; want %q", got, errs, want)
 		}
 	}
@@ -62,9 +62,9 @@ func TestDefault(t *testing.T) {
 	f("", func(a *decisions.Alert) { a.Source.Scope = "Country" })
 	f("", func(a *decisions.Alert) { a.Remediation = false })
 	f("ban Ip 192.0.2.1 crowdsec 1h0m0s", func(a *decisions.Alert) { a.StopAt = t0.Add(-3 * time.Hour) })
-	ds, _ := p.Decide(attack(), t0)
-	if !decisions.IsUUID(ds[0].UUID) || ds[0].Scenario != "crowdsecurity/ssh-bf" || !ds[0].Created.Equal(t0) {
-		t.Fatalf("%+v", ds[0])
+	out, _ := p.Decide(attack(), t0)
+	if d := out.Decisions[0]; !decisions.IsUUID(d.UUID) || d.Scenario != "crowdsecurity/ssh-bf" || !d.Created.Equal(t0) {
+		t.Fatalf("%+v", d)
 	}
 }
 
@@ -84,8 +84,8 @@ func TestLoad(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ds, errs := p.Decide(attack(), t0)
-		if got := told(ds); got != want || len(errs) != errors {
+		out, errs := p.Decide(attack(), t0)
+		if got := told(out.Decisions); got != want || len(errs) != errors {
 			t.Fatalf("got %q, %v; want %q", got, errs, want)
 		}
 	}
@@ -124,13 +124,12 @@ func TestLocalProfilesComeFirst(t *testing.T) {
 	if err := os.WriteFile(path+".local", []byte("filters: ['true']\ndecisions: [{type: mine}]"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var warned []error
-	p, err := Load(path, past{}, func(err error) { warned = append(warned, err) })
-	if err != nil || warned != nil {
-		t.Fatal(err, warned)
+	p, err := Load(path, past{}, nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if ds, _ := p.Decide(attack(), t0); told(ds) != "mine Ip 192.0.2.1 crowdsec 4h0m0s" {
-		t.Fatal(told(ds))
+	if out, _ := p.Decide(attack(), t0); told(out.Decisions) != "mine Ip 192.0.2.1 crowdsec 4h0m0s" {
+		t.Fatal(told(out.Decisions))
 	}
 }
 
@@ -163,11 +162,36 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
-func TestNotificationsAreWarnedOf(t *testing.T) {
-	var warned []string
-	_, err := Load(write(t, "profiles.yaml", builtIn+"notifications:\n - slack\n"), past{}, func(err error) { warned = append(warned, err.Error()) })
-	if err != nil || len(warned) != 1 || !strings.Contains(warned[0], "notifications are not sent yet") {
-		t.Fatal(err, warned)
+// TestNotifications: every profile that matches tells, also those behind the
+// one that decides, and for alerts that come with decisions.
+func TestNotifications(t *testing.T) {
+	f := func(text, want string, change func(*decisions.Alert)) {
+		t.Helper()
+		p, err := Load(write(t, "profiles.yaml", text), past{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := attack()
+		if change != nil {
+			change(a)
+		}
+		out, _ := p.Decide(a, t0)
+		if got := strings.Join(out.Notify, " "); got != want || len(a.Decisions) > 0 && out.Decisions != nil {
+			t.Fatalf("%q told of, %d decisions; want %q", got, len(out.Decisions), want)
+		}
+	}
+	const ban = "decisions: [{type: ban, duration: 1h}]\n"
+	const many = "filters: ['true']\n" + ban + "notifications: [a, b]\n---\nfilters: ['true']\n" + ban + "notifications: [b, c]\n---\nfilters: ['false']\nnotifications: [d]\n"
+	f(many, "a b c", nil)
+	f(many, "a b c", func(a *decisions.Alert) { a.Decisions = []decisions.Decision{{Type: "ban"}} })
+	f(strings.Replace(many, "---", "on_success: break\n---", 1), "a b", nil)
+	broken := "filters: ['GetDecisionsSinceCount(\"192.0.2.1\", \"x\") > 0']\n" + ban + "notifications: [a]\n"
+	f(broken, "", nil)
+	f(broken+"on_error: ignore\n", "", nil)
+	f(broken+"on_error: apply\n", "a", nil)
+	p, err := Load(write(t, "profiles.yaml", many), past{}, nil)
+	if err != nil || strings.Join(p.Notifications(), " ") != "a b c d" {
+		t.Fatal(p.Notifications(), err)
 	}
 }
 
@@ -179,11 +203,20 @@ func TestDecideIsSafeForConcurrentUse(t *testing.T) {
 			for range 100 {
 				a := attack()
 				a.Source.Value = fmt.Sprint(i)
-				if ds, _ := p.Decide(a, t0); len(ds) != 1 || ds[0].Value != a.Source.Value {
-					t.Errorf("%+v", ds)
+				if out, _ := p.Decide(a, t0); len(out.Decisions) != 1 || out.Decisions[0].Value != a.Source.Value {
+					t.Errorf("%+v", out)
 				}
 			}
 		})
 	}
 	done.Wait()
+}
+
+func TestLoadWarns(t *testing.T) {
+	var warned []string
+	path := write(t, "profiles.yaml", builtIn+"on_failure: apply\n")
+	_, err := Load(path, past{}, func(err error) { warned = append(warned, err.Error()) })
+	if err != nil || len(warned) != 1 || !strings.HasSuffix(warned[0], "on_failure has no effect") {
+		t.Fatal(err, warned)
+	}
 }

@@ -1,0 +1,36 @@
+package lapi
+
+import (
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// tidyAfter is how long after the last large body its memory is given back.
+const tidyAfter = time.Second
+
+// tidier gives memory back to the system when a large body has been dealt with:
+// a list of 100,000 addresses takes ten times the memory that its decisions
+// keep, and the collector would hold on to that for minutes.
+type tidier struct {
+	mu    sync.Mutex
+	timer *time.Timer
+}
+
+func (t *tidier) soon() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.timer == nil {
+		t.timer = time.AfterFunc(tidyAfter, debug.FreeOSMemory)
+		return
+	}
+	t.timer.Reset(tidyAfter)
+}
+
+func (t *tidier) stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+}
