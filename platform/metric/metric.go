@@ -28,13 +28,15 @@ const (
 
 // Writer collects families of samples (text format 0.0.4).
 type Writer struct {
-	buf  []byte
-	name string
+	buf   []byte
+	name  string
+	first int // where the samples of the family begin
 }
 
-// Family begins a family. Its samples follow.
+// Family begins a family. Its samples follow; Sort puts them in order.
 func (w *Writer) Family(name, kind, help string) {
 	w.name = name
+	defer func() { w.first = len(w.buf) }()
 	w.buf = fmt.Appendf(w.buf, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
 }
 
@@ -63,6 +65,13 @@ func (w *Writer) sample(suffix string, value float64, labels []string, more ...s
 }
 
 var escaped = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+
+// Sort puts the samples of the family, written in any order, in that of their texts.
+func (w *Writer) Sort() {
+	lines := strings.SplitAfter(string(w.buf[w.first:]), "\n")
+	slices.Sort(lines)
+	w.buf = append(w.buf[:w.first], strings.Join(lines, "")...)
+}
 
 // HistogramFamily begins a family of histograms.
 func (w *Writer) HistogramFamily(name, help string) { w.Family(name, histogram, help) }

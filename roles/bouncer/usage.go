@@ -1,7 +1,6 @@
 package bouncer
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -128,7 +127,6 @@ func (m *meter) items(census map[string]remediate.Census) (items []api.UsageItem
 			put(what, "packet", c.Packets, label...)
 		}
 	}
-	slices.SortStableFunc(items, func(a, b api.UsageItem) int { return cmp.Compare(a.Name, b.Name) })
 	return items
 }
 

@@ -1,14 +1,9 @@
 package lapi
 
 import (
-	"bytes"
-	"encoding/binary"
-	"fmt"
 	"hash/crc32"
 	"net/http"
 	"strings"
-
-	"github.com/klauspost/compress/flate"
 )
 
 // A coding compresses long answers. It works on pieces that know nothing of
@@ -34,18 +29,6 @@ func (c *coding) piece(raw []byte) piece {
 	return piece{packed: c.pack(raw), sum: crc32.ChecksumIEEE(raw), length: int64(len(raw))}
 }
 
-// codings are known ones, the best first.
-var codings = append(moreCodings, &coding{
-	name: "gzip",
-	head: []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255},
-	pack: deflate,
-	tail: func(sum uint32, length int64) []byte {
-		b := []byte{1, 0, 0, 0xff, 0xff} // an empty block, the last one
-		b = binary.LittleEndian.AppendUint32(b, sum)
-		return binary.LittleEndian.AppendUint32(b, uint32(length))
-	},
-})
-
 // acceptedCoding returns the best coding that a client has asked for, nil if
 // it has asked for none that we know. No client is sent what it hasn't named:
 // upstream never compresses, and some bouncers could not make sense of it.
@@ -69,26 +52,6 @@ func acceptedCoding(h http.Header) *coding {
 func isZero(quality string) bool {
 	_, value, ok := strings.Cut(strings.ReplaceAll(quality, " ", ""), "=")
 	return ok && strings.Trim(value, "0.") == ""
-}
-
-// deflate returns blocks that end on a byte's boundary and refer to nothing
-// before them (RFC 1951).
-func deflate(raw []byte) []byte {
-	if n := len(raw); n < 256 { // between two larger ones: a stored block
-		return append([]byte{0, byte(n), byte(n >> 8), ^byte(n), ^byte(n >> 8)}, raw...)
-	}
-	var out bytes.Buffer
-	w, err := flate.NewWriter(&out, flate.BestSpeed)
-	if err == nil {
-		_, err = w.Write(raw)
-	}
-	if err == nil {
-		err = w.Flush()
-	}
-	if err != nil {
-		panic(fmt.Sprintf("BUG: deflate into memory: %v", err))
-	}
-	return bytes.Clone(out.Bytes())
 }
 
 // joinSums returns the CRC-32 of two pieces behind each other, of which the

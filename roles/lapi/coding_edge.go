@@ -2,5 +2,5 @@
 
 package lapi
 
-// moreCodings are those that a router doesn't need.
-var moreCodings []*coding
+// codings are none: a router has few bouncers, and no 100 kB for compressors.
+var codings []*coding

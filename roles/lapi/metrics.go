@@ -1,7 +1,6 @@
 package lapi
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -169,22 +168,22 @@ func (q *requests) write(w *metric.Writer, full bool) {
 	q.mu.RLock()
 	routes, callers, found := maps.Clone(q.routes), maps.Clone(q.callers), maps.Clone(q.found)
 	q.mu.RUnlock()
-	inOrder := slices.SortedFunc(maps.Keys(routes), route.compare)
 
 	w.Family("cs_lapi_route_requests_total", metric.Counter, "Number of calls to each route per method.")
-	for _, r := range inOrder {
-		w.Sample(float64(routes[r].n.Load()), "route", r.shown(), "method", r.method)
+	byText := make(map[string]route)
+	for r, c := range routes {
+		w.Sample(float64(c.n.Load()), "route", r.shown(), "method", r.method)
+		byText[r.path+" "+r.method] = r
 	}
+	w.Sort()
 	if !full {
 		return
 	}
 	w.HistogramFamily("cs_lapi_request_duration_seconds", "Response time of LAPI")
-	for _, r := range inOrder {
+	for _, text := range slices.Sorted(maps.Keys(byText)) {
+		r := byText[text]
 		w.Histogram(routes[r].took, "endpoint", r.shown(), "method", r.method)
 	}
-	byName := slices.SortedFunc(maps.Keys(callers), func(a, b caller) int {
-		return cmp.Or(cmp.Compare(a.name, b.name), a.route.compare(b.route))
-	})
 	for _, family := range []struct {
 		bouncer           bool
 		name, label, help string
@@ -193,13 +192,13 @@ func (q *requests) write(w *metric.Writer, full bool) {
 		{true, "cs_lapi_bouncer_requests_total", "bouncer", "Number of calls to each route per method grouped by bouncers."},
 	} {
 		w.Family(family.name, metric.Counter, family.help)
-		for _, c := range byName {
+		for c, n := range callers {
 			if c.bouncer == family.bouncer {
-				w.Sample(float64(callers[c].Load()), family.label, c.name, "route", c.shown(), "method", c.method)
+				w.Sample(float64(n.Load()), family.label, c.name, "route", c.shown(), "method", c.method)
 			}
 		}
+		w.Sort()
 	}
-	bouncers := slices.SortedFunc(maps.Keys(found), func(a, b finding) int { return cmp.Compare(a.bouncer, b.bouncer) })
 	for _, family := range []struct {
 		some       bool
 		name, help string
@@ -208,16 +207,13 @@ func (q *requests) write(w *metric.Writer, full bool) {
 		{false, "cs_lapi_decisions_ko_total", "Number of calls to /decisions that returned empty result."},
 	} {
 		w.Family(family.name, metric.Counter, family.help)
-		for _, f := range bouncers {
+		for f, n := range found {
 			if f.some == family.some {
-				w.Sample(float64(found[f].Load()), "bouncer", f.bouncer)
+				w.Sample(float64(n.Load()), "bouncer", f.bouncer)
 			}
 		}
+		w.Sort()
 	}
-}
-
-func (r route) compare(o route) int {
-	return cmp.Or(cmp.Compare(r.path, o.path), cmp.Compare(r.method, o.method))
 }
 
 func (r route) shown() string { return variables.Replace(r.path) }
@@ -233,11 +229,10 @@ func (s *Server) writeDecisions(w *metric.Writer) {
 		})
 	})
 	w.Family("cs_active_decisions", metric.Gauge, "Number of active decisions.")
-	for _, k := range slices.SortedFunc(maps.Keys(counts), func(a, b decisions.Kind) int {
-		return cmp.Or(cmp.Compare(a.Scenario, b.Scenario), cmp.Compare(a.Origin, b.Origin), cmp.Compare(a.Type, b.Type))
-	}) {
-		w.Sample(float64(counts[k]), "reason", k.Scenario, "origin", k.Origin, "action", k.Type)
+	for k, n := range counts {
+		w.Sample(float64(n), "reason", k.Scenario, "origin", k.Origin, "action", k.Type)
 	}
+	w.Sort()
 }
 
 // writeAlerts counts the alerts by scenario, without the pulls of lists.

@@ -1,7 +1,6 @@
 package lapi
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -202,18 +201,29 @@ func (u *usage) list(now time.Time) []api.Usage {
 	all := make(map[reporter]*usage)
 	since := make(map[reporter]time.Time)
 	// In the order of the days, so that the last state counts.
-	for _, day := range slices.SortedFunc(maps.Keys(u.days), func(a, b usageDay) int { return cmp.Compare(a.Day, b.Day) }) {
-		sum := all[day.reporter]
-		if sum == nil {
-			sum = new(usage)
-			all[day.reporter], since[day.reporter] = sum, u.since[day]
-		}
-		for _, item := range u.days[day] {
-			sum.put(usageDay{}, item, now)
+	for n := dayOf(now.Add(-usageAge)); n <= dayOf(now); n++ {
+		for day, items := range u.days {
+			if day.Day != n {
+				continue
+			}
+			sum := all[day.reporter]
+			if sum == nil {
+				sum = new(usage)
+				all[day.reporter], since[day.reporter] = sum, u.since[day]
+			}
+			for _, item := range items {
+				sum.put(usageDay{}, item, now)
+			}
 		}
 	}
+	byName := make(map[string]reporter) // machines first
+	for who := range all {
+		byName[fmt.Sprint(who.Bouncer, " ", who.Name)] = who
+	}
 	out := []api.Usage{}
-	for who, sum := range all {
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		who := byName[name]
+		sum := all[who]
 		one := api.Usage{Machine: who.Name, Since: since[who]}
 		if who.Bouncer {
 			one.Machine, one.Bouncer = "", who.Name
@@ -224,9 +234,6 @@ func (u *usage) list(now time.Time) []api.Usage {
 		}
 		out = append(out, one)
 	}
-	slices.SortFunc(out, func(a, b api.Usage) int {
-		return cmp.Or(cmp.Compare(a.Bouncer, b.Bouncer), cmp.Compare(a.Machine, b.Machine))
-	})
 	return out
 }
 

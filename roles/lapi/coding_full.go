@@ -1,0 +1,54 @@
+//go:build !edge
+
+package lapi
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/zstd"
+)
+
+// codings are known ones, the best first. A body in zstd is a row of frames, as
+// RFC 8878 allows.
+var codings = []*coding{{name: "zstd", pack: zstandard()}, {
+	name: "gzip",
+	head: []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255},
+	pack: deflate,
+	tail: func(sum uint32, length int64) []byte {
+		b := []byte{1, 0, 0, 0xff, 0xff} // an empty block, the last one
+		b = binary.LittleEndian.AppendUint32(b, sum)
+		return binary.LittleEndian.AppendUint32(b, uint32(length))
+	},
+}}
+
+func zstandard() func([]byte) []byte {
+	// It is safe for concurrent use, and makes its tables when it is first used.
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
+	if err != nil {
+		panic("BUG: zstd: " + err.Error())
+	}
+	return func(raw []byte) []byte { return enc.EncodeAll(raw, nil) }
+}
+
+// deflate returns blocks that end on a byte's boundary and refer to nothing
+// before them (RFC 1951).
+func deflate(raw []byte) []byte {
+	if n := len(raw); n < 256 { // between two larger ones: a stored block
+		return append([]byte{0, byte(n), byte(n >> 8), ^byte(n), ^byte(n >> 8)}, raw...)
+	}
+	var out bytes.Buffer
+	w, err := flate.NewWriter(&out, flate.BestSpeed)
+	if err == nil {
+		_, err = w.Write(raw)
+	}
+	if err == nil {
+		err = w.Flush()
+	}
+	if err != nil {
+		panic(fmt.Sprintf("BUG: deflate into memory: %v", err))
+	}
+	return bytes.Clone(out.Bytes())
+}
