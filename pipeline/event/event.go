@@ -41,7 +41,7 @@ type Event struct {
 	WhitelistReason string
 
 	schema *Schema
-	vals   []string
+	vals   []string       // "" where there is none
 	set    Slots          // those that hold a value of this line
 	docs   []any          // Unmarshaled documents, by slot; nil until the first SetDoc
 	held   []Slot         // the slots of docs that may hold one
@@ -66,7 +66,12 @@ func New(s *Schema) *Event {
 // that was kept in the arena, become invalid.
 func (e *Event) Reset(line Line) {
 	e.lines++
-	clear(e.set)
+	for w, word := range e.set { // not all of vals: there are thousands, and few are set
+		for ; word != 0; word &= word - 1 {
+			e.vals[w<<6|bits.TrailingZeros64(word)] = ""
+		}
+		e.set[w] = 0
+	}
 	if cap(e.arena) > maxArena {
 		e.arena = make([]byte, 0, 4<<10) // one huge line must not pin its size for ever
 	}
@@ -88,7 +93,6 @@ func (e *Event) Reset(line Line) {
 // views of, so that an idle event keeps none of them alive.
 func (e *Event) Release() {
 	e.Reset(Line{})
-	clear(e.vals)
 }
 
 // maxArena is what an arena may keep from one line to the next.
@@ -98,12 +102,7 @@ const maxArena = 1 << 20
 func (e *Event) Schema() *Schema { return e.schema }
 
 // Get returns the value of a slot, "" when it has none.
-func (e *Event) Get(i Slot) string {
-	if e.set.Has(i) {
-		return e.vals[i]
-	}
-	return ""
-}
+func (e *Event) Get(i Slot) string { return e.vals[i] }
 
 // Lines counts the lines that the event has carried: while it stays the same,
 // no value has become invalid.

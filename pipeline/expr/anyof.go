@@ -200,30 +200,48 @@ type ends struct {
 	behind  bool
 	lengths []int
 	texts   *lexicon
+
+	// tips has a bit for the hash of the last bytes of each of the texts, as many
+	// as the shortest has: hardly any other text ends like one of them.
+	tips [64]uint64
+	tip  int
 }
 
 func newEnds(texts []string, behind bool) *ends {
-	e := &ends{behind: behind, texts: newTextSet(texts)}
+	e := &ends{behind: behind, texts: newTextSet(texts), tip: 8}
 	seen := make(map[int]bool)
 	for _, t := range texts {
 		if !seen[len(t)] {
 			seen[len(t)] = true
 			e.lengths = append(e.lengths, len(t))
 		}
+		e.tip = min(e.tip, len(t))
+	}
+	for _, t := range texts {
+		bit := hashEnds(e.end(t, e.tip)) % (64 * 64)
+		e.tips[bit>>6] |= 1 << (bit & 63)
 	}
 	return e
 }
 
+// end returns the first or last n bytes of a text.
+func (e *ends) end(s string, n int) string {
+	if e.behind {
+		return s[len(s)-n:]
+	}
+	return s[:n]
+}
+
 func (e *ends) has(s string) bool {
+	if len(s) < e.tip {
+		return false
+	}
+	bit := hashEnds(e.end(s, e.tip)) % (64 * 64)
+	if e.tips[bit>>6]&(1<<(bit&63)) == 0 {
+		return false
+	}
 	for _, n := range e.lengths {
-		if n > len(s) {
-			continue
-		}
-		end := s[:n]
-		if e.behind {
-			end = s[len(s)-n:]
-		}
-		if e.texts.has(end) {
+		if n <= len(s) && e.texts.has(e.end(s, n)) {
 			return true
 		}
 	}
@@ -242,8 +260,10 @@ func anyWalk(walk func(*Ctx) bool, a *anyOf) value {
 	case "==":
 		v = v.equalTo(a.subject, a.texts...)
 		v.exact = v.exact && !a.rest
-	case "contains", "startsWith", "endsWith":
+	case "contains":
 		v.clues = contain(a.subject, a.texts...)
+	case "startsWith", "endsWith":
+		v.clues = border(a.subject, a.texts...)
 	case "matches":
 		v.clues = matching(a.subject, a.texts...)
 	}

@@ -18,6 +18,7 @@ type clue struct {
 	but     bool // it must be none of them
 
 	needles []needle // one of them must be there; nil: not known
+	quick   bool     // the condition looks at the ends of a text only
 }
 
 // needle is a literal that occurs in a subject.
@@ -214,6 +215,15 @@ func contain(v value, texts ...string) []clue {
 	return nil
 }
 
+// border makes the clues of: v begins, or ends, with one of the texts.
+func border(v value, texts ...string) []clue {
+	clues := contain(v, texts...)
+	for i := range clues {
+		clues[i].quick = true
+	}
+	return clues
+}
+
 // matching makes the clues of: one of the regular expressions matches v.
 func matching(v value, exprs ...string) []clue {
 	var texts []string
@@ -271,6 +281,12 @@ func eitherClues(a, b value) (out []clue, exact bool) {
 
 // bestNeedles chooses the needles that are found least often: the longest.
 func bestNeedles(clues []clue) (best []needle, ok bool) {
+	c, ok := bestClue(clues)
+	return c.needles, ok
+}
+
+// bestClue is the clue with the best needles.
+func bestClue(clues []clue) (best clue, ok bool) {
 	most := 0
 	for _, c := range clues {
 		if c.needles == nil {
@@ -281,8 +297,8 @@ func bestNeedles(clues []clue) (best []needle, ok bool) {
 			shortest = min(shortest, len(n.text))
 		}
 		if shortest > most {
-			best, most = c.needles, shortest
+			best, most = c, shortest
 		}
 	}
-	return best, best != nil
+	return best, best.needles != nil
 }

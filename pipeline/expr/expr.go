@@ -279,14 +279,14 @@ func (p *Program) Any(x *Ctx) (any, error) {
 // failed words the error of a run.
 func (p *Program) failed(x *Ctx) error {
 	err := x.err
-	x.err, x.cut = nil, false
+	x.err = nil
 	return fmt.Errorf("cannot evaluate %s: %w", p.src, err)
 }
 
 // begin makes the scratch memory ready for one evaluation. All but the first
 // for a line find everything in place.
 func (x *Ctx) begin(p *Program) {
-	x.strs = x.strs[:0]
+	x.strs, x.cut = x.strs[:0], false
 	if x.env != p.env {
 		x.env = p.env
 	}

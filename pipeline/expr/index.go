@@ -45,7 +45,7 @@ type gate struct {
 	look     match.Bits // filters behind the gate
 	blocks   uint64     // of look
 	folded   match.Bits // those among them that don't mind the case
-	few      match.Bits // those that look for one to three literals
+	quick    match.Bits // those that are evaluated quickly
 	literals *match.Literals
 	rare     byte      // is in all literals and in few texts; 0 if there is no such byte
 	opens    []members // by literal
@@ -205,15 +205,15 @@ func (ix *Index) addGates(n int) {
 				clues = append(clues, c)
 			}
 		}
-		needles, ok := bestNeedles(clues)
+		best, ok := bestClue(clues)
 		if !ok {
 			ix.free.Add(i)
 			continue
 		}
-		for _, nd := range needles {
+		for _, nd := range best.needles {
 			t := bySubject[nd.subject.key]
 			if t == nil {
-				t = &text{gate: &gate{subject: nd.subject, look: match.NewBits(n), folded: match.NewBits(n), few: match.NewBits(n)}, ids: make(map[string]int)}
+				t = &text{gate: &gate{subject: nd.subject, look: match.NewBits(n), folded: match.NewBits(n), quick: match.NewBits(n)}, ids: make(map[string]int)}
 				bySubject[nd.subject.key] = t
 				keys = append(keys, nd.subject.key)
 			}
@@ -221,8 +221,8 @@ func (ix *Index) addGates(n int) {
 			if nd.fold {
 				t.gate.folded.Add(i)
 			}
-			if len(needles) <= 3 {
-				t.gate.few.Add(i)
+			if best.quick || len(best.needles) <= 3 {
+				t.gate.quick.Add(i)
 			}
 			id, ok := t.ids[nd.text]
 			if !ok {
@@ -332,9 +332,9 @@ func (ix *Index) candidates(x *Ctx, may match.Bits) {
 	x.sets = x.sets[:base]
 }
 
-// bytesPerFilter is how many bytes pass a gate in the time that it takes to
-// evaluate a filter which looks for a few literals.
-const bytesPerFilter = 32
+// bytesPerFilter is how many bytes a gate searches in the time that it takes to
+// evaluate a quick filter.
+const bytesPerFilter = 8
 
 // pass adds to open the candidates that the gate lets through.
 func (g *gate) pass(x *Ctx, may, open match.Bits) {
@@ -368,12 +368,10 @@ func (g *gate) pass(x *Ctx, may, open match.Bits) {
 // isQuicker tells whether evaluating all candidates behind the gate is quicker
 // than searching a text of length n for the literals.
 func (g *gate) isQuicker(may match.Bits, n int) bool {
-	if n < bytesPerFilter {
-		return false
-	}
+	n += bytesPerFilter // to begin a search takes some time
 	for k := range may {
 		w := may[k] & g.look[k]
-		if w&^g.few[k] != 0 {
+		if w&^g.quick[k] != 0 {
 			return false
 		}
 		if n -= bits.OnesCount64(w) * bytesPerFilter; n < 0 {

@@ -448,7 +448,9 @@ func (u *unit) search(n *syntax.Binary, a, b value) (value, error) {
 			default:
 				v = boolean(func(x *Ctx) bool { return strings.HasSuffix(f(x), k) })
 			}
-			v.clues = contain(a, k)
+			if v.clues = border(a, k); n.Operator == "contains" {
+				v.clues = contain(a, k)
+			}
 			return v, nil
 		}
 		return boolean(func(x *Ctx) bool { s := f(x); return test(s, g(x)) }), nil
