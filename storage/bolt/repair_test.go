@@ -182,7 +182,11 @@ func TestRepairOfDamagedPages(t *testing.T) {
 	size := os.Getpagesize()
 	rnd := rand.New(rand.NewPCG(7, 7))
 	gone, saved, lost := 0, 0, 0
-	for round := range 30 {
+	rounds := 30
+	if testing.Short() {
+		rounds = 12
+	}
+	for round := range rounds {
 		bad := append([]byte(nil), text...)
 		for range 1 + rnd.IntN(3) {
 			page := rnd.IntN(len(bad) / size)
@@ -348,7 +352,11 @@ func TestSalvageAnything(t *testing.T) {
 		t.Fatal(err)
 	}
 	rnd := rand.New(rand.NewPCG(3, 4))
-	for range 20 {
+	rounds := 20
+	if testing.Short() {
+		rounds = 5
+	}
+	for range rounds {
 		bad := append([]byte(nil), text...)
 		for range 1 + rnd.IntN(200) {
 			bad[rnd.IntN(len(bad))] = byte(rnd.Uint32())
