@@ -101,6 +101,7 @@ func run(ctx context.Context, args []string) (err error) {
 		{"replay", b.replay},
 		{"compare", b.compare},
 		{"live", b.live},
+		{"lapi", b.lapi},
 	}
 	for name := range strings.SplitSeq(*only, ",") {
 		if name != "" && !slices.ContainsFunc(sections, func(s section) bool { return s.name == name }) {
