@@ -11,7 +11,7 @@ import (
 // TestBombs feeds helpers with what is made to be expensive. With more than
 // linear time or memory these would not end.
 func TestBombs(t *testing.T) {
-	n := 1_000_000
+	n := 300_000
 	if testing.Short() {
 		n = 100_000
 	}

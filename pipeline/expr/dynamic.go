@@ -156,7 +156,8 @@ func isList(a any) bool {
 
 func equalLists(a, b any) bool {
 	if isNil(a) != isNil(b) && length(a) == 0 && length(b) == 0 {
-		return reflect.TypeOf(a) != reflect.TypeOf(b) // only lists of one type are told apart by being nil
+		_, anys := a.([]any)
+		return anys || reflect.TypeOf(a) != reflect.TypeOf(b) // only lists of one type are told apart by being nil
 	}
 	n := length(a)
 	if n != length(b) {

@@ -176,9 +176,9 @@ var stricter = regexp.MustCompile(`this is duration|argument of date|a key of a 
 // TestLanguage compares random programs: whether they compile, whether they
 // fail, and what they give.
 func TestLanguage(t *testing.T) {
-	n := 12_000
+	n := 2_000
 	if testing.Short() {
-		n = 2_000
+		n = 1_000
 	}
 	kinds := []string{"bool", "int", "float", "str", "list", "map", "any", "any", "time", "dur"}
 	counts := map[string]int{}

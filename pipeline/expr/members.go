@@ -308,6 +308,9 @@ func (u *unit) chain(n *syntax.Chain) (value, error) {
 	v.any = func(x *Ctx) any {
 		a := f(x)
 		x.cut = false
+		if isNil(a) {
+			return nil // whatever it is nil of
+		}
 		return a
 	}
 	return v, nil
