@@ -37,9 +37,21 @@ type definition struct {
 	// it which part gives the value: the last one that uses the field itself,
 	// or else the last one with a reference in which the field is used. Being
 	// last in the text counts, not taking part in the match.
-	owner map[string]int
-	size  int // of the expression, about, in bytes
+	owner  map[string]int
+	size   int  // of the expression, about, in bytes
+	depth  int  // at least as deep as its syntax tree
+	odd    bool // it may contain (?P<name>…) groups, or a quotation without an end
+	proper answer
 }
+
+// answer is the memo of a question.
+type answer uint8
+
+const (
+	unknown answer = iota
+	no
+	yes
+)
 
 // maxSize bounds an expression, in bytes: a few lines of content could ask for
 // one that no memory holds, by doubling. The longest of the public hub has 30 kB.
@@ -71,7 +83,7 @@ func (l *Library) Names() []string { return slices.Sorted(maps.Keys(l.defs)) }
 func (l *Library) Define(name, pattern string) error {
 	err := l.add(name, pattern)
 	if err == nil {
-		if _, err = syntax.Parse(l.defs[name].expression(), syntax.Perl); err != nil {
+		if err = l.defs[name].check(); err != nil {
 			delete(l.defs, name)
 		}
 	}
@@ -102,6 +114,7 @@ func (l *Library) add(name, pattern string) error {
 // parse cuts a pattern at its references and resolves them.
 func (l *Library) parse(pattern string) (*definition, error) {
 	d := &definition{owner: map[string]int{}, size: len(pattern)}
+	below := 0
 	own := map[string]int{}
 	rest := 0
 	for i, at := range reference.FindAllStringSubmatchIndex(pattern, -1) {
@@ -113,6 +126,7 @@ func (l *Library) parse(pattern string) (*definition, error) {
 		if d.size += ref.size; d.size > maxSize {
 			return nil, fmt.Errorf("it has more than %d bytes when its references are expanded", maxSize)
 		}
+		below, d.odd = max(below, ref.depth), d.odd || ref.odd
 		p := part{text: pattern[rest:at[0]], ref: ref}
 		for f := range ref.owner {
 			d.owner[f] = i
@@ -126,7 +140,83 @@ func (l *Library) parse(pattern string) (*definition, error) {
 	}
 	maps.Copy(d.owner, own)
 	d.parts = append(d.parts, part{text: pattern[rest:]})
+	for _, p := range d.parts {
+		d.odd = d.odd || strings.Contains(p.text, "(?P<") || strings.Contains(p.text, "(?<") || strings.Contains(p.text, `\Q`)
+		// A group can be a capture of an alternative of a sequence.
+		d.depth += 3*strings.Count(p.text, "(") + strings.Count(p.text, "*") +
+			strings.Count(p.text, "+") + strings.Count(p.text, "?") + strings.Count(p.text, "{") + 3
+	}
+	d.depth += below
 	return d, nil
+}
+
+// check tells whether the expression of d is valid and has a group for each
+// field, given that all definitions it refers to are valid.
+func (d *definition) check() error {
+	if d.sound() {
+		return nil
+	}
+	re, err := syntax.Parse(d.expression(), syntax.Perl)
+	if err != nil {
+		return err
+	}
+	names := re.CapNames()
+	for f := range d.owner {
+		if !slices.Contains(names, groupPrefix+f) {
+			return fmt.Errorf("field %s stands where nothing can be captured", f)
+		}
+	}
+	return nil
+}
+
+// maxDepth is below the depth of syntax trees that regexp/syntax refuses, 1000.
+const maxDepth = 900
+
+// sound tells whether d passes the check for certain. That saves parsing the
+// whole expression, of which there are megabytes in a hub. Proper places can take
+// any valid expression, unless names occur twice, a quotation has no end, or what is
+// repeated by a number is so itself, which has limits.
+func (d *definition) sound() bool {
+	for _, p := range d.parts {
+		if strings.Contains(p.text, "{") {
+			return false
+		}
+	}
+	return d.isProper() && !d.odd && d.depth <= maxDepth
+}
+
+// isProper tells whether all references, those on lower levels included, stand where
+// a group does. Within brackets or a quotation it would be none.
+func (d *definition) isProper() bool {
+	if d.proper == unknown {
+		d.proper = no
+		if d.placesAreProper() {
+			d.proper = yes
+		}
+	}
+	return d.proper == yes
+}
+
+func (d *definition) placesAreProper() bool {
+	var plain, groups strings.Builder
+	for _, p := range d.parts {
+		plain.WriteString(p.text)
+		groups.WriteString(p.text)
+		if p.ref == nil {
+			break
+		}
+		if !p.ref.isProper() {
+			return false
+		}
+		plain.WriteString("(?:x)")
+		groups.WriteString("(x)")
+	}
+	a, err := syntax.Parse(plain.String(), syntax.Perl)
+	if err != nil {
+		return false
+	}
+	b, err := syntax.Parse(groups.String(), syntax.Perl)
+	return err == nil && b.MaxCap()-a.MaxCap() == len(d.parts)-1
 }
 
 // expression returns the regular expression of d with one group named
@@ -187,22 +277,17 @@ func (l *Library) CompileName(name string) (*Pattern, error) {
 }
 
 func (d *definition) compile() (*Pattern, error) {
-	expr := d.expression()
-	re, err := syntax.Parse(expr, syntax.Perl)
-	if err != nil {
+	if err := d.check(); err != nil {
 		return nil, err
 	}
 	fields := slices.Sorted(maps.Keys(d.owner))
-	groups := make([]int, len(fields))
-	names := re.CapNames()
-	for i, f := range fields {
-		groups[i] = slices.Index(names, groupPrefix+f)
-	}
-	prog, err := match.Compile(expr, groups)
-	if err != nil {
-		return nil, err
-	}
-	return &Pattern{Fields: fields, prog: prog}, nil
+	return &Pattern{Fields: fields, prog: match.Later(func() (string, []string) {
+		groups := make([]string, len(fields))
+		for i, f := range fields {
+			groups[i] = groupPrefix + f
+		}
+		return d.expression(), groups
+	})}, nil
 }
 
 // Pattern is a compiled grok, safe for use by many workers. Fields are the

@@ -119,6 +119,7 @@ func TestDefine(t *testing.T) {
 	f("BAD", ``, "empty")
 	f("BAD", `%{NOSUCH}`, "NOSUCH")
 	f("BAD", `%{BAD}`, "BAD")
+	f("BAD", `a[%{GREEDYDATA:x}]`, "nothing can be captured")
 	f("", `x`, "name is empty")
 	if err := l.Define("BOMB0", strings.Repeat("x", 50)); err != nil {
 		t.Fatal(err)
@@ -137,6 +138,53 @@ func TestDefine(t *testing.T) {
 	}
 	if _, err := l.CompileName("NOSUCH"); err == nil {
 		t.Error("unknown name compiles")
+	}
+}
+
+// TestSoundPatternsAreValid: what is taken for valid because of its text alone must
+// be, and have its groups.
+func TestSoundPatternsAreValid(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	sound, valid := 0, 0
+	for range 3000 {
+		l := &Library{defs: map[string]*definition{}}
+		for n := range 5 {
+			var b strings.Builder
+			for range 1 + rng.IntN(5) {
+				switch k := rng.IntN(14); {
+				case k < 5 && n > 0:
+					fmt.Fprintf(&b, "%%{P%d%s}", rng.IntN(n), []string{"", ":a", ":b"}[rng.IntN(3)])
+				case k < 8:
+					b.WriteString("x")
+				default:
+					b.WriteString([]string{"[", "]", `\Q`, `\E`, `\`, "(", ")", "{2}", "{600}", "(?P<n>y)", "*", "?", "|", "(?i)", "[^", "(?:", "a-", "+?", "$"}[rng.IntN(19)])
+				}
+			}
+			if d, err := l.parse(b.String()); err == nil {
+				re, err := syntax.Parse(d.expression(), syntax.Perl)
+				for f := range d.owner {
+					if err == nil && re.CapNames() != nil && !strings.Contains(strings.Join(re.CapNames(), " "), groupPrefix+f) {
+						err = errors.New("no group")
+					}
+				}
+				if d.sound() && err != nil {
+					t.Fatalf("%q, %q: %v", b.String(), d.expression(), err)
+				}
+				if d.sound() {
+					sound++
+				}
+				if err == nil {
+					valid++
+				}
+			}
+			if l.Define(fmt.Sprint("P", n), b.String()) != nil {
+				l.defs[fmt.Sprint("P", n)] = &definition{parts: []part{{text: "x"}}}
+			}
+		}
+	}
+	t.Logf("%d of %d valid patterns are found so by their text", sound, valid)
+	if sound < valid/4 {
+		t.Error("too few")
 	}
 }
 

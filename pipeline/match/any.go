@@ -3,7 +3,6 @@ package match
 import (
 	"fmt"
 	"regexp/syntax"
-	"strings"
 )
 
 // Any tells whether at least one of many expressions matches a text. One pass
@@ -21,15 +20,15 @@ func NewAny(exprs []string) (*Any, error) {
 	a := &Any{always: NewBits(len(exprs))}
 	var literals []string
 	for i, expr := range exprs {
-		p, err := Compile(expr, nil)
+		re, err := syntax.Parse(expr, syntax.Perl)
+		if err != nil {
+			return nil, fmt.Errorf("cannot compile expression %d of %d: %w", i+1, len(exprs), err)
+		}
+		p, err := newProgram(expr, re, nil, defaultLimits)
 		if err != nil {
 			return nil, fmt.Errorf("cannot compile expression %d of %d: %w", i+1, len(exprs), err)
 		}
 		a.programs = append(a.programs, p)
-		re, err := syntax.Parse(expr, syntax.Perl)
-		if err != nil {
-			return nil, fmt.Errorf("cannot parse expression %d of %d: %w", i+1, len(exprs), err)
-		}
 		needed := oneOf(re)
 		if len(needed) == 0 {
 			a.always.Add(i)
@@ -50,10 +49,7 @@ func (a *Any) Len() int { return len(a.programs) }
 func (a *Any) Match(m *Machine, s string) bool {
 	found, run := m.sets(a.literals.Len(), len(a.programs))
 	copy(run, a.always)
-	// U+212A and U+017F are k and s to a case-blind expression. A text with
-	// one of them goes through all programs, since needed literals are
-	// searched for with ASCII folding only.
-	if strings.Contains(s, "\u212a") || strings.Contains(s, "\u017f") {
+	if Folds(s) {
 		for i := range a.programs {
 			run.Add(i)
 		}

@@ -29,16 +29,19 @@ import (
 	"unicode/utf8"
 )
 
-// Program is a compiled expression, shared by all workers.
+// Program is an expression, shared by all workers. It is compiled when it is used
+// first: most expressions of a large set never are.
 type Program struct {
-	expr string
-	keep []int
+	source func() (expr string, keep []int)
+	limit  limits
+	std    func() *regexp.Regexp
 
+	once    sync.Once // build sets what follows
+	keep    []int
 	code    *code // nil: only the standard library can run it
 	quick   *forward
 	forward *forward
 	reverse *reverse
-	std     func() *regexp.Regexp
 
 	must     string    // longest literal that every match contains, "" if none
 	sequence []string  // literals that it contains in that order
@@ -77,45 +80,92 @@ func (m *Machine) Caps(n int) []int32 {
 	return m.caps[:2*n]
 }
 
-// Compile compiles an expression. keep lists the capture groups whose
+// Compile checks an expression. keep lists the capture groups whose
 // positions Match reports, in that order and each once; nil asks for none.
 func Compile(expr string, keep []int) (*Program, error) {
-	return compile(expr, keep, defaultLimits)
-}
-
-func compile(expr string, keep []int, limit limits) (*Program, error) {
 	re, err := syntax.Parse(expr, syntax.Perl)
 	if err != nil {
 		return nil, err
 	}
+	return newProgram(expr, re, keep, defaultLimits)
+}
+
+func newProgram(expr string, re *syntax.Regexp, keep []int, limit limits) (*Program, error) {
 	for i, g := range keep {
 		if g < 1 || g > re.MaxCap() || slices.Contains(keep[:i], g) {
 			return nil, fmt.Errorf("cannot keep group %d: not there or kept already", g)
 		}
 	}
-	p := &Program{expr: expr, keep: slices.Clone(keep)}
-	p.std = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
-	re = keepOnly(re, keep).Simplify()
-	if p.code, err = newCode(re, len(keep)); err != nil {
-		p.code = nil
-		return p, nil
+	keep = slices.Clone(keep)
+	return programOf(func() (string, []int) { return expr, keep }, limit), nil
+}
+
+// Later is Compile for an expression that is known to be valid, and named
+// groups that it is known to have. It asks for both when the program is used
+// first, and again for String: large expressions need not be kept.
+func Later(source func() (expr string, groups []string)) *Program {
+	return programOf(func() (string, []int) {
+		expr, groups := source()
+		names := parsed(expr).CapNames()
+		keep := make([]int, len(groups))
+		for i, name := range groups {
+			if keep[i] = slices.Index(names, name); keep[i] < 0 {
+				panic(fmt.Sprintf("BUG: there is no group %s in %s", name, expr))
+			}
+		}
+		return expr, keep
+	}, defaultLimits)
+}
+
+func programOf(source func() (string, []int), limit limits) *Program {
+	return &Program{source: source, limit: limit, std: sync.OnceValue(func() *regexp.Regexp {
+		expr, _ := source()
+		return regexp.MustCompile(expr)
+	})}
+}
+
+// parsed is the tree of an expression that has been found valid. It is not kept
+// since it takes more memory than all the rest.
+func parsed(expr string) *syntax.Regexp {
+	re, err := syntax.Parse(expr, syntax.Perl)
+	if err != nil {
+		panic(fmt.Sprintf("BUG: %s was found valid before: %v", expr, err))
 	}
-	p.quick = newForward(p.code, limit, true)
-	p.forward = newForward(p.code, limit, false)
-	p.reverse = newReverse(p.code, limit)
+	return re
+}
+
+// build compiles the program.
+func (p *Program) build() {
+	expr, keep := p.source()
+	p.keep = keep
+	re := keepOnly(parsed(expr), p.keep).Simplify()
+	code, err := newCode(re, len(p.keep))
+	if err != nil {
+		return // too many classes of characters
+	}
+	p.quick = newForward(code, p.limit, true)
+	p.forward = newForward(code, p.limit, false)
+	p.reverse = newReverse(code, p.limit)
+	p.code = code
 	p.prepare(re)
-	return p, nil
 }
 
 // String returns the expression.
-func (p *Program) String() string { return p.expr }
+func (p *Program) String() string {
+	expr, _ := p.source()
+	return expr
+}
 
 // Groups returns the numbers of the kept groups.
-func (p *Program) Groups() []int { return p.keep }
+func (p *Program) Groups() []int {
+	p.once.Do(p.build)
+	return p.keep
+}
 
 // Tables returns how many states the automata have, and an estimate of the bytes
 // they take. Both are bounded.
 func (p *Program) Tables() (states, bytes int) {
+	p.once.Do(p.build)
 	if p.code == nil {
 		return 0, 0
 	}
@@ -123,6 +173,18 @@ func (p *Program) Tables() (states, bytes int) {
 	fs, fb := p.forward.size()
 	rs, rb := p.reverse.size()
 	return qs + fs + rs, qb + fb + rb
+}
+
+// Required returns literals in lower case of which every match contains at least
+// one, ASCII letters in either case, or nil if none are known. They don't help
+// with texts in which folding meets ASCII: see Folds.
+func (p *Program) Required() []string { return oneOf(parsed(p.String())) }
+
+// Folds tells whether s has one of the two characters beyond ASCII, U+212A and U+017F,
+// that a case-blind expression takes for ASCII letters. They hide literals from
+// a search that folds ASCII letters only.
+func Folds(s string) bool {
+	return strings.Contains(s, "\u212a") || strings.Contains(s, "\u017f")
 }
 
 // prepare finds out what can be told without an automaton.
@@ -179,6 +241,7 @@ func (p *Program) firstBytes(pc uint32, seen []bool) bool {
 // must hold 2*(1+len(keep)) values, or be nil when only the verdict counts.
 // Without a match its contents are undefined.
 func (p *Program) Match(m *Machine, s string, caps []int32) bool {
+	p.once.Do(p.build)
 	if p.code == nil {
 		return p.stdlib(m, s, caps)
 	}
@@ -289,7 +352,7 @@ func (p *Program) search(m *Machine, s string, pos int, caps []int32) bool {
 	case undecided:
 		return p.backtrack(m, s, start, caps)
 	case failed:
-		panic(fmt.Sprintf("BUG: %s matches %q at %d backward, but not forward", p.expr, s, start))
+		panic(fmt.Sprintf("BUG: %s matches %q at %d backward, but not forward", p, s, start))
 	}
 	m.Counts.Reverse++
 	return true

@@ -54,7 +54,7 @@ func check(t *testing.T, expr string, texts []string) (matches int) {
 	}
 	for _, mode := range modes {
 		for _, keep := range [][]int{nil, every, odd} {
-			p, err := compile(expr, keep, mode.limit)
+			p, err := compileLimited(expr, keep, mode.limit)
 			if err != nil {
 				t.Fatalf("%q: %v", expr, err)
 			}
@@ -77,10 +77,10 @@ func compare(t *testing.T, mode string, p *Program, re *regexp.Regexp, find func
 	caps := make([]int32, 2+2*len(p.keep))
 	got := find(caps)
 	if got != (loc != nil) {
-		t.Fatalf("%s: %q on %q: got %v, want %v", mode, p.expr, s, got, loc != nil)
+		t.Fatalf("%s: %q on %q: got %v, want %v", mode, p, s, got, loc != nil)
 	}
 	if find(nil) != got {
-		t.Fatalf("%s: %q on %q: another verdict without groups", mode, p.expr, s)
+		t.Fatalf("%s: %q on %q: another verdict without groups", mode, p, s)
 	}
 	if !got {
 		return false
@@ -90,7 +90,7 @@ func compare(t *testing.T, mode string, p *Program, re *regexp.Regexp, find func
 		want = append(want, int32(loc[2*g]), int32(loc[2*g+1]))
 	}
 	if !slices.Equal(caps, want) {
-		t.Fatalf("%s: %q on %q, groups %v: got %v, want %v", mode, p.expr, s, p.keep, caps, want)
+		t.Fatalf("%s: %q on %q, groups %v: got %v, want %v", mode, p, s, p.keep, caps, want)
 	}
 	return true
 }

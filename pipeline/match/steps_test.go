@@ -58,7 +58,7 @@ func TestStepsAreLinear(t *testing.T) {
 // automata often full and started again.
 func TestWorkersShareAProgram(t *testing.T) {
 	for _, limit := range []limits{defaultLimits, {states: 30, bytes: 1 << 20, relearn: 5}} {
-		p, err := compile(`(\w+)@([a-z.]+)(?: \[(\d+)\])?(é*)$`, []int{1, 2, 3, 4}, limit)
+		p, err := compileLimited(`(\w+)@([a-z.]+)(?: \[(\d+)\])?(é*)$`, []int{1, 2, 3, 4}, limit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +88,7 @@ func TestWorkersShareAProgram(t *testing.T) {
 func TestTablesAreBounded(t *testing.T) {
 	limit := limits{states: 100, bytes: 30_000, relearn: 10}
 	for _, expr := range []string{`(a|b)*a(a|b){12}c`, `([ab]{1,9})+([bc]{1,9})+(c?)d`} {
-		p, err := compile(expr, []int{1, 2}, limit)
+		p, err := compileLimited(expr, []int{1, 2}, limit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +128,7 @@ func TestKeepIsChecked(t *testing.T) {
 
 // TestLongTextGoesToRegexp is about what fits in no table and no memo.
 func TestLongTextGoesToRegexp(t *testing.T) {
-	p, err := compile(strings.Repeat("(?:a|b)?", 300)+"c$", nil, limits{states: 4, bytes: 1 << 20, relearn: 1 << 30})
+	p, err := compileLimited(strings.Repeat("(?:a|b)?", 300)+"c$", nil, limits{states: 4, bytes: 1 << 20, relearn: 1 << 30})
 	if err != nil {
 		t.Fatal(err)
 	}
