@@ -41,6 +41,7 @@ func (c course) run(workers int) (ns float64, note string, err error) {
 	defer runtime.GOMAXPROCS(old)
 	engine, errs := pipeline.Load(pipeline.Options{
 		Content: c.content,
+		Workers: workers,
 		Alert:   func(decisions.Alert) {},
 	})
 	if len(errs) > 0 {
