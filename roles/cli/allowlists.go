@@ -59,6 +59,7 @@ func (c *AllowlistsList) Run(ctx context.Context, env *platform.Env, g *Globals)
 		return s.csv("name,description,created_at,updated_at,console_managed,size", rows)
 	}
 	t := s.table("Name", "Description", "Created at", "Updated at", "Managed by Console", "Size")
+	t.right = []int{5}
 	for _, l := range lists {
 		t.add(l.Name, l.Description, l.Created, l.Updated, yesNo(l.ConsoleManaged), strconv.Itoa(len(l.Items)))
 	}

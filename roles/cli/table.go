@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -16,6 +17,7 @@ type table struct {
 	title  string // first line, over all columns; may be empty
 	header []string
 	rows   [][]string
+	right  []int // columns of numbers, which a light table puts to the right
 	// fancy draws the frame with line-drawing characters instead of ASCII.
 	fancy bool
 }
@@ -105,6 +107,10 @@ func (t *table) light() string {
 	var b strings.Builder
 	row := func(cells []string) {
 		for i, c := range cells {
+			if slices.Contains(t.right, i) {
+				b.WriteString(" " + strings.Repeat(" ", max(width[i]-columns(c), 0)) + c + " ")
+				continue
+			}
 			b.WriteString(" " + left(c, width[i]) + " ")
 		}
 		b.WriteByte('\n')
