@@ -80,11 +80,7 @@ type AllowlistsInspect struct {
 
 // Run shows it.
 func (c *AllowlistsInspect) Run(ctx context.Context, env *platform.Env, g *Globals) (err error) {
-	s, err := open(env, g)
-	if err != nil {
-		return err
-	}
-	name, err := exactlyOne(c.Name)
+	s, name, err := openFor(env, g, c.Name)
 	if err != nil {
 		return err
 	}
@@ -168,11 +164,7 @@ type AllowlistsCreate struct {
 
 // Run makes it.
 func (c *AllowlistsCreate) Run(ctx context.Context, env *platform.Env, g *Globals) error {
-	s, err := open(env, g)
-	if err != nil {
-		return err
-	}
-	name, err := exactlyOne(c.Name)
+	s, name, err := openFor(env, g, c.Name)
 	if err != nil {
 		return err
 	}
@@ -192,11 +184,7 @@ type AllowlistsDelete struct {
 
 // Run deletes it.
 func (c *AllowlistsDelete) Run(ctx context.Context, env *platform.Env, g *Globals) error {
-	s, err := open(env, g)
-	if err != nil {
-		return err
-	}
-	name, err := exactlyOne(c.Name)
+	s, name, err := openFor(env, g, c.Name)
 	if err != nil {
 		return err
 	}
@@ -323,15 +311,11 @@ type AllowlistsImport struct {
 
 // Run reads all of the file before anything is added.
 func (c *AllowlistsImport) Run(ctx context.Context, env *platform.Env, g *Globals) error {
-	s, err := open(env, g)
+	s, name, err := openFor(env, g, c.Name)
 	if err != nil {
 		return err
 	}
-	name, err := exactlyOne(c.Name)
-	if err != nil {
-		return err
-	}
-	_, text, err := (&DecisionsImport{Input: c.Input}).read(env.Stdin)
+	_, text, err := readInput(c.Input, env.Stdin)
 	if err != nil {
 		return err
 	}

@@ -100,11 +100,7 @@ type BouncersAdd struct {
 
 // Run adds.
 func (c *BouncersAdd) Run(ctx context.Context, env *platform.Env, g *Globals) error {
-	s, err := open(env, g)
-	if err != nil {
-		return err
-	}
-	name, err := exactlyOne(c.Name)
+	s, name, err := openFor(env, g, c.Name)
 	if err != nil {
 		return err
 	}
@@ -191,11 +187,7 @@ type BouncersInspect struct {
 
 // Run shows it.
 func (c *BouncersInspect) Run(ctx context.Context, env *platform.Env, g *Globals) error {
-	s, err := open(env, g)
-	if err != nil {
-		return err
-	}
-	name, err := exactlyOne(c.Name)
+	s, name, err := openFor(env, g, c.Name)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func (c *DecisionsImport) Run(ctx context.Context, env *platform.Env, g *Globals
 	if err != nil {
 		return err
 	}
-	name, text, err := c.read(env.Stdin)
+	name, text, err := readInput(c.Input, env.Stdin)
 	if err != nil {
 		return err
 	}
@@ -132,15 +132,16 @@ func (c *DecisionsImport) check() (format string, err error) {
 	return "", errors.New("unable to guess format from file extension, please provide a format with --format flag")
 }
 
-// read returns the file and the name it goes by in the alert.
-func (c *DecisionsImport) read(stdin io.Reader) (name string, text []byte, err error) {
-	name = c.Input
-	if c.Input == "-" {
+// readInput returns what is in a file, or for - on stdin, and the name it goes
+// by in messages.
+func readInput(path string, stdin io.Reader) (name string, text []byte, err error) {
+	name = path
+	if path == "-" {
 		name = "stdin"
 	} else {
-		f, err := os.Open(c.Input)
+		f, err := os.Open(path)
 		if err != nil {
-			return "", nil, fmt.Errorf("unable to open %s: %w", c.Input, err)
+			return "", nil, fmt.Errorf("unable to open %s: %w", path, err)
 		}
 		defer f.Close()
 		stdin = f

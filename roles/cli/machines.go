@@ -152,11 +152,7 @@ type MachinesValidate struct {
 
 // Run accepts it.
 func (c *MachinesValidate) Run(ctx context.Context, env *platform.Env, g *Globals) error {
-	s, err := open(env, g)
-	if err != nil {
-		return err
-	}
-	name, err := exactlyOne(c.Name)
+	s, name, err := openFor(env, g, c.Name)
 	if err != nil {
 		return err
 	}
@@ -319,11 +315,7 @@ type MachinesInspect struct {
 
 // Run shows it.
 func (c *MachinesInspect) Run(ctx context.Context, env *platform.Env, g *Globals) error {
-	s, err := open(env, g)
-	if err != nil {
-		return err
-	}
-	name, err := exactlyOne(c.Name)
+	s, name, err := openFor(env, g, c.Name)
 	if err != nil {
 		return err
 	}

@@ -201,6 +201,17 @@ func listens(ctx context.Context, socket string) (bool, error) {
 	return false, nil
 }
 
+// openFor opens a session for a command about one thing, whose name is the
+// only argument.
+func openFor(env *platform.Env, g *Globals, args []string) (*session, string, error) {
+	s, err := open(env, g)
+	if err != nil {
+		return nil, "", err
+	}
+	name, err := exactlyOne(args)
+	return s, name, err
+}
+
 // exactlyOne returns the only argument.
 func exactlyOne(args []string) (string, error) {
 	if len(args) != 1 {

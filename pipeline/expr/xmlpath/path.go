@@ -84,20 +84,28 @@ func compile(src string) (*Path, error) {
 
 // cutUnquoted cuts a path at its first slash that is not within quotes.
 func cutUnquoted(s string) (before, after string, found bool) {
-	quote := byte(0)
-	for i := range len(s) {
-		switch c := s[i]; {
-		case quote != 0:
-			if c == quote {
-				quote = 0
-			}
-		case c == '\'' || c == '"':
-			quote = c
-		case c == '/':
-			return s[:i], s[i+1:], true
-		}
+	if i := indexUnquoted(s, '/'); i >= 0 {
+		return s[:i], s[i+1:], true
 	}
 	return s, "", false
+}
+
+// indexUnquoted finds the first c that is not within quotes, -1 if there is none.
+func indexUnquoted(s string, c byte) int {
+	quote := byte(0)
+	for i := range len(s) {
+		switch {
+		case quote != 0:
+			if s[i] == quote {
+				quote = 0
+			}
+		case s[i] == '\'' || s[i] == '"':
+			quote = s[i]
+		case s[i] == c:
+			return i
+		}
+	}
+	return -1
 }
 
 func compileSegment(s string) (seg segment, err error) {
@@ -117,7 +125,7 @@ func compileSegment(s string) (seg segment, err error) {
 		}
 	}
 	for filtered {
-		end := closing(filters)
+		end := indexUnquoted(filters, ']')
 		if end < 0 {
 			return seg, errors.New("a [ is not closed")
 		}
@@ -132,24 +140,6 @@ func compileSegment(s string) (seg segment, err error) {
 		}
 	}
 	return seg, nil
-}
-
-// closing finds the end of a filter outside of quotes.
-func closing(s string) int {
-	quote := byte(0)
-	for i := range len(s) {
-		switch c := s[i]; {
-		case quote != 0:
-			if c == quote {
-				quote = 0
-			}
-		case c == '\'' || c == '"':
-			quote = c
-		case c == ']':
-			return i
-		}
-	}
-	return -1
 }
 
 func compileFilter(s string) (f filter, err error) {
