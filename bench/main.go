@@ -131,15 +131,25 @@ func (b *bench) print(out io.Writer) error {
 	return w.Flush()
 }
 
-// sizes tells what the builds weigh.
+// sizes tells what the builds weigh, beside their budgets.
 func (b *bench) sizes(binaries []string) error {
-	budgets := []float64{24, 13, 7} // MB
-	for i, path := range binaries {
+	const file = "packaging/sizes.txt" // from the root of the repository
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	for _, path := range binaries {
 		fi, err := os.Stat(path)
 		if err != nil {
 			return err
 		}
-		b.row("size of "+filepath.Base(path), fmt.Sprintf("%.2f MB", float64(fi.Size())/1e6), fmt.Sprintf("budget %v MB", budgets[min(i, len(budgets)-1)]))
+		name, budget := filepath.Base(path), "none in "+file
+		for line := range strings.Lines(string(text)) {
+			if n, ok := strings.CutPrefix(line, name+" "); ok {
+				budget = strings.TrimSpace(n) + " bytes"
+			}
+		}
+		b.row("size of "+name, fmt.Sprintf("%.2f MB", float64(fi.Size())/1e6), "budget: "+budget)
 	}
 	return nil
 }
