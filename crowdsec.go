@@ -8,10 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
-	"os"
-	"os/signal"
 	"slices"
-	"syscall"
 
 	"cs/pipeline"
 	"cs/pipeline/explain"
@@ -166,11 +163,11 @@ func (d *daemon) run(ctx context.Context, env *platform.Env) error {
 		env.Log.Info("Acquisition is finished, shutting down")
 		return nil
 	}
-	hup := make(chan os.Signal, 1)
-	if !signal.Ignored(syscall.SIGHUP) { // by nohup
-		signal.Notify(hup, syscall.SIGHUP)
-		defer signal.Stop(hup)
+	if p.Agent.Enabled && !p.LAPI.Enabled {
+		return d.serve(ctx, env) // the agent reloads by itself
 	}
+	hup, stop := platform.Hangups()
+	defer stop()
 	check := func() error {
 		p, err := d.plan(env)
 		if err != nil {
@@ -279,7 +276,7 @@ func (p plan) test(env *platform.Env) error {
 		_, faulty = pipeline.Load(opt)
 		errs = append(errs, faulty...)
 		cfg, err := p.reading.Config(env, p.Resolved)
-		errs = append(errs, err)
+		errs = append(append(errs, err), cfg.Faults...)
 		for _, acq := range cfg.Inputs {
 			_, _, err := engine.Reader{}.Open(acq)
 			errs = append(errs, err)

@@ -42,7 +42,10 @@ type Position struct {
 
 // Positions remembers in one small file how far each source got. Safe for
 // concurrent use. Sources may work with nil Positions, which remember nothing.
-type Positions struct {
+type Positions struct{ *book }
+
+// book is what all parts of Positions share.
+type book struct {
 	path    string
 	barrier func() error
 	now     func() time.Time
@@ -62,7 +65,7 @@ type Positions struct {
 // A file that can't be read is an error together with empty, usable Positions:
 // sources then start as they do the first time.
 func OpenPositions(path string, barrier func() error, now func() time.Time) (*Positions, error) {
-	p := &Positions{path: path, barrier: barrier, now: now}
+	p := &Positions{&book{path: path, barrier: barrier, now: now}}
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, nil
@@ -76,8 +79,39 @@ func OpenPositions(path string, barrier func() error, now func() time.Time) (*Po
 	return p, nil
 }
 
-// Saved returns the positions that an earlier process left under key, oldest
-// first.
+// Part returns Positions for one source: the same book, but it knows which
+// positions are its own.
+func (p *Positions) Part() *Positions {
+	if p == nil {
+		return nil
+	}
+	return &Positions{p.book}
+}
+
+// Leave makes the positions of a part those that Saved returns: its source has
+// stopped, and another one may take its place.
+func (p *Positions) Leave() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now().Unix()
+	p.live = slices.DeleteFunc(p.live, func(m *Mark) bool {
+		if m.by != p {
+			return false
+		}
+		if m.seq == p.seq {
+			m.pos.Time = now
+		}
+		p.saved = append(p.saved, m.pos)
+		p.dirty = true
+		return true
+	})
+}
+
+// Saved returns the positions that an earlier process, or source, left under
+// key, oldest first.
 func (p *Positions) Saved(key string) []Position {
 	if p == nil {
 		return nil
@@ -127,7 +161,7 @@ func (p *Positions) Track(pos Position) *Mark {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	m := &Mark{of: p, pos: pos, seq: p.seq}
+	m := &Mark{of: p.book, by: p, pos: pos, seq: p.seq}
 	p.live = append(p.live, m)
 	p.dirty = true
 	return m
@@ -261,7 +295,8 @@ func (p *Positions) collect() []Position {
 // Mark is one position that moves. A nil Mark, as nil Positions give, ignores
 // all calls.
 type Mark struct {
-	of  *Positions
+	of  *book
+	by  *Positions // the part that it was made with
 	pos Position
 	seq uint64 // when it last moved
 }

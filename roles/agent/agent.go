@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,13 +83,16 @@ type Config struct {
 	// were read to is forgotten.
 	Stateless bool
 	LAPI      LAPI
-	// Inputs are the logs to read.
+	// Inputs are the logs to read, and Faults what is wrong with others, which
+	// are left out.
 	Inputs []config.Acquisition
+	Faults []error
 	// Engine says what the engine is made of, but for Content, Alert and Warn.
 	Engine pipeline.Options
-	// Content reads what to load into the engine. It is called by New, and what
-	// it returns is not kept: it is larger than what is compiled of it.
-	Content    func() hub.Content
+	// Content reads what to load into the engine, with what is faulty in it. It is
+	// called by New and Reload, and what it returns is not kept: it is larger than
+	// what is compiled of it.
+	Content    func() (hub.Content, []error)
 	SpoolBytes int64
 	// FromStart reads logs that were never seen from their start.
 	FromStart bool
@@ -108,15 +112,20 @@ type Config struct {
 type Agent struct {
 	cfg       Config
 	log       *slog.Logger
-	engine    Engine
 	outbox    *outbox
 	positions *source.Positions // nil without a data directory
-	inputs    []*input
+	inputs    []*input          // to begin with
+	changes   chan change       // from Reload to read
+	stopped   chan struct{}     // closed when nobody takes them any more
+	reloading sync.Mutex        // held during Reload
+	faults    map[string]bool   // what is wrong with the content and the inputs of now
 
 	// processing is held for reading while lines are processed, and for writing while the
 	// alerts of the moment are put into the outbox: no line is half done then,
-	// so the positions say exactly which lines the alerts came from.
+	// so the positions say exactly which lines the alerts came from. It also guards
+	// engine, which a reload exchanges.
 	processing sync.RWMutex
+	engine     Engine
 	raised     alerts
 
 	lines atomic.Int64
@@ -132,16 +141,10 @@ type alerts struct {
 // New loads the engine and opens what is kept in the data directory. Content
 // that is faulty is logged and left out. Nothing is read yet.
 func New(cfg Config) (*Agent, error) {
-	a := &Agent{cfg: cfg, log: cfg.Log}
-	load := cfg.load
-	if load == nil {
-		load = a.loadPipeline
-	}
-	engine, errs := load(a.raise)
-	for _, err := range errs {
-		a.log.Error("content is left out", "err", err)
-	}
-	a.engine = engine
+	a := &Agent{cfg: cfg, log: cfg.Log, changes: make(chan change), stopped: make(chan struct{})}
+	var errs []error
+	a.engine, errs = a.load(cfg)
+	a.faults = a.tellFaults(append(errs, cfg.Faults...))
 
 	var sp *spool
 	rejected := ""
@@ -170,13 +173,14 @@ func New(cfg Config) (*Agent, error) {
 	for _, acq := range cfg.Inputs {
 		in, err := a.newInput(acq)
 		if err != nil {
-			a.log.Error("a source is left out", "err", err)
+			a.log.Error("something is left out", "err", err)
+			a.faults[err.Error()] = true
 			continue
 		}
 		a.inputs = append(a.inputs, in)
 	}
 	if len(a.inputs) == 0 {
-		err := errors.New("no datasource enabled: there is no log to read")
+		err := errNoInputs
 		if sp != nil {
 			err = errors.Join(err, sp.close())
 		}
@@ -185,15 +189,40 @@ func New(cfg Config) (*Agent, error) {
 	return a, nil
 }
 
-// Scenarios returns the names that a login reports.
-func (a *Agent) Scenarios() []string { return a.engine.Scenarios() }
+var errNoInputs = errors.New("no datasource enabled: there is no log to read")
 
-func (a *Agent) loadPipeline(alert func(decisions.Alert)) (Engine, []error) {
-	opt := a.cfg.Engine
-	opt.Content = a.cfg.Content()
-	opt.Alert = alert
+// Scenarios returns the names that a login reports.
+func (a *Agent) Scenarios() []string { return a.current().Scenarios() }
+
+// current returns the engine of the moment.
+func (a *Agent) current() Engine {
+	a.processing.RLock()
+	defer a.processing.RUnlock()
+	return a.engine
+}
+
+// load makes the engine that cfg describes. The errors name content that is left out.
+func (a *Agent) load(cfg Config) (Engine, []error) {
+	if cfg.load != nil {
+		return cfg.load(a.raise)
+	}
+	opt := cfg.Engine
+	var errs []error
+	opt.Content, errs = cfg.Content()
+	opt.Alert = a.raise
 	opt.Warn = func(message string) { a.log.Warn("content is doubtful", "warning", message) }
-	return pipeline.Load(opt)
+	e, faulty := pipeline.Load(opt)
+	return e, append(errs, faulty...)
+}
+
+// tellFaults logs what is wrong with content and inputs and returns it as a set.
+func (a *Agent) tellFaults(errs []error) map[string]bool {
+	faults := make(map[string]bool)
+	for _, err := range errs {
+		a.log.Error("something is left out", "err", err)
+		faults[err.Error()] = true
+	}
+	return faults
 }
 
 // openPositions reads how far each log was read: what was saved, and what was
@@ -307,14 +336,17 @@ func (a *Agent) Run(ctx context.Context) error {
 // read runs the sources until they end or ctx does. Its error is about those
 // that were given up before.
 func (a *Agent) read(ctx context.Context) error {
-	var work sync.WaitGroup
-	errs := make([]error, len(a.inputs))
-	for i, in := range a.inputs {
-		work.Go(func() { errs[i] = a.keepReading(ctx, in) })
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer close(a.stopped)
+	r := &readers{a: a, ctx: ctx, ended: make(chan *input)}
+	for _, in := range a.inputs {
+		r.run(in)
 	}
+	a.inputs = nil // one that is exchanged must not stay alive
 	timeout := time.NewTimer(startTime)
 	defer timeout.Stop()
-	for _, in := range a.inputs {
+	for _, in := range r.list {
 		select {
 		case <-in.started:
 		case <-timeout.C:
@@ -329,37 +361,22 @@ func (a *Agent) read(ctx context.Context) error {
 		}
 	}
 	debug.FreeOSMemory() // loading content took several times what is left of it
-	work.Wait()
-	if ctx.Err() != nil {
-		return nil // it was logged, and others went on
-	}
-	return errors.Join(errs...)
-}
-
-// keepReading runs one source, again and again if it fails, unless it is one
-// that is read once or can't work here.
-func (a *Agent) keepReading(ctx context.Context, in *input) error {
-	defer in.start()
-	for {
-		err := in.source.Run(ctx, a.process)
-		in.start()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err == nil:
-			a.log.Info("a log has come to its end", "source", in.source.Name())
-			return nil
-		case in.once, errors.Is(err, errors.ErrUnsupported):
-			a.log.Error("a source is given up", "source", in.source.Name(), "err", err)
-			return err
-		}
-		a.log.Error("a source failed and is started again", "source", in.source.Name(), "err", err, "in", sourcePause)
+	var errs []error
+	for len(r.list) > 0 {
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-time.After(sourcePause):
+			r.wait()
+			return nil // what was given up was logged, and others went on
+		case in := <-r.ended:
+			if i := slices.Index(r.list, in); i >= 0 { // it wasn't exchanged
+				r.list = slices.Delete(r.list, i, i+1)
+				errs = append(errs, in.err)
+			}
+		case c := <-a.changes:
+			c.done <- a.apply(r, c)
 		}
 	}
+	return errors.Join(errs...)
 }
 
 // heartbeat logs in and then shows that we live.
@@ -408,7 +425,7 @@ func (a *Agent) tick(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-advance.C:
-			a.processing.RLock()
+			a.processing.RLock() // so that no alert of it is half raised either
 			a.engine.Advance(now)
 			a.processing.RUnlock()
 		case <-save.C:
@@ -434,7 +451,7 @@ func (a *Agent) save() {
 }
 
 func (a *Agent) logStats() {
-	s := a.engine.Stats()
+	s := a.current().Stats()
 	a.outbox.mu.Lock()
 	sent, rejected := a.outbox.sent, a.outbox.rejected
 	a.outbox.mu.Unlock()

@@ -96,6 +96,9 @@ func (e *fakeEngine) LoadState(io.Reader, time.Time) error { return nil }
 
 func loadFake(alert func(decisions.Alert)) (Engine, []error) { return &fakeEngine{alert}, nil }
 
+// starter is the content of an agent that runs as it comes.
+func starter() (hub.Content, []error) { return hub.Base(), nil }
+
 // running is an agent in a test.
 type running struct {
 	t     *testing.T
@@ -190,7 +193,7 @@ func TestRealEngine(t *testing.T) {
 	appendTo(t, log, "")
 	lapi := &fakeLAPI{}
 	r := start(t, Config{
-		DataDir: filepath.Join(dir, "data"), LAPI: lapi, Content: hub.Base,
+		DataDir: filepath.Join(dir, "data"), LAPI: lapi, Content: starter,
 		Inputs: []config.Acquisition{fileInput("syslog", []string{log})},
 	})
 	for i := range 12 {
@@ -215,7 +218,7 @@ func TestBucketsOutliveTheAgent(t *testing.T) {
 	appendTo(t, log, "")
 	lapi := &fakeLAPI{}
 	cfg := Config{
-		DataDir: filepath.Join(dir, "data"), LAPI: lapi, Content: hub.Base,
+		DataDir: filepath.Join(dir, "data"), LAPI: lapi, Content: starter,
 		Inputs: []config.Acquisition{fileInput("syslog", []string{log})},
 	}
 	fail := func(r *running, from, to int) {

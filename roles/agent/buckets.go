@@ -38,7 +38,7 @@ func (a *Agent) saveBuckets() error {
 	if err != nil {
 		return fmt.Errorf("cannot keep the buckets: %w", err)
 	}
-	err = errors.Join(a.engine.SaveState(f), f.Close())
+	err = errors.Join(a.current().SaveState(f), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"time"
 
 	"cs/decisions"
 	"cs/pipeline/hub"
@@ -27,6 +29,8 @@ type Reading struct {
 
 	// Inputs, if there are any, are read instead of all others.
 	Inputs []config.Acquisition `kong:"-"`
+
+	sweepEvery time.Duration // that of follow.go; tests shorten it
 }
 
 // Overlay lays the flags over the file.
@@ -54,35 +58,30 @@ func (f *Reading) Config(env *platform.Env, r config.Resolved) (Config, error) {
 		Stdin:      env.Stdin,
 	}
 	var err error
-	if cfg.Inputs, err = f.inputs(env, r.Agent); err != nil {
+	if cfg.Inputs, cfg.Faults, err = f.inputs(env, r.Agent); err != nil {
 		return Config{}, err
 	}
-	cfg.Content = func() hub.Content {
-		c, errs := engine.Content(f.Content, r)
-		for _, err := range errs {
-			env.Log.Error("content is left out", "err", err)
-		}
-		return c
-	}
+	cfg.Content = func() (hub.Content, []error) { return engine.Content(f.Content, r) }
 	return cfg, nil
 }
 
 // inputs returns the logs to read: those of the flags, else of the acquisition
-// files, else the usual ones.
-func (f *Reading) inputs(env *platform.Env, r config.Agent) ([]config.Acquisition, error) {
+// files, else the usual ones. The faults are about others that were named.
+func (f *Reading) inputs(env *platform.Env, r config.Agent) (list []config.Acquisition, faults []error, err error) {
 	if len(f.Inputs) > 0 {
-		return f.Inputs, nil
+		return f.Inputs, nil, nil
 	}
 	if len(f.Logs) > 0 {
-		return f.named()
+		list, err = f.named()
+		return list, nil, err
 	}
 	if len(f.Types) > 0 {
-		return nil, errors.New("--type needs a --log before it")
+		return nil, nil, errors.New("--type needs a --log before it")
 	}
 	if r.AcquisitionPath == "" && r.AcquisitionDir == "" {
 		found := discoverHost(os.DirFS("/"))
 		if len(found) == 0 {
-			return nil, errors.New("no datasource enabled: this system has no usual logs, name some with --log FILE --type TYPE")
+			return nil, nil, errors.New("no datasource enabled: this system has no usual logs, name some with --log FILE --type TYPE")
 		}
 		if !anyThere(found) {
 			env.Log.Warn("none of the usual logs is there yet; name others with --log FILE --type TYPE")
@@ -90,29 +89,23 @@ func (f *Reading) inputs(env *platform.Env, r config.Agent) ([]config.Acquisitio
 		for _, acq := range found {
 			env.Log.Info("reading", "source", acq.Source, "what", strings.Join(append(acq.Globs, acq.JournalFilter...), " "), "type", acq.Labels["type"])
 		}
-		return found, nil
+		return found, nil, nil
 	}
 	if _, err := os.Stat(f.Acquis); f.Acquis != "" && err != nil {
-		return nil, fmt.Errorf("cannot read the acquisition file: %w", err)
+		return nil, nil, fmt.Errorf("cannot read the acquisition file: %w", err)
 	}
 	files, err := config.AcquisitionFiles(r.AcquisitionPath, r.AcquisitionDir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var all []config.Acquisition
-	var errs []error
 	for _, path := range files {
-		list, wrong := config.ReadAcquisition(path, env.LookupEnv)
-		all = append(all, list...)
-		errs = append(errs, wrong...)
+		some, wrong := config.ReadAcquisition(path, env.LookupEnv)
+		list, faults = append(list, some...), append(faults, wrong...)
 	}
-	for _, err := range errs {
-		env.Log.Error("a source is left out", "err", err)
+	if len(list) == 0 {
+		return nil, nil, fmt.Errorf("no datasource enabled: %w", errors.Join(append(faults, fmt.Errorf("nothing to read in %s", strings.Join([]string{r.AcquisitionPath, r.AcquisitionDir}, " ")))...))
 	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("no datasource enabled: %w", errors.Join(append(errs, fmt.Errorf("nothing to read in %s", strings.Join([]string{r.AcquisitionPath, r.AcquisitionDir}, " ")))...))
-	}
-	return all, nil
+	return list, faults, nil
 }
 
 // anyThere tells whether there is something to read now.
@@ -188,7 +181,20 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 		return err
 	}
 	scenarios = a.Scenarios
-	return a.Run(ctx)
+	if c.Replay {
+		return a.Run(ctx)
+	}
+	hup, stop := platform.Hangups()
+	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() {
+		c.Follow(ctx, env, a, hup, func() (config.Resolved, error) { return flags.Resolve(env, c.Overlay) })
+	})
+	err = a.Run(ctx)
+	cancel()
+	beside.Wait()
+	return err
 }
 
 // remote returns the link to the LAPI, with credentials that are made now if

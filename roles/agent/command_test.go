@@ -44,13 +44,13 @@ func TestInputs(t *testing.T) {
 		if len(errs) > 0 {
 			t.Fatal(errs)
 		}
-		list, err := r.inputs(env, resolved.Agent)
+		list, faults, err := r.inputs(env, resolved.Agent)
 		got := ""
 		for _, acq := range list {
 			got += acq.Labels["type"] + "=" + strings.Join(acq.Globs, ",") + ";"
 		}
-		if err != nil {
-			got = err.Error()
+		if err = errors.Join(append(faults, err)...); err != nil {
+			got += err.Error()
 		}
 		got += out.String()
 		if !strings.Contains(got, want) {

@@ -1,31 +1,105 @@
 package agent
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"sync"
+	"time"
 
 	"cs/pipeline/source"
 	"cs/roles/config"
 	"cs/roles/engine"
 )
 
-// input is a source and whether it has started.
+// input is a source, whether it has started, and how to stop it.
 type input struct {
-	source  source.Source
-	once    bool          // it has an end
-	started chan struct{} // closed when it reads, or never will
-	start   func()
+	acq       config.Acquisition
+	source    source.Source
+	positions *source.Positions // its part
+	once      bool              // it has an end
+	started   chan struct{}     // closed when it reads, or never will
+	start     func()
+	stop      context.CancelFunc // set when it runs
+	ended     chan struct{}      // closed when it no longer runs
+	err       error              // of one that was given up
 }
 
 func (a *Agent) newInput(acq config.Acquisition) (*input, error) {
-	in := &input{started: make(chan struct{})}
+	in := &input{acq: acq, positions: a.positions.Part(), started: make(chan struct{}), ended: make(chan struct{})}
 	in.start = sync.OnceFunc(func() { close(in.started) })
 	var err error
 	in.source, in.once, err = engine.Reader{
 		Stdin:     a.cfg.Stdin,
 		FromStart: a.cfg.FromStart,
-		Positions: a.positions,
+		Positions: in.positions,
 		Report:    func(err error) { a.log.Error("trouble with a log", "err", err) },
 		Started:   in.start,
 	}.Open(acq)
 	return in, err
+}
+
+// readers are the inputs that run. They belong to one goroutine, that of
+// Agent.read.
+type readers struct {
+	a     *Agent
+	ctx   context.Context
+	list  []*input
+	ended chan *input
+}
+
+// run starts an input.
+func (r *readers) run(in *input) {
+	ctx, stop := context.WithCancel(r.ctx)
+	in.stop = stop
+	r.list = append(r.list, in)
+	go func() {
+		in.err = r.a.keepReading(ctx, in)
+		stop()
+		in.positions.Leave()
+		close(in.ended)
+		select {
+		case r.ended <- in:
+		case <-r.ctx.Done():
+		}
+	}()
+}
+
+// end stops an input and returns when it has let go of what it reads.
+func (r *readers) end(in *input) {
+	in.stop()
+	<-in.ended
+}
+
+// wait returns when all inputs have ended.
+func (r *readers) wait() {
+	for _, in := range r.list {
+		<-in.ended
+	}
+}
+
+// keepReading runs one source, again and again if it fails, unless it is one
+// that is read once or can't work here.
+func (a *Agent) keepReading(ctx context.Context, in *input) error {
+	defer in.start()
+	for {
+		err := in.source.Run(ctx, a.process)
+		in.start()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			a.log.Info("a log has come to its end", "source", in.source.Name())
+			return nil
+		case in.once, errors.Is(err, errors.ErrUnsupported):
+			a.log.Error("a source is given up", "source", in.source.Name(), "err", err)
+			return fmt.Errorf("cannot read %s: %w", in.source.Name(), err)
+		}
+		a.log.Error("a source failed and is started again", "source", in.source.Name(), "err", err, "in", sourcePause)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(sourcePause):
+		}
+	}
 }

@@ -20,7 +20,8 @@ import (
 
 // Resolved is what the roles need: checked, complete, not to be changed.
 type Resolved struct {
-	ConfigDir string // "" if there is no file
+	Path      string // of the file; "" if there is none
+	ConfigDir string // likewise
 	DataDir   string
 	LogLevel  slog.Level
 	Metrics   Metrics
@@ -122,6 +123,7 @@ func (f *File) Resolve(env func(string) (string, bool)) (Resolved, []error) {
 	r := resolver{file: f}
 	crowdsec, server, bouncer := orZero(f.Crowdsec), orZero(f.API.Server), orZero(f.Bouncer)
 	out := Resolved{
+		Path:      f.path,
 		ConfigDir: f.ConfigPaths.ConfigDir,
 		DataDir:   f.DataDir(),
 		LogLevel:  r.logLevel(),

@@ -1,0 +1,45 @@
+package strict
+
+import (
+	"regexp"
+	"testing"
+)
+
+func TestSame(t *testing.T) {
+	type settings struct {
+		Name  Text
+		Rx    []*regexp.Regexp
+		Pairs Map
+		More  map[string]*int
+		Any   any
+		n     int
+	}
+	one, uno, two := 1, 1, 2
+	make1 := func(line int) settings {
+		return settings{
+			Name: Text{"x", Place{"f", line, "name"}}, Rx: []*regexp.Regexp{regexp.MustCompile("a+")},
+			Pairs: Map{{"k", Text{Value: "v", Place: Place{Line: line}}}}, More: map[string]*int{"a": &one, "b": nil}, Any: 7, n: 3,
+		}
+	}
+	f := func(want bool, change func(*settings)) {
+		t.Helper()
+		a, b := make1(1), make1(2)
+		change(&b)
+		if got := Same(a, b); got != want {
+			t.Errorf("got %v", got)
+		}
+	}
+	f(true, func(*settings) {})
+	f(true, func(s *settings) { s.More["a"] = &uno })
+	f(false, func(s *settings) { s.More["a"] = &two })
+	f(false, func(s *settings) { s.More["b"] = &one })
+	f(false, func(s *settings) { delete(s.More, "b"); s.More["c"] = nil })
+	f(false, func(s *settings) { delete(s.More, "b") })
+	f(false, func(s *settings) { s.Name.Value = "y" })
+	f(false, func(s *settings) { s.Rx[0] = regexp.MustCompile("a*") })
+	f(false, func(s *settings) { s.Rx = nil })
+	f(false, func(s *settings) { s.Pairs[0].Value.Value = "w" })
+	f(false, func(s *settings) { s.Any = "7" })
+	f(false, func(s *settings) { s.Any = nil })
+	f(false, func(s *settings) { s.n = 4 })
+}
