@@ -57,6 +57,9 @@ type end struct {
 	// unheard: it was over before anybody could hear of it, so there is nothing
 	// to take back. It is kept for those who count what was decided.
 	unheard bool
+	// forgotten: its alert was deleted. Whoever may enforce it must hear of the
+	// end, but it isn't history any more.
+	forgotten bool
 }
 
 // Cursor is a follower's place in the log. The zero value is that of one who
@@ -188,10 +191,18 @@ func (l *Log) EndOfAlerts(alerts map[int64]bool, now time.Time) int {
 	l.mu.RLock()
 	ids := l.set.OfAlerts(alerts)
 	l.mu.RUnlock()
-	if len(ids) == 0 {
-		return 0
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	if len(ids) > 0 {
+		n = l.endAll(ids, now)
 	}
-	return l.End(ids, now)
+	for i := range l.ended {
+		if e := &l.ended[i]; alerts[e.d.AlertID] {
+			e.forgotten = true
+		}
+	}
+	return n
 }
 
 // End ends decisions before their time, on a decision of somebody. One that
@@ -199,6 +210,10 @@ func (l *Log) EndOfAlerts(alerts map[int64]bool, now time.Time) int {
 func (l *Log) End(ids []int64, now time.Time) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.endAll(ids, now)
+}
+
+func (l *Log) endAll(ids []int64, now time.Time) int {
 	l.expire(now)
 	n := 0
 	for _, id := range ids {
@@ -373,7 +388,8 @@ func (l *Log) Again(q Query, c, upTo Cursor, now time.Time) []Decision {
 // Deleted returns what to take back from a follower at c: the wanted decisions
 // that ended since (with a little overlap) and not after upTo, by ID.
 // With q.Longest one is left out as long as another one with the same scope,
-// value and type is in force, or ended later.
+// value and type is in force, or ended later. Who knows nothing isn't told of
+// those whose alerts were deleted.
 func (l *Log) Deleted(q Query, c, upTo Cursor) []Decision {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -402,7 +418,7 @@ func (l *Log) Deleted(q Query, c, upTo Cursor) []Decision {
 				continue
 			}
 		}
-		if !e.stamp.After(upTo.At) {
+		if !e.stamp.After(upTo.At) && !(e.forgotten && c.At.IsZero()) {
 			out = append(out, e.d)
 		}
 	}

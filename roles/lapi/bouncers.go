@@ -208,11 +208,14 @@ func (b *bouncers) list() []storage.Bouncer {
 	return out
 }
 
-// knowsKey tells whether a key is somebody's, and changes nothing.
-func (b *bouncers) knowsKey(key string) bool {
+// keyOwner returns whose a key is, "" if nobody's, and changes nothing.
+func (b *bouncers) keyOwner(key string) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return keyOwner(b.byKey[storage.HashKey(key)]) != nil
+	if row := keyOwner(b.byKey[storage.HashKey(key)]); row != nil {
+		return row.Name
+	}
+	return ""
 }
 
 // bouncer returns the name of the bouncer that holds a key and asks from ip;

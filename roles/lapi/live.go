@@ -164,9 +164,10 @@ func (s *Server) liveDecisions(w http.ResponseWriter, r *http.Request, bouncer s
 		return
 	}
 	if r.Method == "HEAD" {
-		return
+		f.limit = 1 // only whether there is one counts
+	} else {
+		s.bouncers.asked(bouncer, now)
 	}
-	s.bouncers.asked(bouncer, now)
 	// No answer is known to be "null" before its end, so it is collected:
 	// 150 bytes for each decision.
 	out := liveAnswer{f: &f}
@@ -187,8 +188,12 @@ func (s *Server) liveDecisions(w http.ResponseWriter, r *http.Request, bouncer s
 			})
 		}
 	}
-	s.requests.told(bouncer, out.n > 0)
-	send(w, http.StatusOK, out.end())
+	if bouncer != "" {
+		s.requests.told(bouncer, out.n > 0)
+	}
+	if r.Method != "HEAD" {
+		send(w, http.StatusOK, out.end())
+	}
 }
 
 // liveAnswer is the array that a bouncer gets, with what its limit and offset select.

@@ -1,6 +1,7 @@
 package lapi
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -89,24 +90,28 @@ type finding struct {
 }
 
 // answered counts a request, once it is answered. The path is the pattern that
-// it matched.
+// it matched, "" if there is none.
 func (q *requests) answered(path, method string, took time.Duration) {
 	switch {
 	case path == api.PathHealth:
 		return
-	case path == "" || path == "/" || strings.HasSuffix(path, "/{$}"):
-		path = "invalid-endpoint"
+	case path == "/" || strings.HasSuffix(path, "/{$}"):
+		path = ""
 	}
 	c := entry(&q.mu, &q.routes, route{path, method}, func() *routeCount {
-		return &routeCount{took: metric.NewHistogram(5*time.Millisecond, 10*time.Millisecond, 25*time.Millisecond, 50*time.Millisecond,
-			100*time.Millisecond, 250*time.Millisecond, 500*time.Millisecond, 750*time.Millisecond, time.Second)}
+		const ms = time.Millisecond
+		return &routeCount{took: metric.NewHistogram(5*ms, 10*ms, 25*ms, 50*ms, 75*ms, 100*ms, 200*ms, 300*ms, 400*ms, 500*ms, 750*ms, 1000*ms)}
 	})
 	c.n.Add(1)
 	c.took.Observe(took)
 }
 
-// from counts a request by who sends it.
+// from counts a request by who sends it, but for reports of usage, which
+// upstream doesn't count here.
 func (q *requests) from(bouncer bool, name, path, method string) {
+	if path == api.PathUsageMetrics {
+		return
+	}
 	c := caller{bouncer, name, route{path, method}}
 	q.mu.RLock()
 	n := q.callers[c]
@@ -172,7 +177,7 @@ func (q *requests) write(w *metric.Writer, full bool) {
 	w.Family("cs_lapi_route_requests_total", metric.Counter, "Number of calls to each route per method.")
 	byText := make(map[string]route)
 	for r, c := range routes {
-		w.Sample(float64(c.n.Load()), "route", r.shown(), "method", r.method)
+		w.Sample(float64(c.n.Load()), "route", cmp.Or(r.shown(), "invalid-endpoint"), "method", r.method)
 		byText[r.path+" "+r.method] = r
 	}
 	w.Sort()

@@ -29,7 +29,8 @@ func (s *Server) machine(next knownHandler) http.HandlerFunc {
 }
 
 // bouncerOnly lets bouncers in that show their certificate or their key. A HEAD
-// only looks whether that is good: it gives no name, and makes no row.
+// only looks whether that is good, and makes no row: its name is that of the
+// oldest row with the key, or none.
 func (s *Server) bouncerOnly(next knownHandler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if certs := certificate(r); certs != nil {
@@ -55,11 +56,12 @@ func (s *Server) bouncerOnly(next knownHandler) http.HandlerFunc {
 			return
 		}
 		if r.Method == "HEAD" {
-			if !s.bouncers.knowsKey(key) {
+			name := s.bouncers.keyOwner(key)
+			if name == "" {
 				refuse(w, http.StatusForbidden, "access forbidden")
 				return
 			}
-			next(w, r, "")
+			s.admit(w, r, name, next)
 			return
 		}
 		name, err := s.bouncer(r.Context(), key, peer(r).String(), r.UserAgent())
@@ -74,7 +76,7 @@ func (s *Server) bouncerOnly(next knownHandler) http.HandlerFunc {
 	}
 }
 
-// admit lets a bouncer through; a HEAD has no name.
+// admit lets a bouncer through; a HEAD with a certificate has no name.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request, name string, next knownHandler) {
 	if name != "" {
 		s.requests.from(true, name, r.Pattern, r.Method)
