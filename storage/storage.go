@@ -47,10 +47,18 @@ type Machine struct {
 	OSFamily      string
 	FeatureFlags  []string
 	Datasources   map[string]int64
+	HubItems      map[string][]HubItem // what is installed, by type ("parsers")
 	Created       time.Time
 	Updated       time.Time
 	LastPush      time.Time // zero: never
 	LastHeartbeat time.Time // zero: never
+}
+
+// HubItem is a parser, scenario or the like that a machine has installed.
+type HubItem struct {
+	Name    string
+	Status  string // "official", "custom", "tainted"
+	Version string
 }
 
 // Bouncer is a remediation component that may read decisions. Several

@@ -169,20 +169,31 @@ func need[T any](v *T, name string, bad *ValidationError) (out T) {
 
 type componentIn struct {
 	ComponentMetrics
+	Version *string     `json:"version"`
+	Startup *int64      `json:"utc_startup_timestamp"`
+	OS      *osIn       `json:"os"`
+	Metrics []*windowIn `json:"metrics"`
+}
+
+type osIn struct {
+	OS
+	Name    *string `json:"name"`
 	Version *string `json:"version"`
-	Startup *int64  `json:"utc_startup_timestamp"`
-	Metrics []*struct {
-		Meta *struct {
-			WindowSize *int64 `json:"window_size_seconds"`
-			Now        *int64 `json:"utc_now_timestamp"`
-		} `json:"meta"`
-		Items []*struct {
-			Name   *string           `json:"name"`
-			Value  *float64          `json:"value"`
-			Unit   *string           `json:"unit"`
-			Labels map[string]string `json:"labels"`
-		} `json:"items"`
-	} `json:"metrics"`
+}
+
+type windowIn struct {
+	Meta *struct {
+		WindowSize *int64 `json:"window_size_seconds"`
+		Now        *int64 `json:"utc_now_timestamp"`
+	} `json:"meta"`
+	Items []*itemIn `json:"items"`
+}
+
+type itemIn struct {
+	Name   *string           `json:"name"`
+	Value  *float64          `json:"value"`
+	Unit   *string           `json:"unit"`
+	Labels map[string]string `json:"labels"`
 }
 
 // DecodeMetrics reads the body of POST /v1/usage-metrics.
@@ -212,6 +223,10 @@ func (in *componentIn) component(at string, bad *ValidationError) ComponentMetri
 	c := in.ComponentMetrics
 	c.Version = need(in.Version, at+"version", bad)
 	c.Startup = need(in.Startup, at+"utc_startup_timestamp", bad)
+	c.OS = nil
+	if in.OS != nil {
+		c.OS = &OS{Name: need(in.OS.Name, at+"os.name", bad), Version: need(in.OS.Version, at+"os.version", bad), Family: in.OS.Family}
+	}
 	short := map[string]string{"version": c.Version, "type": c.Type, "name": c.Name}
 	if c.OS != nil {
 		short["os.name"], short["os.version"], short["os.family"] = c.OS.Name, c.OS.Version, c.OS.Family

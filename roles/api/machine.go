@@ -58,6 +58,7 @@ type Machine struct {
 	OSFamily      string           `json:"os_family"`
 	FeatureFlags  []string         `json:"feature_flags,omitempty"`
 	Datasources   map[string]int64 `json:"datasources,omitempty"`
+	HubItems      HubItems         `json:"hub_items,omitempty"`
 	Scenarios     []string         `json:"scenarios,omitempty"`
 	Created       time.Time        `json:"created_at"`
 	Updated       time.Time        `json:"updated_at"`

@@ -23,7 +23,18 @@ type ComponentMetrics struct {
 	OS           *OS              `json:"os,omitempty"`
 	FeatureFlags []string         `json:"feature_flags"`
 	Datasources  map[string]int64 `json:"datasources,omitempty"`
+	HubItems     HubItems         `json:"hub_items,omitempty"`
 	Metrics      []UsageWindow    `json:"metrics"`
+}
+
+// HubItems is what is installed from the hub, by type ("parsers").
+type HubItems map[string][]HubItem
+
+// HubItem is one parser, scenario or the like.
+type HubItem struct {
+	Name    string `json:"name"`
+	Status  string `json:"status"` // "official", "custom", "tainted"
+	Version string `json:"version,omitempty"`
 }
 
 // OS names an operating system.

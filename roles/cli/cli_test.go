@@ -98,6 +98,7 @@ type fake struct {
 	mu       sync.Mutex
 	machines []api.Machine
 	bouncers []api.Bouncer
+	usage    []api.Usage
 	alerts   []api.Alert
 	allowed  map[string]string // value -> reason
 	password string
@@ -184,6 +185,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch r.Method + " " + path {
+	case "GET " + api.PathAdminUsage:
+		answer(f.usage)
 	case "GET " + api.PathAdminMachines:
 		answer(f.machines)
 	case "POST " + api.PathAdminMachines:
@@ -287,6 +290,11 @@ func fixed(t *testing.T) *fake {
 				Updated: date("2026-11-22T11:35:50.2Z"), LastPush: date("2026-11-22T11:35:51Z")},
 			{Name: "agent1", IP: "192.0.2.7", AuthType: "password", Validated: true, Version: "v1.7.8-linux", OSName: "debian", OSVersion: "12.11",
 				FeatureFlags: []string{"re2_grok_support"}, Datasources: map[string]int64{"syslog": 2, "file": 1},
+				HubItems: api.HubItems{
+					"scenarios":   {{Name: "crowdsecurity/ssh-bf", Version: "0.3", Status: "official"}, {Name: "mine", Status: "custom"}},
+					"collections": {{Name: "crowdsecurity/sshd", Version: "0.7", Status: "tainted"}},
+					"parsers":     {},
+				},
 				Created: date("2026-11-22T11:36:23Z"), Updated: date("2026-11-22T11:38:34Z"), LastHeartbeat: date("2026-11-22T11:37:31.1Z")},
 			{Name: "silent", AuthType: "tls", Validated: true, Created: date("2026-11-20T11:36:23Z"), Updated: date("2026-11-20T11:36:23Z"),
 				LastHeartbeat: date("2026-11-20T12:00:00Z")},
@@ -299,6 +307,13 @@ func fixed(t *testing.T) *fake {
 			{Name: "lua@192.0.2.9", IP: "192.0.2.9", AuthType: "api-key", Type: "x,\"y\"\n", Version: "\u202eevil", AutoCreated: true,
 				Created: date("2026-11-22T11:38:25Z"), Updated: date("2026-11-22T11:38:43Z")},
 		},
+		usage: []api.Usage{{Machine: "agent1", Items: []api.UsageItem{
+			{Name: "global_parsed", Value: 9, Unit: "event"},
+			{Name: "parsed", Value: 7, Unit: "line", Labels: map[string]string{"source": "/var/log/auth.log", "datasource_type": "file"}},
+			{Name: "parsed", Value: 7, Unit: "line", Labels: map[string]string{"source": "/var/log/auth.log", "parser": "crowdsecurity/sshd-logs", "stage": "s01-parse"}},
+			{Name: "read", Value: 12, Unit: "line", Labels: map[string]string{"source": "/var/log/auth.log", "datasource_type": "file"}},
+			{Name: "unparsed", Value: 5, Unit: "line", Labels: map[string]string{"source": "/var/log/auth.log", "datasource_type": "file"}},
+		}}, {Machine: "silent", Items: []api.UsageItem{{Name: "read", Value: 1, Labels: map[string]string{"source": "x"}}}}},
 		allowed: map[string]string{"192.0.2.7": "192.0.2.0/24 from l1 (com)", "203.0.113.0/24": "203.0.113.9 from vip"},
 	}
 	text, err := os.ReadFile("testdata/alerts.json")
@@ -330,7 +345,7 @@ func golden(t *testing.T, name, got string) {
 // TestGolden runs every command that shows something, in all formats.
 func TestGolden(t *testing.T) {
 	for _, args := range []string{
-		"machines list", "machines inspect agent1",
+		"machines list", "machines inspect agent1", "machines inspect agent1 -H", "machines inspect silent -H",
 		"bouncers list", "bouncers inspect lua", "bouncers add new -k chosen<key>",
 		"decisions list", "decisions list -m", "alerts list", "alerts list -m",
 		"alerts inspect 10", "alerts inspect 10 -d", "alerts inspect 5 8",

@@ -48,11 +48,21 @@ func (s *Server) adminMachines(w http.ResponseWriter, r *http.Request) {
 		out[i] = api.Machine{
 			Name: m.ID, IP: m.IP, AuthType: m.AuthType, Validated: m.Validated, Version: m.Version,
 			OSName: m.OSName, OSVersion: m.OSVersion, OSFamily: m.OSFamily,
-			FeatureFlags: m.FeatureFlags, Datasources: m.Datasources, Scenarios: m.Scenarios,
+			FeatureFlags: m.FeatureFlags, Datasources: m.Datasources, HubItems: shownItems(m.HubItems), Scenarios: m.Scenarios,
 			Created: m.Created, Updated: m.Updated, LastPush: m.LastPush, LastHeartbeat: m.LastHeartbeat,
 		}
 	}
 	answer(w, http.StatusOK, out)
+}
+
+func shownItems(items map[string][]storage.HubItem) api.HubItems {
+	out := make(api.HubItems)
+	for kind := range items {
+		for _, item := range items[kind] {
+			out[kind] = append(out[kind], api.HubItem(item))
+		}
+	}
+	return out
 }
 
 func (s *Server) adminAddMachine(w http.ResponseWriter, r *http.Request) {

@@ -53,6 +53,7 @@ cs_lapi_machine_requests_total{machine="m",route="/v1/heartbeat",method="GET"} 1
 # HELP cs_lapi_bouncer_requests_total Number of calls to each route per method grouped by bouncers.
 # TYPE cs_lapi_bouncer_requests_total counter
 cs_lapi_bouncer_requests_total{bouncer="fw",route="/v1/decisions",method="GET"} 2
+cs_lapi_bouncer_requests_total{bouncer="fw",route="/v1/decisions/stream",method="HEAD"} 1
 # HELP cs_lapi_decisions_ok_total Number of calls to /decisions that returned non-empty result.
 # TYPE cs_lapi_decisions_ok_total counter
 cs_lapi_decisions_ok_total{bouncer="fw"} 1

@@ -68,6 +68,7 @@ func (s *Server) reported(ctx context.Context, who reporter, report api.Componen
 		m.OSName, m.OSVersion, m.OSFamily = report.OS.Name, report.OS.Version, report.OS.Family
 		m.FeatureFlags = report.FeatureFlags
 		m.Datasources = report.Datasources
+		m.HubItems = hubItems(report.HubItems)
 		m.Updated = now
 		return nil
 	})
@@ -77,9 +78,25 @@ func (s *Server) reported(ctx context.Context, who reporter, report api.Componen
 	return err
 }
 
+// hubItems is what is kept of what a machine has installed.
+func hubItems(reported api.HubItems) map[string][]storage.HubItem {
+	kept, n := make(map[string][]storage.HubItem), 0
+	for _, kind := range slices.Sorted(maps.Keys(reported)) {
+		for _, item := range reported[kind] {
+			if n++; n > maxHubItems {
+				return kept
+			}
+			kept[clip(kind)] = append(kept[clip(kind)], storage.HubItem{Name: clip(item.Name), Version: clip(item.Version), Status: clip(item.Status)})
+		}
+	}
+	return kept
+}
+
 const (
-	// maxListed bounds the lists that a report may leave with its sender's row.
-	maxListed = 100
+	// maxListed bounds the lists that a report may leave with its sender's row,
+	// and maxHubItems what it has installed; the hub has about 2000 items.
+	maxListed   = 100
+	maxHubItems = 4096
 	// maxUsage bounds the numbers that are kept of reports, of all senders and
 	// days: about 200 bytes each. At the bound new ones are left out.
 	maxUsage = 20_000

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -106,5 +107,32 @@ func TestUsageIsBounded(t *testing.T) {
 	s.usage.keep(func(who reporter) bool { return who.Bouncer })
 	if s.usage.size != maxUsageItems {
 		t.Fatalf("%d items kept of the one who is left", s.usage.size)
+	}
+}
+
+// TestReportOfAMachine shows what a report leaves with the machine's row.
+func TestReportOfAMachine(t *testing.T) {
+	s := open(t, nil)
+	m := machine(t, s, "m")
+	const head = `{"log_processors":[{"version":"v1","utc_startup_timestamp":1,"feature_flags":["f"],"metrics":[],"datasources":{"file":2},`
+	m.want("POST", api.PathUsageMetrics, head+`"os":{"name":"debian"}}]}`, 422, `{"message":"validation failure list:\nlog_processors.0.os.version in body is required"}`)
+	m.want("POST", api.PathUsageMetrics, head+`"os":{"name":"debian","version":"12","family":"linux"},
+"hub_items":{"parsers":[{"name":"a/b","version":"0.1","status":"official"},{"name":"mine","status":"custom"}],"contexts":[]}}]}`, 201, "")
+	got, err := s.store.Machine(t.Context(), "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := storage.Machine{
+		ID: "m", AuthType: got.AuthType, Validated: true, Created: got.Created, Updated: got.Updated, Version: "v1",
+		OSName: "debian", OSVersion: "12", OSFamily: "linux", FeatureFlags: []string{"f"}, Datasources: map[string]int64{"file": 2},
+		HubItems: map[string][]storage.HubItem{"parsers": {{Name: "a/b", Version: "0.1", Status: "official"}, {Name: "mine", Status: "custom"}}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	items := strings.TrimSuffix(strings.Repeat(`{"name":"x","status":"custom"},`, maxHubItems+1), ",")
+	m.want("POST", api.PathUsageMetrics, head+`"hub_items":{"parsers":[`+items+`]}}]}`, 201, "")
+	if got, err = s.store.Machine(t.Context(), "m"); err != nil || len(got.HubItems["parsers"]) != maxHubItems {
+		t.Error(len(got.HubItems["parsers"]), err)
 	}
 }

@@ -257,7 +257,7 @@ func TestNewerRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = s.Machine(t.Context(), "m")
-	if want := `cannot read machine "m": a newer version of the program wrote it (format 2)`; err == nil || err.Error() != want {
+	if want := `cannot read machine "m": a newer version of the program wrote it (format 3)`; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	if errors.Is(err, storage.ErrCorrupt) {

@@ -15,6 +15,7 @@ import (
 type coder struct {
 	buf     []byte // writing: the record so far; reading: what is left of it
 	reading bool
+	version byte  // of the record that is read; writing: the newest
 	names   names // reading, optional
 	err     error
 }
@@ -51,7 +52,7 @@ func (n names) get(b []byte) string {
 
 // encode returns the record of v with its version byte in front.
 func encode[T any](version byte, v *T, walk func(*coder, *T)) []byte {
-	c := coder{buf: make([]byte, 1, 128)}
+	c := coder{buf: make([]byte, 1, 128), version: version}
 	c.buf[0] = version
 	walk(&c, v)
 	return c.buf
@@ -81,7 +82,7 @@ func reader(version byte, record []byte, n names) (coder, error) {
 	case record[0] == 0:
 		return coder{}, errNumber
 	}
-	return coder{buf: record[1:], reading: true, names: n}, nil
+	return coder{buf: record[1:], reading: true, version: record[0], names: n}, nil
 }
 
 func (c *coder) fail(err error) {

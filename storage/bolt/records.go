@@ -12,10 +12,10 @@ import (
 )
 
 // Versions of the records: their first byte. To add a field, walk over it at
-// the end and only from the new version on (the coder then needs to know the
-// version it reads). IDs and names are the keys and not in the records.
+// the end and only from the new version on. IDs and names are the keys and not
+// in the records.
 const (
-	machineVersion  = 1
+	machineVersion  = 2 // HubItems
 	bouncerVersion  = 1
 	alertVersion    = 1
 	decisionVersion = 1
@@ -35,11 +35,20 @@ func (c *coder) machine(m *storage.Machine) {
 	c.name(&m.OSVersion)
 	c.name(&m.OSFamily)
 	list(c, &m.FeatureFlags, (*coder).name)
-	c.counts(&m.Datasources)
+	byName(c, &m.Datasources, (*coder).int64)
 	c.time(&m.Created)
 	c.time(&m.Updated)
 	c.time(&m.LastPush)
 	c.time(&m.LastHeartbeat)
+	if c.version >= 2 {
+		byName(c, &m.HubItems, func(c *coder, items *[]storage.HubItem) { list(c, items, (*coder).hubItem) })
+	}
+}
+
+func (c *coder) hubItem(i *storage.HubItem) {
+	c.name(&i.Name)
+	c.name(&i.Version)
+	c.name(&i.Status)
 }
 
 func (c *coder) bouncer(b *storage.Bouncer) {
@@ -146,32 +155,32 @@ func (c *coder) decision(d *decisions.Decision) {
 	c.time(&d.Created)
 }
 
-// counts walks over a map in the order of its keys, so that equal maps make
-// equal records.
-func (c *coder) counts(v *map[string]int64) {
+// byName walks over a map in the order of its keys, so that equal maps make
+// equal records; an empty one is read as nil.
+func byName[T any](c *coder, v *map[string]T, element func(*coder, *T)) {
 	if !c.reading {
 		c.buf = binary.AppendUvarint(c.buf, uint64(len(*v)))
 		for _, key := range slices.Sorted(maps.Keys(*v)) {
-			n := (*v)[key]
+			e := (*v)[key]
 			c.name(&key)
-			c.int64(&n)
+			element(c, &e)
 		}
 		return
 	}
 	*v = nil
 	for range c.len() {
 		var key string
-		var n int64
+		var e T
 		c.name(&key)
-		c.int64(&n)
+		element(c, &e)
 		if c.err != nil {
 			*v = nil
 			return
 		}
 		if *v == nil {
-			*v = make(map[string]int64)
+			*v = make(map[string]T)
 		}
-		(*v)[key] = n
+		(*v)[key] = e
 	}
 }
 

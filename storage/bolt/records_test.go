@@ -21,7 +21,8 @@ var (
 	someMachine = storage.Machine{
 		PasswordHash: "$2a$10$abc", AuthType: "password", IP: "192.0.2.7", Validated: true, Version: "v1", Scenarios: []string{"a/b", ""},
 		OSName: "debian", OSVersion: "12", OSFamily: "linux", FeatureFlags: []string{"f"}, Datasources: map[string]int64{"file": 3, "a": -1},
-		Created: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Updated: time.Unix(-1, 0).UTC(), LastHeartbeat: time.Unix(1<<40, 999_999_999).UTC(),
+		HubItems: map[string][]storage.HubItem{"parsers": {{Name: "a/b", Version: "0.1", Status: "official"}, {Name: "c"}}, "scenarios": nil},
+		Created:  time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Updated: time.Unix(-1, 0).UTC(), LastHeartbeat: time.Unix(1<<40, 999_999_999).UTC(),
 	}
 	someBouncer = storage.Bouncer{
 		KeyHash: "ff00", AuthType: "api-key", IP: "2001:db8::1", Type: "t", Version: "v", OSName: "n", OSVersion: "o", OSFamily: "f",
@@ -53,7 +54,10 @@ var (
 // TestRecordsOfEveryVersion reads records as they lie on users' disks. A new
 // version adds files; those of old ones never change.
 func TestRecordsOfEveryVersion(t *testing.T) {
-	golden(t, "machine-v1.hex", machineVersion, someMachine, (*coder).machine)
+	older := someMachine
+	older.HubItems = nil
+	golden(t, "machine-v1.hex", 1, older, (*coder).machine)
+	golden(t, "machine-v2.hex", machineVersion, someMachine, (*coder).machine)
 	golden(t, "bouncer-v1.hex", bouncerVersion, someBouncer, (*coder).bouncer)
 	golden(t, "alert-v1.hex", alertVersion, someAlert, (*coder).alert)
 	golden(t, "decision-v1.hex", decisionVersion, someDecision, (*coder).decision)

@@ -462,6 +462,10 @@ func copyMachine(m storage.Machine) storage.Machine {
 	m.Scenarios = slices.Clone(m.Scenarios)
 	m.FeatureFlags = slices.Clone(m.FeatureFlags)
 	m.Datasources = maps.Clone(m.Datasources)
+	m.HubItems = maps.Clone(m.HubItems)
+	for kind, items := range m.HubItems {
+		m.HubItems[kind] = slices.Clone(items)
+	}
 	utc(&m.Created, &m.Updated, &m.LastPush, &m.LastHeartbeat)
 	return m
 }

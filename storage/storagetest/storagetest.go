@@ -64,7 +64,8 @@ func testMachines(t *testing.T, open Opener) {
 		ID: "zz-first", PasswordHash: "$2a$10$def", AuthType: "password", IP: "192.0.2.7", Validated: true,
 		Version: "v1.2.3", Scenarios: []string{"a/ssh", "b/web"}, OSName: "debian", OSVersion: "12", OSFamily: "linux",
 		FeatureFlags: []string{"x"}, Datasources: map[string]int64{"file": 3, "journalctl": 1},
-		Created: epoch, Updated: epoch.Add(time.Minute), LastPush: epoch.Add(time.Hour), LastHeartbeat: epoch.Add(2 * time.Hour),
+		HubItems: map[string][]storage.HubItem{"parsers": {{Name: "a/b", Version: "0.1", Status: "custom"}}},
+		Created:  epoch, Updated: epoch.Add(time.Minute), LastPush: epoch.Add(time.Hour), LastHeartbeat: epoch.Add(2 * time.Hour),
 	}
 	must(t, s.AddMachine(ctx, second))
 	must(t, s.AddMachine(ctx, first))
@@ -86,6 +87,7 @@ func testMachines(t *testing.T, open Opener) {
 		// What is returned is a copy.
 		got.Scenarios[0] = "changed"
 		got.Datasources["file"] = 99
+		got.HubItems["parsers"][0].Name = "changed"
 		again, err := s.Machine(ctx, "zz-first")
 		must(t, err)
 		equal(t, again, first)
