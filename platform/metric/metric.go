@@ -17,6 +17,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"cs/platform"
 )
 
 // Kinds of families.
@@ -127,6 +129,10 @@ func Runtime(started time.Time) Source {
 		w.Sample(float64(m.HeapAlloc))
 		w.Family("go_memstats_sys_bytes", Gauge, "Number of bytes obtained from system.")
 		w.Sample(float64(m.Sys))
+		if n := platform.ResidentMemory(); n > 0 {
+			w.Family("process_resident_memory_bytes", Gauge, "Resident memory size in bytes.")
+			w.Sample(float64(n))
+		}
 		w.Family("process_start_time_seconds", Gauge, "Start time of the process since unix epoch in seconds.")
 		w.Sample(float64(started.Unix()))
 	}
@@ -156,6 +162,24 @@ func Serve(ctx context.Context, addr string, sources ...Source) error {
 	if err != nil {
 		return fmt.Errorf("cannot serve metrics: %w", err)
 	}
+	return serve(ctx, l, sources)
+}
+
+// ServeSocket is Serve on a unix socket that only its owner may open, for the
+// commands of this host. Where there are none it returns when ctx ends.
+func ServeSocket(ctx context.Context, path string, sources ...Source) error {
+	l, err := platform.ListenSocket(path)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		<-ctx.Done()
+		return nil
+	case err != nil:
+		return fmt.Errorf("cannot serve metrics: %w", err)
+	}
+	return serve(ctx, l, sources)
+}
+
+func serve(ctx context.Context, l net.Listener, sources []Source) error {
 	srv := &http.Server{
 		Handler: Handler(sources...), BaseContext: func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 3 * time.Minute, MaxHeaderBytes: 16 << 10,
@@ -163,7 +187,7 @@ func Serve(ctx context.Context, addr string, sources ...Source) error {
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("cannot serve metrics on %s: %w", addr, err)
+		return fmt.Errorf("cannot serve metrics on %s: %w", l.Addr(), err)
 	}
 	return nil
 }

@@ -13,6 +13,10 @@ const (
 	CredentialsName = "local_api_credentials.yaml" // of this host's machine
 	SocketName      = "cs.sock"                    // of the LAPI
 	StoreName       = "cs.db"                      // of the LAPI
+	// Of an agent and a bouncer in processes of their own: their numbers are
+	// read here (platform/metric.ServeSocket). The LAPI's socket has them, too.
+	AgentSocketName   = "agent.sock"
+	BouncerSocketName = "bouncer.sock"
 )
 
 // DefaultURL is a LAPI on this host that nobody has configured.

@@ -103,6 +103,7 @@ func NewConfig(env *platform.Env, r config.Resolved) Config {
 		IdleBouncers:          r.LAPI.IdleBouncers,
 		IdleCertBouncers:      r.LAPI.IdleCertBouncers,
 		Log:                   env.Log,
+		Version:               env.Version,
 	}
 	if t := r.LAPI.TLS; t.CertFile != "" {
 		conf.TLS = &auth.TLSConfig{

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"cs/decisions"
+	"cs/platform/metric"
 	"cs/roles/lapi/auth"
 	"cs/roles/lapi/notify"
 	"cs/roles/lapi/profile"
@@ -95,6 +96,10 @@ type Config struct {
 	IdleMachines, IdleCertMachines time.Duration
 	IdleBouncers, IdleCertBouncers time.Duration
 
+	// Metrics are the numbers of the other roles of this process.
+	Metrics []metric.Source
+	Version string // of this program
+
 	// Listening, if set, is called each time Run has all its listeners.
 	Listening func()
 
@@ -128,6 +133,7 @@ type Server struct {
 	uploads   chan struct{} // a slot for each large body in memory
 	log       *slog.Logger
 	now       func() time.Time
+	started   time.Time
 	soonest   chan struct{} // wakes the clock: something may end earlier than it thinks
 
 	stop context.CancelFunc
@@ -153,6 +159,7 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 		soonest: make(chan struct{}, 1),
 	}
 	s.commits.turn = make(chan struct{}, 1)
+	s.started = s.now()
 	var err error
 	if conf.TLS != nil {
 		c := *conf.TLS

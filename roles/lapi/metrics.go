@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -42,7 +43,13 @@ func (s *Server) ServeMetrics(ctx context.Context, env *platform.Env, m config.M
 		s.log.Error("prometheus.level is none of full, aggregated, none: the page tells of the process only", "level", m.Level)
 		m.Level = MetricsNone
 	}
-	return metric.Serve(ctx, m.Listen, metric.Runtime(s.now()), s.Metrics(m.Level, env.Version))
+	return metric.Serve(ctx, m.Listen, append([]metric.Source{metric.Runtime(s.started), s.Metrics(m.Level, env.Version)}, s.conf.Metrics...)...)
+}
+
+// page is what the commands of this host read over the socket, whether there is
+// a page for Prometheus or not.
+func (s *Server) page() http.Handler {
+	return metric.Handler(append([]metric.Source{metric.Runtime(s.started), s.Metrics(MetricsFull, s.conf.Version)}, s.conf.Metrics...)...)
 }
 
 // variables are the path variables as upstream's metrics page names them.

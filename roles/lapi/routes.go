@@ -70,6 +70,7 @@ func (s *Server) routes(how via) http.Handler {
 	})
 	if how == viaSocket {
 		s.addAdminRoutes(add)
+		add("/metrics", methods{"GET": s.page().ServeHTTP})
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
 	return s.door(mux, how)

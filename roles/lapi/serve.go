@@ -38,7 +38,7 @@ func (s *Server) Run(ctx context.Context) error {
 		servers = append(servers, s.httpServer(requests, h, encrypted))
 	}
 	if s.conf.Socket != "" {
-		l, err := listenSocket(s.conf.Socket)
+		l, err := platform.ListenSocket(s.conf.Socket)
 		switch {
 		case errors.Is(err, errors.ErrUnsupported):
 			s.log.Debug("operators' commands need credentials here", "err", err)

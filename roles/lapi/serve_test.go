@@ -158,38 +158,6 @@ func mustMachine(t *testing.T, s *Server, id string) (hash string) {
 	return m.PasswordHash
 }
 
-func TestSocketPath(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("there is no socket on Windows")
-	}
-	dir := t.TempDir()
-	path := filepath.Join(dir, "s")
-	// What a killed server left.
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.SetUnlinkOnClose(false)
-	l.Close()
-	first, err := listenSocket(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := listenSocket(path); err == nil || !strings.Contains(err.Error(), "another server") {
-		t.Fatal(err)
-	}
-	first.Close()
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := listenSocket(path); err == nil || !strings.Contains(err.Error(), "no socket") {
-		t.Fatal(err)
-	}
-	if _, err := listenSocket(filepath.Join(dir, "missing", "s")); err == nil {
-		t.Fatal("a socket in a directory that isn't there")
-	}
-}
-
 func TestPortInUse(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

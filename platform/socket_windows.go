@@ -1,4 +1,4 @@
-package lapi
+package platform
 
 import (
 	"errors"
@@ -7,8 +7,8 @@ import (
 	"runtime"
 )
 
-// listenSocket: access to a socket's file isn't checked on Windows, so there
+// ListenSocket: access to a socket's file isn't checked on Windows, so there
 // the operators' commands need credentials.
-func listenSocket(path string) (net.Listener, error) {
+func ListenSocket(path string) (net.Listener, error) {
 	return nil, fmt.Errorf("socket %s on %s: %w", path, runtime.GOOS, errors.ErrUnsupported)
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package lapi
+package platform
 
 import (
 	"errors"
@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// listenSocket listens on a unix socket that only its owner may open. It is
+// ListenSocket listens on a unix socket that only its owner may open. It is
 // made under another name and renamed when its mode is right: at no moment
 // could somebody else connect. What is left of a server that was killed is
 // replaced; a living one's is not.
-func listenSocket(path string) (net.Listener, error) {
+func ListenSocket(path string) (net.Listener, error) {
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		c.Close()
 		return nil, fmt.Errorf("cannot listen on %s: another server does", path)

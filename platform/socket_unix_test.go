@@ -1,0 +1,40 @@
+//go:build unix
+
+package platform
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestSocketPath(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "s")
+	// What a killed server left.
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	first, err := ListenSocket(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ListenSocket(path); err == nil || !strings.Contains(err.Error(), "another server") {
+		t.Fatal(err)
+	}
+	first.Close()
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ListenSocket(path); err == nil || !strings.Contains(err.Error(), "no socket") {
+		t.Fatal(err)
+	}
+	if _, err := ListenSocket(filepath.Join(dir, "missing", "s")); err == nil {
+		t.Fatal("a socket in a directory that isn't there")
+	}
+}
