@@ -8,10 +8,9 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"cs/platform"
 	"cs/roles/config"
@@ -76,11 +75,11 @@ func TestDaemonSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := config.Acquisition{
-		Source: "file", Cat: true, Globs: []string{"/var/log/*.log"}, MaxLineSize: 100,
+		Source: "file", Cat: true, DSN: "file:///var/log/*.log?max_buffer_size=100&log_level=debug",
 		Labels: map[string]string{"type": "nginx", "a": "1", "b": "", "c": "3"},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 

@@ -3,16 +3,21 @@ package strict
 import (
 	"fmt"
 	"reflect"
+
+	"github.com/goccy/go-yaml/ast"
 )
 
 // Same tells whether two values that were read from files say the same, wherever
 // it stood there: Places don't count, and what has a String, such as an expression,
-// is compared by that.
+// is compared by that, a Doc by its keys and values.
 func Same[T any](a, b T) bool {
 	return same(reflect.ValueOf(&a).Elem(), reflect.ValueOf(&b).Elem())
 }
 
-var place = reflect.TypeFor[Place]()
+var (
+	place   = reflect.TypeFor[Place]()
+	docType = reflect.TypeFor[Doc]()
+)
 
 func same(a, b reflect.Value) bool {
 	if a.Type() != b.Type() {
@@ -20,6 +25,9 @@ func same(a, b reflect.Value) bool {
 	}
 	if a.Type() == place {
 		return true
+	}
+	if a.Type() == docType {
+		return reflect.DeepEqual(a.Interface().(Doc).content(), b.Interface().(Doc).content())
 	}
 	switch a.Kind() {
 	case reflect.Struct:
@@ -61,4 +69,10 @@ func same(a, b reflect.Value) bool {
 		return same(a.Elem(), b.Elem())
 	}
 	return a.Equal(b)
+}
+
+// content returns what a document says.
+func (d Doc) content() any {
+	r := &reader{anchors: map[string]ast.Node{}}
+	return r.free(d.root, "", 0)
 }

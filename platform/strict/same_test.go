@@ -43,3 +43,26 @@ func TestSame(t *testing.T) {
 	f(false, func(s *settings) { s.Any = nil })
 	f(false, func(s *settings) { s.n = 4 })
 }
+
+func TestSameDoc(t *testing.T) {
+	doc := func(text string) Doc {
+		docs, err := Parse("f", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return docs[0]
+	}
+	f := func(want bool, a, b string) {
+		t.Helper()
+		if got := Same(struct{ D Doc }{doc(a)}, struct{ D Doc }{doc(b)}); got != want {
+			t.Errorf("%q and %q: %v", a, b, got)
+		}
+	}
+	f(true, "a: 1\nb: [x, y]\n", "# moved\n\nb:\n- x\n- y\na: 1\n")
+	f(false, "a: 1\nb: [x, y]\n", "a: 1\nb: [y, x]\n")
+	f(false, "a: 1\n", "a: 2\n")
+	f(false, "a: 1\n", "a: 1\nb: 1\n")
+	if !Same(Doc{}, Doc{}) || Same(Doc{}, doc("a: 1")) {
+		t.Error("no document")
+	}
+}

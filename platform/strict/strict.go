@@ -194,16 +194,55 @@ func deepest(data []byte) int {
 // Decode fills the struct that dst points to. Fields carry the key in a
 // `yaml` tag. It goes on after an error and returns all of them joined.
 // Structs behind pointers that are there already are filled too, so that a
-// second document can be laid over a first one.
-func (d Doc) Decode(dst any) (err error) {
+// second document can be laid over a first one. The keys of one document may
+// be spread over several structs, such as those that all kinds of it have and those of its own.
+func (d Doc) Decode(dst ...any) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = d.Place().Errorf("cannot read YAML: %v", r)
 		}
 	}()
 	r := &reader{file: d.file, skip: d.skip, anchors: map[string]ast.Node{}}
-	r.value(reflect.ValueOf(dst).Elem(), d.root, "", 0)
+	if len(dst) == 1 {
+		r.value(reflect.ValueOf(dst[0]).Elem(), d.root, "", 0)
+		return errors.Join(r.errs...)
+	}
+	structs := make([]reflect.Value, len(dst))
+	for i := range dst {
+		structs[i] = reflect.ValueOf(dst[i]).Elem()
+	}
+	if root, ok := r.resolve(d.root, "", 0); ok {
+		r.object(root, "", 0, structs...)
+	}
 	return errors.Join(r.errs...)
+}
+
+// PlaceOf returns where the value of a key stands, given by its path from the
+// top ("tls.ca_cert"), and whether it is there. One that is not gets the place
+// of the document.
+func (d Doc) PlaceOf(key string) (Place, bool) {
+	n := d.root
+	for name := range strings.SplitSeq(key, ".") {
+		var entries []*ast.MappingValueNode
+		switch m := n.(type) {
+		case *ast.MappingNode:
+			entries = m.Values
+		case *ast.MappingValueNode:
+			entries = []*ast.MappingValueNode{m}
+		}
+		n = nil
+		for _, e := range entries {
+			if t := e.Key.GetToken(); t != nil && t.Value == name {
+				n = e.Value
+			}
+		}
+		if n == nil {
+			p := d.Place()
+			p.Key = key
+			return p, false
+		}
+	}
+	return Place{d.file, d.skip + line(n), key}, true
 }
 
 type reader struct {
@@ -261,7 +300,7 @@ func (r *reader) value(v reflect.Value, n ast.Node, key string, depth int) {
 		}
 		r.value(v.Elem(), n, key, depth)
 	case reflect.Struct:
-		r.object(v, n, key, depth)
+		r.object(n, key, depth, v)
 	case reflect.Slice:
 		r.list(v, n, key, depth)
 	case reflect.String:
@@ -310,23 +349,25 @@ func (r *reader) value(v reflect.Value, n ast.Node, key string, depth int) {
 	}
 }
 
-func (r *reader) object(v reflect.Value, n ast.Node, key string, depth int) {
-	fields := map[string]int{}
+func (r *reader) object(n ast.Node, key string, depth int, structs ...reflect.Value) {
+	fields := map[string]reflect.Value{}
 	var names []string
-	for i := range v.NumField() {
-		name := v.Type().Field(i).Tag.Get("yaml")
-		if name != "" {
-			fields[name] = i
-			names = append(names, name)
+	for _, v := range structs {
+		for i := range v.NumField() {
+			name := v.Type().Field(i).Tag.Get("yaml")
+			if name != "" {
+				fields[name] = v.Field(i)
+				names = append(names, name)
+			}
 		}
 	}
 	r.pairs(n, key, depth, func(k, key string, val ast.Node) {
-		i, ok := fields[k]
+		field, ok := fields[k]
 		if !ok {
 			r.fail(val, key, "%w%s", ErrUnknownKey, Suggest(k, names))
 			return
 		}
-		r.value(v.Field(i), val, key, depth+1)
+		r.value(field, val, key, depth+1)
 	})
 }
 

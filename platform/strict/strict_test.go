@@ -286,3 +286,38 @@ func TestASecondDocumentIsLaidOverTheFirst(t *testing.T) {
 		t.Errorf("want -, got +:\n%s", diff)
 	}
 }
+
+// TestSpread: the keys of one document may be those of two structs.
+func TestSpread(t *testing.T) {
+	docs, err := strict.Parse("a.yaml", []byte("# first\nkind: x\nsize: 3\ninner:\n  depth: 4\nsiz: 1\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var common struct {
+		Kind string `yaml:"kind"`
+	}
+	var own struct {
+		Size  int `yaml:"size"`
+		Inner struct {
+			Depth int `yaml:"depth"`
+		} `yaml:"inner"`
+	}
+	err = docs[0].Decode(&common, &own)
+	if err == nil || err.Error() != "a.yaml:6: siz: unknown key (did you mean size?)" {
+		t.Errorf("got %v", err)
+	}
+	if common.Kind != "x" || own.Size != 3 || own.Inner.Depth != 4 {
+		t.Errorf("got %+v, %+v", common, own)
+	}
+	f := func(key string, line int, there bool) {
+		t.Helper()
+		if at, ok := docs[0].PlaceOf(key); ok != there || at.Line != line || at.Key != key {
+			t.Errorf("%s: %+v, %v", key, at, ok)
+		}
+	}
+	f("size", 3, true)
+	f("inner.depth", 5, true)
+	f("inner.x", 2, false)
+	f("none", 2, false)
+	f("kind.x", 2, false)
+}

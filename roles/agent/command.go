@@ -13,6 +13,7 @@ import (
 
 	"cs/decisions"
 	"cs/pipeline/hub"
+	"cs/pipeline/source/file"
 	"cs/platform"
 	"cs/roles/config"
 	"cs/roles/engine"
@@ -87,7 +88,7 @@ func (f *Reading) inputs(env *platform.Env, r config.Agent) (list []config.Acqui
 			env.Log.Warn("none of the usual logs is there yet; name others with --log FILE --type TYPE")
 		}
 		for _, acq := range found {
-			env.Log.Info("reading", "source", acq.Source, "what", strings.Join(append(acq.Globs, acq.JournalFilter...), " "), "type", acq.Labels["type"])
+			env.Log.Info("reading", "source", acq.Source, "what", engine.What(acq), "type", acq.Labels["type"])
 		}
 		return found, nil, nil
 	}
@@ -99,7 +100,7 @@ func (f *Reading) inputs(env *platform.Env, r config.Agent) (list []config.Acqui
 		return nil, nil, err
 	}
 	for _, path := range files {
-		some, wrong := config.ReadAcquisition(path, env.LookupEnv)
+		some, wrong := engine.Acquisitions(path, env.LookupEnv)
 		list, faults = append(list, some...), append(faults, wrong...)
 	}
 	if len(list) == 0 {
@@ -111,10 +112,11 @@ func (f *Reading) inputs(env *platform.Env, r config.Agent) (list []config.Acqui
 // anyThere tells whether there is something to read now.
 func anyThere(list []config.Acquisition) bool {
 	for _, acq := range list {
-		if acq.Source != "file" {
+		keys, ok := acq.Keys.(file.Keys)
+		if !ok {
 			return true
 		}
-		for _, glob := range acq.Globs {
+		for _, glob := range keys.Globs() {
 			if paths, err := filepath.Glob(glob); err == nil && len(paths) > 0 {
 				return true
 			}

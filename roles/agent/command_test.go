@@ -18,6 +18,7 @@ import (
 
 	"cs/platform"
 	"cs/roles/config"
+	"cs/roles/engine"
 )
 
 func testEnv() (*platform.Env, *bytes.Buffer) {
@@ -47,7 +48,7 @@ func TestInputs(t *testing.T) {
 		list, faults, err := r.inputs(env, resolved.Agent)
 		got := ""
 		for _, acq := range list {
-			got += acq.Labels["type"] + "=" + strings.Join(acq.Globs, ",") + ";"
+			got += acq.Labels["type"] + "=" + engine.What(acq) + ";"
 		}
 		if err = errors.Join(append(faults, err)...); err != nil {
 			got += err.Error()

@@ -7,6 +7,7 @@ import (
 
 	"cs/pipeline/source/journal"
 	"cs/roles/config"
+	"cs/roles/engine"
 )
 
 // The logs that a host usually has. What isn't there yet, such as those of a
@@ -53,7 +54,7 @@ func discover(root fs.FS, journalErr error) (found []config.Acquisition) {
 		found = append(found, fileInput("syslog", logs))
 	} else if journalErr == nil && hasJournal(root) {
 		found = append(found, config.Acquisition{
-			Source: "journalctl", JournalFilter: sshdInJournal, Labels: map[string]string{"type": "syslog"},
+			Source: "journalctl", Keys: journal.Keys{Filter: sshdInJournal}, Labels: map[string]string{"type": "syslog"},
 		})
 	} else if logs := first(systemLogs); logs != nil {
 		found = append(found, fileInput("syslog", logs))
@@ -91,5 +92,7 @@ func hasJournal(root fs.FS) bool {
 }
 
 func fileInput(kind string, globs []string) config.Acquisition {
-	return config.Acquisition{Source: "file", Globs: globs, Labels: map[string]string{"type": kind}}
+	a := engine.File(globs...)
+	a.Labels["type"] = kind
+	return a
 }

@@ -3,9 +3,10 @@ package agent
 import (
 	"errors"
 	"runtime"
-	"strings"
 	"testing"
 	"testing/fstest"
+
+	"cs/roles/engine"
 )
 
 func TestDiscover(t *testing.T) {
@@ -24,13 +25,13 @@ func TestDiscover(t *testing.T) {
 			if acq.Labels["type"] != "syslog" {
 				continue
 			}
-			got += strings.Join(append(acq.Globs, acq.JournalFilter...), " ")
+			got += engine.What(acq)
 		}
 		if got != want {
 			t.Errorf("with %q and journal %v: got %q, want %q", files, journal, got, want)
 		}
 	}
-	const journal = "_COMM=sshd _COMM=sshd-session _COMM=sshd-auth"
+	const journal = "journalctl-_COMM=sshd._COMM=sshd-session._COMM=sshd-auth"
 	f("/var/log/auth.log", nil, "var/log/auth.log", "var/log/syslog", "var/log/journal/1234/system.journal") // Debian with rsyslog
 	f(journal, nil, "var/log/journal/1234/system.journal", "var/log/messages")                               // Debian 12, Fedora
 	f(journal, nil, "run/log/journal/1234/system.journal")
@@ -43,11 +44,11 @@ func TestDiscover(t *testing.T) {
 	web := ""
 	for _, acq := range discover(fstest.MapFS{}, none) {
 		if kind := acq.Labels["type"]; kind != "syslog" {
-			web += kind + " " + strings.Join(acq.Globs, " ") + "\n"
+			web += kind + " " + engine.What(acq) + "\n"
 		}
 	}
 	if want := "nginx /var/log/nginx/*access*.log\n" +
-		"apache2 /var/log/apache2/*access*.log /var/log/httpd/*access*log /var/log/httpd-access*.log\n"; web != want {
+		"apache2 /var/log/apache2/*access*.log,/var/log/httpd/*access*log,/var/log/httpd-access*.log\n"; web != want {
 		t.Errorf("got %q, want %q", web, want)
 	}
 }

@@ -16,7 +16,7 @@ import (
 // scenarios they would feed. It needs no LAPI.
 type Explain struct {
 	File    string `short:"f" placeholder:"FILE" help:"Explain the lines of this file, or - for standard input."`
-	DSN     string `name:"dsn" short:"d" placeholder:"DSN" help:"Explain the lines of this source: file://PATH, journalctl://filters=FILTER."`
+	DSN     string `name:"dsn" short:"d" placeholder:"DSN" help:"Explain the lines of this source: file://PATH, journalctl://filters=FILTER …"`
 	Log     string `short:"l" placeholder:"LINE" help:"Explain this line."`
 	Type    string `short:"t" placeholder:"TYPE" help:"Kind of the lines: syslog, nginx, apache2 …"`
 	Labels  string `placeholder:"K:V,…" help:"More labels of the lines."`
@@ -89,10 +89,11 @@ func (c *Explain) input() (acq config.Acquisition, err error) {
 			return acq, err
 		}
 	default:
-		acq = config.Acquisition{Source: "file", Cat: true, Labels: map[string]string{}, Globs: []string{c.File}}
+		acq = engine.File(c.File)
 		if c.Log != "" {
-			acq.Globs[0] = engine.Stdin
+			acq = engine.File(engine.Stdin)
 		}
+		acq.Cat = true
 	}
 	acq.Labels["type"] = c.Type
 	if c.Labels == "" {

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,7 +14,6 @@ import (
 	"cs/pipeline/enrich"
 	"cs/pipeline/event"
 	"cs/pipeline/hub"
-	"cs/platform/strict"
 	"cs/roles/config"
 )
 
@@ -144,7 +142,7 @@ func TestOpen(t *testing.T) {
 	path := write(t, dir, "a.log", "one,two\n")
 	f := func(acq config.Acquisition, wantOnce bool, want ...string) {
 		t.Helper()
-		acq.Labels = map[string]string{"type": "x"}
+		acq.Labels["type"] = "x"
 		started := 0
 		src, once, err := Reader{Stdin: strings.NewReader("typed\n"), Started: func() { started++ }}.Open(acq)
 		if err != nil || once != wantOnce {
@@ -165,15 +163,80 @@ func TestOpen(t *testing.T) {
 			t.Errorf("%v, got %q, want %q; started %d times", err, got, want, started)
 		}
 	}
-	f(config.Acquisition{Source: "file", Globs: []string{path}, Cat: true}, true, "one,two")
-	f(config.Acquisition{Source: "file", Globs: []string{path}, Cat: true, Transform: strict.Text{Value: `Split(evt.Line.Raw, ",")`}}, true, "one", "two")
-	f(config.Acquisition{Source: "file", Globs: []string{Stdin}}, true, "typed")
-	f(config.Acquisition{Source: "file", Globs: []string{path}}, false)
-	f(config.Acquisition{Source: "journalctl", JournalFilter: []string{"-u", "x"}}, false)
-	if _, _, err := (Reader{}).Open(config.Acquisition{Source: "carrier-pigeon"}); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("got %v", err)
+	files := File(path)
+	f(files, false)
+	files.Cat = true
+	f(files, true, "one,two")
+	files.Transform.Value = `Split(evt.Line.Raw, ",")`
+	f(files, true, "one", "two")
+	f(File(Stdin), true, "typed")
+	dsn, err := config.ParseDSN("file://" + path + "?max_buffer_size=5")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, _, err := (Reader{}).Open(config.Acquisition{Source: "file", Globs: []string{path}, Transform: strict.Text{Value: "nope"}}); err == nil {
+	f(dsn, true, "one,t")
+	files.Transform.Value = "nope"
+	if _, _, err := (Reader{}).Open(files); err == nil {
 		t.Error("a faulty transform is accepted")
 	}
+}
+
+func TestAcquisitions(t *testing.T) {
+	list, errs := Acquisitions("testdata/acquis.yaml", func(string) (string, bool) { return "", false })
+	var got strings.Builder
+	for _, a := range list {
+		got.WriteString("reads " + What(a) + "\n")
+	}
+	for _, err := range errs {
+		got.WriteString(err.Error() + "\n")
+	}
+	want, err := os.ReadFile("testdata/acquis.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != string(want) {
+		t.Errorf("got\n%swant\n%s", got.String(), want)
+	}
+}
+
+func TestDSN(t *testing.T) {
+	open := func(dsn string) (string, error) {
+		acq, err := config.ParseDSN(dsn)
+		if err != nil {
+			return "", err
+		}
+		acq.Labels["type"] = "x"
+		src, _, err := (Reader{}).Open(acq)
+		if err != nil {
+			return "", err
+		}
+		return src.Name(), nil
+	}
+	f := func(dsn, want string) {
+		t.Helper()
+		if got, err := open(dsn); err != nil || got != want {
+			t.Errorf("%s: got %q, %v, want %q", dsn, got, err, want)
+		}
+	}
+	f("file:///var/log/*.log", "/var/log/*.log")
+	f("file://x.gz?max_buffer_size=100&log_level=debug", "x.gz")
+	f("journalctl://filters=_SYSTEMD_UNIT%3Dssh.service&filters=-q&since=2+days+ago", "journalctl-_SYSTEMD_UNIT=ssh.service.-q")
+	f("journalctl://?filters=a", "journalctl-a")
+	f("stdin://", "stdin")
+
+	bad := func(dsn, want string) {
+		t.Helper()
+		if _, err := open(dsn); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "cannot read ") {
+			t.Errorf("%s: got %v, want %q", dsn, err, want)
+		}
+	}
+	bad("file://", "it has no path")
+	bad("file://x?y=1", "unknown parameter y")
+	bad("file://x?since=1", "unknown parameter since")
+	bad("file://x?max_buffer_size=none", `not "none"`)
+	bad("file://x?max_buffer_size=-1", "not -1")
+	bad("file://x?a=%", "invalid")
+	bad("journalctl://since=1", "there is none")
+	bad("syslog://x", "syslog datasource does not support command-line acquisition")
+	bad("ftp://x", "unknown source \"ftp\"")
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
+	"strings"
 
 	"cs/pipeline/event"
 	"cs/pipeline/source"
@@ -15,19 +17,53 @@ import (
 	"cs/roles/config"
 )
 
+// kinds are the sources of this build. Those that a small build leaves out
+// add themselves, each in a file of its own (with_….go).
+var kinds = map[string]source.Kind{
+	"file":       file.Kind,
+	"journalctl": journal.Kind,
+	"stdin":      stdin.Kind,
+}
+
+// others are sources that upstream has, too: what isn't among the kinds was left
+// out of this build, or doesn't exist yet.
+var others = []string{
+	"appsec", "cloudwatch", "docker", "http", "k8s-audit", "kafka", "kinesis", "loki", "s3", "syslog", "victorialogs", "wineventlog",
+}
+
 // Stdin is the path that means standard input.
 const Stdin = "-"
+
+// File returns the acquisition of files. The one pattern "-" is standard input.
+func File(globs ...string) config.Acquisition {
+	a := config.Acquisition{Source: "file", Labels: map[string]string{}, Keys: file.Named(globs...)}
+	if len(globs) == 1 && globs[0] == Stdin {
+		a.Source, a.Keys = "stdin", struct{}{}
+	}
+	return a
+}
+
+// What names what an acquisition reads, for people.
+func What(acq config.Acquisition) string {
+	src, _, err := Reader{}.Open(acq)
+	if err != nil {
+		return acq.Source
+	}
+	return src.Name()
+}
 
 // Reader says how sources are read. The zero value has no standard input.
 type Reader struct {
 	Stdin     io.Reader
 	FromStart bool              // logs that were never seen, from their start
 	Positions *source.Positions // how far each was read; may be nil
+	Meters    *source.Meters    // where what is read is counted; may be nil
 	Report    func(error)       // told of trouble that a source survives; nil: nobody is
 	Started   func()            // called when the source reads; may be nil
 }
 
 // Open returns the source of an acquisition. once tells whether it has an end.
+// Nothing is read, listened to or asked yet.
 func (r Reader) Open(acq config.Acquisition) (src source.Source, once bool, err error) {
 	if r.Report == nil {
 		r.Report = func(error) {}
@@ -35,45 +71,84 @@ func (r Reader) Open(acq config.Acquisition) (src source.Source, once bool, err 
 	if r.Started == nil {
 		r.Started = func() {}
 	}
-	if src, once, err = r.open(acq); err != nil {
+	kind, err := kindOf(acq)
+	if err != nil {
+		return nil, false, err
+	}
+	spec := &source.Spec{
+		Kind: acq.Source, Labels: maps.Clone(acq.Labels), Mode: event.Live, Once: acq.Cat, FromStart: r.FromStart,
+		Stdin: r.Stdin, Positions: r.Positions, Report: r.Report, Started: r.Started,
+		Doc: acq.Doc, Common: new(config.AcquisitionKeys), DSN: acq.DSN, Keys: acq.Keys,
+	}
+	if acq.TimeMachine || acq.Cat && kind.Replay {
+		spec.Mode = event.Replay
+	}
+	spec.Meter = r.Meters.New(acq.Source, acq.Labels["type"])
+	defer func() {
+		if err != nil {
+			r.Meters.Drop(spec.Meter)
+		}
+	}()
+	src, err = kind.Open(spec)
+	if len(acq.Labels) == 0 && !kind.Labels {
+		err = errors.Join(err, faulty(acq, "labels", "there are none; labels.type says which parser reads the lines"))
+	}
+	if err != nil {
 		return nil, false, err
 	}
 	if acq.Transform.Value != "" {
-		src, err = transform.New(src, acq.Transform, r.Report)
+		if src, err = transform.New(src, acq.Transform, r.Report); err != nil {
+			return nil, false, err
+		}
 	}
-	return src, once, err
+	return source.Metered(src, spec.Meter, r.Report), acq.Cat || kind.Ends, nil
 }
 
-func (r Reader) open(acq config.Acquisition) (src source.Source, once bool, err error) {
-	labels := maps.Clone(acq.Labels)
-	mode := event.Live
-	if acq.TimeMachine {
-		mode = event.Replay
+// kindOf returns the kind of an acquisition, after a look at what has nothing to do
+// with the keys of its own.
+func kindOf(acq config.Acquisition) (source.Kind, error) {
+	fail := func(key, format string, args ...any) (source.Kind, error) {
+		return source.Kind{}, faulty(acq, key, format, args...)
 	}
-	switch acq.Source {
-	case "file":
-		if len(acq.Globs) == 1 && acq.Globs[0] == Stdin {
-			if acq.Cat {
-				mode = event.Replay
-			}
-			r.Started()
-			return stdin.New(r.Stdin, labels, mode), true, nil
-		}
-		cfg := file.Config{
-			Globs: acq.Globs, Exclude: acq.Exclude, Labels: labels, MaxLine: acq.MaxLineSize, Poll: acq.Poll,
-			FromStart: r.FromStart, Replay: acq.TimeMachine, Positions: r.Positions, Report: r.Report, Started: r.Started,
-		}
-		if acq.Cat {
-			r.Started()
-			return file.NewReplay(cfg), true, nil
-		}
-		src, err = file.New(cfg)
-		return src, false, err
-	case "journalctl":
-		return journal.New(journal.Config{
-			Filter: acq.JournalFilter, Since: acq.JournalSince, Labels: labels, Mode: mode, Once: acq.Cat,
-			Positions: r.Positions, Report: r.Report, Started: r.Started,
-		}), acq.Cat, nil
+	kind, ok := kinds[acq.Source]
+	switch {
+	case !ok && acq.DSN != "" && slices.Contains(others, acq.Source), ok && acq.DSN != "" && !kind.Once:
+		return fail("source", "%s datasource does not support command-line acquisition", acq.Source)
+	case !ok && slices.Contains(others, acq.Source):
+		return fail("source", "source %s is not part of this build: %w", acq.Source, errors.ErrUnsupported)
+	case !ok:
+		return fail("source", "unknown source %q; want one of %s: %w", acq.Source, strings.Join(slices.Sorted(maps.Keys(kinds)), ", "), errors.ErrUnsupported)
+	case acq.Cat && !kind.Once:
+		return fail("mode", "%s has no end that could be read to: remove mode cat", acq.Source)
+	case !acq.Cat && !kind.Tail:
+		return fail("mode", "%s can't be followed: say mode: cat", acq.Source)
 	}
-	return nil, false, fmt.Errorf("cannot read source %q: %w", acq.Source, errors.ErrUnsupported)
+	return kind, nil
+}
+
+// faulty returns an error about a key that all sources have.
+func faulty(acq config.Acquisition, key, format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	switch {
+	case acq.DSN != "":
+		return fmt.Errorf("cannot read a DSN: %w", err)
+	case acq.Place.File == "":
+		return err
+	}
+	at, _ := acq.Doc.PlaceOf(key)
+	return at.Errorf("%w", err)
+}
+
+// Acquisitions reads the documents of an acquisition file that this build can
+// read. The errors name file, line and key of the others.
+func Acquisitions(path string, env func(string) (string, bool)) (list []config.Acquisition, errs []error) {
+	all, errs := config.ReadAcquisition(path, env)
+	for _, acq := range all {
+		if _, _, err := (Reader{}).Open(acq); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		list = append(list, acq)
+	}
+	return list, errs
 }

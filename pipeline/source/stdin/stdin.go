@@ -20,6 +20,21 @@ type Source struct {
 	mode   event.Mode
 }
 
+// Kind makes the source of acquisitions, which have no keys of their own, and of
+// the DSN stdin://.
+var Kind = source.Kind{Once: true, Tail: true, Replay: true, Ends: true, Open: func(s *source.Spec) (source.Source, error) {
+	err := s.Decode(&struct{}{}, func(d *source.DSN) {
+		if d.Target != "" && d.Target != "-" {
+			d.Fail("there is one standard input, not %q", d.Target)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.Started()
+	return New(s.Stdin, s.Labels, s.Mode), nil
+}}
+
 // New returns the source for in. The lines carry labels, which must not change.
 func New(in io.Reader, labels map[string]string, mode event.Mode) *Source {
 	return &Source{in: in, labels: labels, mode: mode}
