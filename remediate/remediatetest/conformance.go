@@ -23,6 +23,10 @@ type Backend struct {
 	Blocked func(netip.Addr) bool
 	// Flush removes everything, as another program would; nil where that can't be done.
 	Flush func()
+	// Step is how much later than told an entry may end, where times are coarse.
+	Step time.Duration
+	// Lasting: entries don't end by themselves; the Reconciler removes them.
+	Lasting bool
 }
 
 // Conformance runs the suite that every backend passes. start makes a packet
@@ -113,7 +117,7 @@ func Conformance(t *testing.T, start func(t *testing.T) Backend) {
 
 	run("times", func(s *suite) {
 		k, _ := s.open()
-		const short = 400 * time.Millisecond
+		short := 400 * time.Millisecond
 		s.load(k, s.e("203.0.113.1/32"), s.entry("203.0.113.2/32", "crowdsec", short))
 		s.apply(k,
 			s.change(remediate.Add, "203.0.113.3/32", "crowdsec", short),
@@ -125,11 +129,16 @@ func Conformance(t *testing.T, start func(t *testing.T) Backend) {
 			s.change(remediate.Replace, "203.0.113.4/32", "cscli", time.Hour),            // and of another origin
 		)
 		s.blocked("203.0.113.1", "203.0.113.2", "203.0.113.3", "203.0.113.4")
-		time.Sleep(short + 50*time.Millisecond)
+		ended := []remediate.Change{s.change(remediate.Remove, "203.0.113.1/32", "crowdsec", 0), s.change(remediate.Remove, "203.0.113.2/32", "crowdsec", 0)}
+		if s.b.Lasting {
+			s.apply(k, ended...)
+		} else {
+			time.Sleep(short + s.b.Step + 50*time.Millisecond)
+		}
 		s.passes("203.0.113.1", "203.0.113.2")
 		s.blocked("203.0.113.3", "203.0.113.4")
 		// Removing what has ended by itself is fine.
-		s.apply(k, s.change(remediate.Remove, "203.0.113.1/32", "crowdsec", 0), s.change(remediate.Remove, "203.0.113.2/32", "crowdsec", 0))
+		s.apply(k, ended...)
 		s.apply(k, s.change(remediate.Add, "203.0.113.1/32", "crowdsec", time.Hour))
 		s.blocked("203.0.113.1")
 		s.check(k, true)
