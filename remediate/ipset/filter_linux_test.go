@@ -150,6 +150,9 @@ func TestConforms(t *testing.T) {
 // Each way in which a neighbour disarms us is noticed by the next look, and repaired.
 func TestNeighbours(t *testing.T) {
 	for _, kind := range []string{"legacy", "nft"} {
+		if testing.Short() && kind != "legacy" {
+			continue
+		}
 		w := newWorld(t, kind)
 		f := w.filter(Config{})
 		r := remediate.New(remediate.Config{Kernel: f})
