@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"cs/pipeline/count"
 	"cs/pipeline/event"
 	"cs/pipeline/expr"
 	"cs/pipeline/node"
@@ -27,6 +28,7 @@ func (e *Engine) newAftermath(w *worker) *aftermath {
 	a.ctx.Event = event.New(e.schema)
 	a.ctx.Stash = e.stashes
 	a.parse = node.NewRunner(e.after, &a.ctx, w.failed)
+	a.parse.Counts = count.New(len(e.after.Labels()) * node.Counted)
 	a.pour = e.set.NewRunner(&a.ctx, w.overflow, w.failed)
 	e.trace(a.parse, a.pour, &a.ctx)
 	return a
@@ -65,6 +67,7 @@ func (w *worker) settleOne(o *scenario.Overflow, now time.Time) {
 		a.ctx.Now, a.ctx.Alert, a.ctx.Sources = now, &o.Alerts[0], o.Keys
 		a.ctx.Alerts, a.ctx.Reprocess = o.Alerts, o.Reprocess
 		a.parse.Run() // an overflow that no stage understands is one all the same
+		e.collectAfter(a)
 		if e.opt.Tracer != nil {
 			e.opt.Tracer.Overflowed(ev, o)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"cs/decisions"
 	"cs/pipeline/bucket"
+	"cs/pipeline/count"
 	"cs/pipeline/enrich"
 	"cs/pipeline/event"
 	"cs/pipeline/expr"
@@ -51,6 +52,9 @@ type Options struct {
 	// while the call lasts, though not always from the goroutine that called. What
 	// it does, they wait for.
 	Alert func(decisions.Alert)
+
+	// Meters take what is counted of the lines; nil: Meters of its own.
+	Meters *Meters
 
 	// Tracer is told what happens to each line. It costs time, and there is one
 	// worker with it: nil for most.
@@ -126,6 +130,9 @@ type Stats struct {
 func Load(opt Options) (*Engine, []error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
+	}
+	if opt.Meters == nil {
+		opt.Meters = NewMeters()
 	}
 	if opt.Workers <= 0 {
 		opt.Workers = runtime.GOMAXPROCS(0)
@@ -254,6 +261,7 @@ type worker struct {
 
 	ahead ahead
 	tally tally
+	meter meter
 }
 
 // tally is what a worker counts until it is put back.
@@ -280,6 +288,8 @@ func (e *Engine) newWorker() *worker {
 	w.parse = node.NewRunner(e.stages, &w.ctx, w.failed)
 	w.parse.MayStash = w.ahead.mayStash
 	w.pour = e.set.NewRunner(&w.ctx, w.overflow, w.failed)
+	w.meter.nodes, w.meter.poured = count.New(len(e.stages.Labels())*node.Counted), count.New(e.set.Len())
+	w.parse.Counts, w.pour.Counts = w.meter.nodes, w.meter.poured
 	e.trace(w.parse, w.pour, &w.ctx)
 	return w
 }
@@ -320,12 +330,27 @@ func (e *Engine) count(w *worker) {
 		e.mu.Unlock()
 	}
 	w.tally, w.pour.Poured = tally{}, 0
+	e.collect(w)
 }
 
 func (w *worker) line(l event.Line, now time.Time) {
-	if w.understand(l, now) {
-		w.pour.Run(now)
-		w.settle(now)
+	timed := w.met(&l)
+	var begin, parsed time.Time
+	if timed {
+		begin = time.Now()
+	}
+	ok := w.understand(l, now)
+	if timed {
+		parsed = time.Now()
+		w.meter.traffic.parseTime.Observe(parsed.Sub(begin))
+	}
+	if !ok {
+		return
+	}
+	w.pour.Run(now)
+	w.settle(now)
+	if timed {
+		w.meter.traffic.pourTime.Observe(time.Since(parsed))
 	}
 }
 
@@ -339,6 +364,7 @@ func (w *worker) understand(l event.Line, now time.Time) bool {
 		return false
 	}
 	w.tally.parsed++
+	w.meter.parsed++
 	if ev.Whitelisted {
 		w.tally.whitelisted++
 		return false

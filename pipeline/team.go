@@ -188,16 +188,25 @@ func (w *worker) judge(c *chunk, now time.Time) {
 	w.ahead.on = true
 	for i := range c.lines {
 		before, poured, events := w.tally, w.pour.Poured, c.intents.Len()
+		w.met(&c.lines[i])
+		parsed := w.meter.parsed
+		w.meter.nodes.Try()
+		w.meter.poured.Try()
 		w.ahead.asked = len(c.waiting) > i/2+maxWaiting
 		if !w.ahead.asked && w.understand(c.lines[i], now) {
 			w.pour.Judge(&c.intents, now)
 		}
 		if w.ahead.asked {
 			w.tally, w.pour.Poured = before, poured
+			w.meter.nodes.Undo()
+			w.meter.poured.Undo()
+			w.meter.lines, w.meter.parsed = w.meter.lines-1, parsed
 			c.intents.Cut(events)
 			c.waiting = append(c.waiting, waiting{i, events})
 		}
 	}
+	w.meter.nodes.Sure()
+	w.meter.poured.Sure()
 	w.ahead.on = false
 	w.ctx.Stash = w.engine.stashes
 }

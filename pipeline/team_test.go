@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"cs/decisions"
 	"cs/pipeline"
@@ -57,6 +58,10 @@ func sameForTeams(t *testing.T, opt pipeline.Options, run func(*pipeline.Engine)
 		a, b := one.Stats(), e.Stats()
 		a.LastFailure, b.LastFailure = "", "" // the last of any worker
 		if diff := cmp.Diff(a, b); diff != "" {
+			t.Fatalf("%d workers instead of one:\n%s", n, diff)
+		}
+		untimed := cmpopts.IgnoreFields(pipeline.Traffic{}, "ParseTime", "PourTime")
+		if diff := cmp.Diff(one.Traffic(), e.Traffic(), untimed); diff != "" {
 			t.Fatalf("%d workers instead of one:\n%s", n, diff)
 		}
 	}

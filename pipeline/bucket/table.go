@@ -152,6 +152,17 @@ const maxSpare = 1 << 20
 // Counts tells what happened to the buckets of one scenario since the start.
 type Counts struct {
 	Poured, Created, Overflowed, Cancelled, Underflowed uint64
+	Live                                                int // buckets of now
+}
+
+// Add adds other counts to c.
+func (c *Counts) Add(o Counts) {
+	c.Poured += o.Poured
+	c.Created += o.Created
+	c.Overflowed += o.Overflowed
+	c.Cancelled += o.Cancelled
+	c.Underflowed += o.Underflowed
+	c.Live += o.Live
 }
 
 // Stats tells what a table holds and what it had to give up.
@@ -325,6 +336,9 @@ func (t *Table) add(key uint64, spec int, replay, silent bool) int32 {
 		key: key, spec: uint16(spec), marks: uint16(ident(0, replay, silent) << slotBits),
 		queue: queue{tail: none}, values: none,
 	}
+	if !silent {
+		t.counts[spec].Live++
+	}
 	t.index.put(hashOf(key), i)
 	return i
 }
@@ -332,6 +346,9 @@ func (t *Table) add(key uint64, spec int, replay, silent bool) int32 {
 // remove takes a linked cell and all it keeps out of the table.
 func (t *Table) remove(i int32) {
 	c := t.at(i)
+	if !c.silent() {
+		t.counts[c.spec].Live--
+	}
 	t.unlink(i)
 	t.index.del(hashOf(c.key), i)
 	t.chunks.clear(&c.queue)

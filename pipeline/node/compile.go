@@ -139,6 +139,7 @@ func (c *Compiler) Stages() *Stages {
 		nodes := c.stages[name]
 		s.nodes = append(s.nodes, nodes)
 		s.index = append(s.index, index(nodes))
+		s.number(name, nodes)
 	}
 	return s
 }

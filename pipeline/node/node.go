@@ -12,6 +12,7 @@ package node
 import (
 	"errors"
 
+	"cs/pipeline/count"
 	"cs/pipeline/enrich"
 	"cs/pipeline/event"
 	"cs/pipeline/expr"
@@ -22,6 +23,7 @@ import (
 // Node is one compiled document of a parser, or a node below one. Immutable.
 type Node struct {
 	name      string
+	number    int           // in all the stages
 	filter    *expr.Program // nil: all events
 	whitelist *whitelist
 	grok      *extraction
@@ -52,6 +54,41 @@ type Stages struct {
 	// index has the filters of a stage, nil for a stage with few nodes, whose
 	// filters are quicker to ask one by one.
 	index []*expr.Index
+
+	labels []Label // by number of the node
+}
+
+// Label says what a node is called in numbers about it.
+type Label struct {
+	Name, Stage string
+	Whitelist   bool
+	Reason      string // of a whitelist
+}
+
+// What is counted of a node; the number of a counter is Counted times that of
+// the node, and one of these.
+const (
+	Passed    = iota // events that passed its filter
+	Succeeded        // those that it succeeded with
+	Listed           // those that its whitelist lists
+
+	Counted
+)
+
+// Labels returns what the nodes are called, those below others included.
+func (s *Stages) Labels() []Label { return s.labels }
+
+// number gives numbers to the nodes of a stage.
+func (s *Stages) number(stage string, nodes []*Node) {
+	for _, n := range nodes {
+		n.number = len(s.labels)
+		l := Label{Name: n.name, Stage: stage}
+		if n.whitelist != nil {
+			l.Whitelist, l.Reason = true, n.whitelist.reason
+		}
+		s.labels = append(s.labels, l)
+		s.number(stage, n.children)
+	}
 }
 
 // Len returns the number of documents.
@@ -77,6 +114,10 @@ type Runner struct {
 	// MayStash is asked before something is put into a stash; false keeps it
 	// out. Nil: it may.
 	MayStash func() bool
+
+	// Counts counts what the nodes do: Counted for each of Stages.Labels. Nil:
+	// nobody asks.
+	Counts *count.Counts
 
 	stages  *Stages
 	may     []*expr.Candidates // of stages with an index
@@ -206,12 +247,24 @@ func (n *Node) run(r *Runner) (bool, error) {
 	return n.act(r)
 }
 
-// act takes the steps of a node that follow its filter, in CrowdSec's order:
-// whitelist, grok, stash, children, statics.
+// act does what the node is for, and counts it.
 func (n *Node) act(r *Runner) (bool, error) {
+	r.Counts.Add(n.number*Counted + Passed)
+	ok, err := n.steps(r)
+	if ok {
+		r.Counts.Add(n.number*Counted + Succeeded)
+	}
+	return ok, err
+}
+
+// steps takes the steps of a node that follow its filter, in CrowdSec's order:
+// whitelist, grok, stash, children, statics.
+func (n *Node) steps(r *Runner) (bool, error) {
 	listed := false
 	if n.whitelist != nil {
-		listed = n.whitelist.apply(n, r)
+		if listed = n.whitelist.apply(n, r); listed {
+			r.Counts.Add(n.number*Counted + Listed)
+		}
 	}
 	state, matched := true, false
 	if n.grok != nil {

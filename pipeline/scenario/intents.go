@@ -179,6 +179,7 @@ func (r *Runner) judge(in *Intents, now time.Time, o *Overflow) bool {
 	p.Record = in.text[start:len(in.text):len(in.text)] // stays if in.text moves
 	for _, i := range r.hits {
 		p.Spec = i
+		r.Counts.Add(i)
 		sc := r.set.scenarios[i]
 		group := ""
 		if sc.groupBy != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"cs/pipeline/bucket"
+	"cs/pipeline/count"
 	"cs/pipeline/event"
 	"cs/pipeline/expr"
 )
@@ -80,6 +81,9 @@ func (s *Set) Buckets() bucket.Stats { return s.table.Stats() }
 // before they are poured.
 func (s *Set) Crowded() bool { return s.table.Crowded() }
 
+// Len returns the number of documents.
+func (s *Set) Len() int { return len(s.scenarios) }
+
 // Name returns the name of the i-th document.
 func (s *Set) Name(i int) string { return s.scenarios[i].name }
 
@@ -101,6 +105,10 @@ type Runner struct {
 
 	// Poured counts the events that went into at least one bucket.
 	Poured uint64
+
+	// Counts counts the events that each document wants, by its number. Nil:
+	// nobody asks.
+	Counts *count.Counts
 
 	set      *Set
 	visit    func(i int, err error)

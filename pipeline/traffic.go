@@ -1,0 +1,218 @@
+package pipeline
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unsafe"
+
+	"cs/pipeline/bucket"
+	"cs/pipeline/count"
+	"cs/pipeline/event"
+	"cs/pipeline/node"
+	"cs/platform/metric"
+)
+
+const (
+	// maxSources bounds the sources that are told apart in Traffic; later ones are
+	// counted together as "other".
+	maxSources = 1000
+	// timedEvery says that the time is taken of one line in so many: looking at
+	// the clock costs as much as a field.
+	timedEvery = 64
+)
+
+// Traffic is what was counted of the lines of one source.
+type Traffic struct {
+	Source, Module, Type string // Src, Module and the label type of its lines
+
+	Lines, Parsed uint64
+	Nodes         []NodeTraffic     // of those that saw a line, in the order of their names
+	Poured        []ScenarioTraffic // likewise
+
+	// Times of one line in 64.
+	ParseTime, PourTime *metric.Histogram
+}
+
+// NodeTraffic is what was counted of parsers, or nodes below one, of one name.
+type NodeTraffic struct {
+	node.Label
+	Passed, Succeeded, Listed uint64 // see node.Passed
+}
+
+// ScenarioTraffic is how many lines the scenarios of one name wanted.
+type ScenarioTraffic struct {
+	Name  string
+	Lines uint64
+}
+
+// Meters keep what engines count of their lines. An engine that takes the place of
+// another goes on with its Meters. They are safe for concurrent use.
+type Meters struct {
+	mu      sync.Mutex
+	sources map[origin]*traffic
+}
+
+// origin is where lines come from.
+type origin struct{ source, module, typ string }
+
+// NewMeters returns empty Meters.
+func NewMeters() *Meters { return &Meters{sources: make(map[origin]*traffic)} }
+
+// traffic is what is known of one origin, by names: numbers are those of an engine.
+type traffic struct {
+	lines, parsed       uint64
+	nodes               map[node.Label]*[node.Counted]uint64
+	poured              map[string]*uint64
+	parseTime, pourTime *metric.Histogram
+}
+
+// of returns the traffic of an origin. The lock is held.
+func (m *Meters) of(o origin) *traffic {
+	t := m.sources[o]
+	if t == nil && len(m.sources) >= maxSources {
+		o = origin{source: "other"}
+		t = m.sources[o]
+	}
+	if t == nil {
+		const ms = time.Millisecond
+		t = &traffic{
+			nodes: make(map[node.Label]*[node.Counted]uint64), poured: make(map[string]*uint64),
+			parseTime: metric.NewHistogram(ms/2, ms, 3*ms/2, 2*ms, 5*ms/2, 3*ms, 4*ms, 5*ms, 15*ms/2, 10*ms),
+			pourTime:  metric.NewHistogram(ms, 2*ms, 5*ms, 10*ms, 15*ms, 20*ms, 30*ms, 40*ms, 50*ms),
+		}
+		o.source, o.module, o.typ = strings.Clone(o.source), strings.Clone(o.module), strings.Clone(o.typ)
+		m.sources[o] = t
+	}
+	return t
+}
+
+// Traffic returns what was counted so far, in the order of the sources. What comes
+// of a batch is in it when the batch is through.
+func (m *Meters) Traffic() []Traffic {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []Traffic
+	for o, t := range m.sources {
+		one := Traffic{
+			Source: o.source, Module: o.module, Type: o.typ, Lines: t.lines, Parsed: t.parsed,
+			ParseTime: t.parseTime, PourTime: t.pourTime,
+		}
+		for label, n := range t.nodes {
+			one.Nodes = append(one.Nodes, NodeTraffic{label, n[node.Passed], n[node.Succeeded], n[node.Listed]})
+		}
+		slices.SortFunc(one.Nodes, func(a, b NodeTraffic) int {
+			return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Reason, b.Reason))
+		})
+		for _, name := range slices.Sorted(maps.Keys(t.poured)) {
+			one.Poured = append(one.Poured, ScenarioTraffic{name, *t.poured[name]})
+		}
+		all = append(all, one)
+	}
+	slices.SortFunc(all, func(a, b Traffic) int {
+		return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Module, b.Module), cmp.Compare(a.Type, b.Type))
+	})
+	return all
+}
+
+// meter is what a worker counts of one source, until it comes to another one or is
+// put back.
+type meter struct {
+	labels        map[string]string // with origin: whose lines these are
+	origin        origin
+	known         bool
+	lines, parsed uint64
+	nodes, poured *count.Counts
+	ticks         uint32
+	traffic       *traffic // whose times are taken
+}
+
+// met counts a line. It tells whether the time is to be taken of what it costs.
+func (w *worker) met(l *event.Line) (timed bool) {
+	m := &w.meter
+	if !m.known || l.Src != m.origin.source || l.Module != m.origin.module || !sameMap(l.Labels, m.labels) {
+		w.engine.collect(w)
+		m.labels, m.known = l.Labels, true
+		m.origin = origin{strings.Clone(l.Src), l.Module, l.Labels["type"]}
+		meters := w.engine.opt.Meters
+		meters.mu.Lock()
+		m.traffic = meters.of(m.origin)
+		meters.mu.Unlock()
+	}
+	m.lines++
+	m.ticks++
+	return m.ticks%timedEvery == 1
+}
+
+// sameMap tells whether two maps are one, whatever is in them.
+func sameMap(a, b map[string]string) bool {
+	return *(*unsafe.Pointer)(unsafe.Pointer(&a)) == *(*unsafe.Pointer)(unsafe.Pointer(&b))
+}
+
+// collect adds what a worker counted to the meters.
+func (e *Engine) collect(w *worker) {
+	m := &w.meter
+	if m.lines == 0 {
+		return
+	}
+	meters := e.opt.Meters
+	meters.mu.Lock()
+	defer meters.mu.Unlock()
+	t := m.traffic
+	t.lines += m.lines
+	t.parsed += m.parsed
+	m.lines, m.parsed = 0, 0
+	m.nodes.Drain(func(i int, n uint32) { t.node(e.stages.Labels(), i, n) })
+	m.poured.Drain(func(i int, n uint32) {
+		name := e.set.Name(i)
+		if t.poured[name] == nil {
+			t.poured[name] = new(uint64)
+		}
+		*t.poured[name] += uint64(n)
+	})
+}
+
+func (t *traffic) node(labels []node.Label, i int, n uint32) {
+	label := labels[i/node.Counted]
+	if t.nodes[label] == nil {
+		t.nodes[label] = new([node.Counted]uint64)
+	}
+	t.nodes[label][i%node.Counted] += uint64(n)
+}
+
+// collectAfter adds what the postoverflows of a worker counted: of no source.
+func (e *Engine) collectAfter(a *aftermath) {
+	meters := e.opt.Meters
+	meters.mu.Lock()
+	defer meters.mu.Unlock()
+	a.parse.Counts.Drain(func(i int, n uint32) { meters.of(origin{}).node(e.after.Labels(), i, n) })
+}
+
+// Traffic is that of the Meters.
+func (e *Engine) Traffic() []Traffic { return e.opt.Meters.Traffic() }
+
+// ScenarioStats is what happened to the buckets of the scenarios of one name.
+type ScenarioStats struct {
+	Name string
+	bucket.Counts
+}
+
+// Buckets tells what happened to buckets, in the order of the scenarios' names.
+func (e *Engine) Buckets() []ScenarioStats {
+	byName := make(map[string]*ScenarioStats)
+	for i, c := range e.set.Buckets().Specs {
+		name := e.set.Name(i)
+		if byName[name] == nil {
+			byName[name] = &ScenarioStats{Name: name}
+		}
+		byName[name].Add(c)
+	}
+	var all []ScenarioStats
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		all = append(all, *byName[name])
+	}
+	return all
+}
