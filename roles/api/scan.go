@@ -1,6 +1,7 @@
 package api
 
 import (
+	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -119,10 +120,12 @@ func array[T any](s *scanner, sh *shape[T]) []T {
 		s.mark(']')
 		return out
 	}
-	for {
-		var v T
-		object(s, sh, &v)
-		if out = append(out, v); s.lost || s.elements > maxElements {
+	for start := s.at; ; {
+		if len(out) == cap(out) {
+			out = slices.Grow(out, s.further(len(out), start))
+		}
+		out = append(out, *new(T))
+		if object(s, sh, &out[len(out)-1]); s.lost || s.elements > maxElements {
 			return out
 		}
 		if s.next() != ',' {
@@ -132,6 +135,17 @@ func array[T any](s *scanner, sh *shape[T]) []T {
 		s.at++
 		s.elements++
 	}
+}
+
+// further is for how many more elements an array needs room of which n have
+// been read since start: a few, or as many as there can be in the rest of the
+// text if they are as long as those.
+func (s *scanner) further(n, start int) int {
+	const few = 8
+	if n < few {
+		return few
+	}
+	return max(n, min((len(s.text)-s.at)*n/(s.at-start), maxElements-s.elements)) + 1
 }
 
 // object reads an object.

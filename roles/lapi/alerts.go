@@ -67,6 +67,7 @@ func (s *Server) upload(r *http.Request) (body []byte, release func(), err error
 		case <-r.Context().Done():
 			return nil, release, r.Context().Err()
 		}
+		b.Grow(int(max(0, min(r.ContentLength, largeBody)-small)) + bytes.MinRead)
 		_, err = b.ReadFrom(r.Body)
 	}
 	if errors.Is(err, io.EOF) {
@@ -155,8 +156,9 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 // usable returns the decisions of an alert without those that can't be
 // enforced by anybody.
 func (s *Server) usable(a *decisions.Alert) []decisions.Decision {
-	var kept []decisions.Decision
-	for _, d := range a.Decisions {
+	kept := a.Decisions[:0]
+	for i := range a.Decisions {
+		d := &a.Decisions[i]
 		d.Scope = decisions.NormalScope(d.Scope)
 		if d.Scope == decisions.ScopeIP || d.Scope == decisions.ScopeRange {
 			if _, err := decisions.ParsePrefix(d.Value); err != nil {
@@ -164,7 +166,7 @@ func (s *Server) usable(a *decisions.Alert) []decisions.Decision {
 				continue
 			}
 		}
-		kept = append(kept, d)
+		kept = append(kept, *d)
 	}
 	return kept
 }

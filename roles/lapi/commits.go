@@ -90,7 +90,11 @@ func (s *Server) writeTogether(ctx context.Context, batch []*commit) error {
 		copy(c.alerts, all[:n])
 		c.known, known, all = known[:n:n], known[n:], all[n:]
 		for i := range c.alerts {
-			fresh = append(fresh, c.alerts[i].Decisions...)
+			if ds := c.alerts[i].Decisions; fresh == nil {
+				fresh = ds[:len(ds):len(ds)] // a long list is not copied if it is the only one
+			} else {
+				fresh = append(fresh, ds...)
+			}
 		}
 	}
 	if len(fresh) > 0 {

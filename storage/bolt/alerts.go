@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 
 	"go.etcd.io/bbolt"
@@ -41,7 +42,11 @@ func (s *Store) AddAlerts(ctx context.Context, alerts []decisions.Alert) (known 
 }
 
 // alertWriter adds alerts in one transaction.
-type alertWriter struct{ alerts, heads, byUUID, decisions *bbolt.Bucket }
+type alertWriter struct {
+	alerts, heads, byUUID, decisions *bbolt.Bucket
+
+	records []byte // where the next ones go, many to an allocation
+}
 
 func newAlertWriter(tx *bbolt.Tx) alertWriter {
 	w := alertWriter{
@@ -77,7 +82,9 @@ func (w *alertWriter) add(a *decisions.Alert) (known bool, err error) {
 		if i == 0 {
 			record.first = d.ID
 		}
-		if err := w.decisions.Put(idKey(d.ID), encode(decisionVersion, d, (*coder).decision)); err != nil {
+		var key [8]byte // Put makes a copy of it
+		binary.BigEndian.PutUint64(key[:], uint64(d.ID))
+		if err := w.decisions.Put(key[:], w.decision(d)); err != nil {
 			return false, err
 		}
 	}
@@ -85,6 +92,19 @@ func (w *alertWriter) add(a *decisions.Alert) (known bool, err error) {
 		return false, err
 	}
 	return false, w.alerts.Put(idKey(a.ID), encode(alertVersion, &record, (*coder).alert))
+}
+
+// decision returns the record of a decision, which is good as long as the transaction.
+func (w *alertWriter) decision(d *decisions.Decision) []byte {
+	const room = 64 << 10
+	if cap(w.records)-len(w.records) < 512 {
+		w.records = make([]byte, 0, room)
+	}
+	c := coder{buf: append(w.records, decisionVersion), version: decisionVersion}
+	c.decision(d)
+	record := c.buf[len(w.records):len(c.buf):len(c.buf)]
+	w.records = c.buf // of a long one it may be another array, which is as good
+	return record
 }
 
 // link notes an alert where it is looked for by its age and by its UUID.

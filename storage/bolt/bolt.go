@@ -92,9 +92,10 @@ func (s *Store) lock(ctx context.Context) error {
 	for {
 		err := guard(func() (err error) {
 			s.db, err = bbolt.Open(s.path, 0o600, &bbolt.Options{
-				Timeout:      1, // try once: the waiting is done here
-				FreelistType: bbolt.FreelistMapType,
-				NoStatistics: true,
+				Timeout:         1, // try once: the waiting is done here
+				FreelistType:    bbolt.FreelistMapType,
+				InitialMmapSize: mapAhead,
+				NoStatistics:    true,
 				OpenFile: func(name string, flag int, perm os.FileMode) (f *os.File, err error) {
 					f, err = os.OpenFile(name, flag, perm)
 					s.file = f
