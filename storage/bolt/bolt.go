@@ -31,6 +31,10 @@ import (
 // such as the one that is just being replaced.
 const lockWait = time.Second
 
+// growBy is by how much the file grows at a time, where it has a map ahead:
+// there are holes in it until something is written.
+const growBy = 1 << 20
+
 var _ storage.Store = (*Store)(nil)
 
 // Store is an open file. Use Open; Close it.
@@ -105,6 +109,7 @@ func (s *Store) lock(ctx context.Context) error {
 			return err
 		})
 		if err == nil {
+			s.db.AllocSize = growBy
 			return nil
 		}
 		s.release()

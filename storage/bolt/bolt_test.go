@@ -63,7 +63,15 @@ func filled(t *testing.T, path string) {
 	if err := s.AddMachine(t.Context(), storage.Machine{ID: "m"}); err != nil {
 		t.Fatal(err)
 	}
+	var used int64
+	if err := s.read(t.Context(), func(tx *bbolt.Tx) error { used = tx.Size(); return nil }); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// Damage to what was set aside only would be none.
+	if err := os.Truncate(path, used); err != nil {
 		t.Fatal(err)
 	}
 }
