@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"cs/pipeline/hub/catalog"
 	"cs/platform"
 	"cs/roles/agent"
 	"cs/roles/bouncer"
@@ -29,14 +30,36 @@ type grammar struct {
 	BouncerFirewall bouncer.Command  `cmd:"" name:"bouncer-firewall" group:"Roles" help:"Block in the firewall what the LAPI decided."`
 	Register        register.Command `cmd:"" group:"Roles" help:"Join this machine to a LAPI."`
 
-	Decisions  cli.Decisions  `cmd:"" aliases:"decision" group:"Operators' commands" help:"Who is banned: list, add, delete, import."`
-	Alerts     cli.Alerts     `cmd:"" aliases:"alert" group:"Operators' commands" help:"What was detected: list, inspect, delete."`
-	Allowlists cli.Allowlists `cmd:"" aliases:"allowlist" group:"Operators' commands" help:"Who is never banned: list, inspect, check, create, add, import, remove, delete."`
-	Machines   cli.Machines   `cmd:"" aliases:"machine" group:"Operators' commands" help:"Who may send alerts: list, add, validate, delete."`
-	Bouncers   cli.Bouncers   `cmd:"" aliases:"bouncer" group:"Operators' commands" help:"Who may read decisions: list, add, delete."`
-	Explain    cli.Explain    `cmd:"" group:"Operators' commands" help:"What happens to lines: who parses them, which scenarios they feed."`
-	Hubtest    cli.Hubtest    `cmd:"" group:"Operators' commands" help:"For authors of content: run the tests of a hub."`
-	Version    cli.Version    `cmd:"" group:"Operators' commands" help:"What this program is."`
+	Decisions     cli.Decisions  `cmd:"" aliases:"decision" group:"Operators' commands" help:"Who is banned: list, add, delete, import."`
+	Alerts        cli.Alerts     `cmd:"" aliases:"alert" group:"Operators' commands" help:"What was detected: list, inspect, delete."`
+	Allowlists    cli.Allowlists `cmd:"" aliases:"allowlist" group:"Operators' commands" help:"Who is never banned: list, inspect, check, create, add, import, remove, delete."`
+	Machines      cli.Machines   `cmd:"" aliases:"machine" group:"Operators' commands" help:"Who may send alerts: list, add, validate, delete."`
+	Bouncers      cli.Bouncers   `cmd:"" aliases:"bouncer" group:"Operators' commands" help:"Who may read decisions: list, add, delete."`
+	Hub           cli.Hub        `cmd:"" group:"Operators' commands" help:"What there is to detect attacks with: list, update, upgrade, import, export."`
+	Collections   cli.Items      `cmd:"" aliases:"collection" group:"Operators' commands" help:"What belongs together: install, remove, upgrade, list, inspect."`
+	Parsers       cli.Items      `cmd:"" aliases:"parser" group:"Operators' commands" help:"How lines are understood; the same commands."`
+	Scenarios     cli.Items      `cmd:"" aliases:"scenario" group:"Operators' commands" help:"What is an attack; the same commands."`
+	Postoverflows cli.Items      `cmd:"" aliases:"postoverflow" group:"Operators' commands" help:"Exceptions after detection; the same commands."`
+	Contexts      cli.Items      `cmd:"" aliases:"context" group:"Operators' commands" help:"What alerts tell beside; the same commands."`
+	AppsecConfigs cli.Items      `cmd:"" name:"appsec-configs" aliases:"appsec-config,waf-configs,waf-config" group:"Operators' commands" help:"Configurations of the WAF; the same commands."`
+	AppsecRules   cli.Items      `cmd:"" name:"appsec-rules" aliases:"appsec-rule,waf-rules,waf-rule" group:"Operators' commands" help:"Rules of the WAF; the same commands."`
+
+	Explain cli.Explain `cmd:"" group:"Operators' commands" help:"What happens to lines: who parses them, which scenarios they feed."`
+	Hubtest cli.Hubtest `cmd:"" group:"Operators' commands" help:"For authors of content: run the tests of a hub."`
+	Version cli.Version `cmd:"" group:"Operators' commands" help:"What this program is."`
+}
+
+// newGrammar returns the grammar, to be filled.
+func newGrammar() *grammar {
+	g := &grammar{Globals: cli.Globals{Offline: lapi.Offline}}
+	for t, items := range map[catalog.Type]*cli.Items{
+		catalog.Collections: &g.Collections, catalog.Parsers: &g.Parsers, catalog.Scenarios: &g.Scenarios,
+		catalog.PostOverflows: &g.Postoverflows, catalog.Contexts: &g.Contexts,
+		catalog.AppsecConfigs: &g.AppsecConfigs, catalog.AppsecRules: &g.AppsecRules,
+	} {
+		items.Of(t)
+	}
+	return g
 }
 
 // lapiCommands makes "cs lapi" a role and "cs lapi status" a command.
@@ -61,7 +84,7 @@ func execute(ctx context.Context, args []string, env *platform.Env) int {
 	if isCrowdsec(env.Program, args) {
 		return executeDaemon(ctx, args, env)
 	}
-	g := grammar{Globals: cli.Globals{Offline: lapi.Offline}}
+	g := newGrammar()
 	c, code := g.read(args, env)
 	if c == nil {
 		return code

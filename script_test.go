@@ -61,17 +61,25 @@ func TestMain(m *testing.M) {
 // TestScripts runs the stories in testdata/script against the built program,
 // and against the edge build, which reads the command line by other means.
 func TestScripts(t *testing.T) {
-	t.Run("default", func(t *testing.T) { runScripts(t, built) })
-	t.Run("edge", func(t *testing.T) { runScripts(t, builtEdge) })
+	t.Run("default", func(t *testing.T) { runScripts(t, built, false) })
+	t.Run("edge", func(t *testing.T) { runScripts(t, builtEdge, true) })
 }
 
-func runScripts(t *testing.T, built func() (string, error)) {
+func runScripts(t *testing.T, built func() (string, error), edge bool) {
 	bin, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir:           "testdata/script",
+		UpdateScripts: os.Getenv("UPD") != "",
+		// [edge] tells the build for routers, which leaves some commands out.
+		Condition: func(cond string) (bool, error) {
+			if cond == "edge" {
+				return edge, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", filepath.Dir(bin)+string(os.PathListSeparator)+os.Getenv("PATH"))
 			env.Setenv("CS", bin)

@@ -6,7 +6,7 @@ package strict
 func Suggest(name string, known []string) string {
 	best, dist := "", len(name)/2+1
 	for _, k := range known {
-		if d := distance(name, k); d < dist {
+		if d := Distance(name, k); d < dist {
 			best, dist = k, d
 		}
 	}
@@ -16,9 +16,9 @@ func Suggest(name string, known []string) string {
 	return " (did you mean " + best + "?)"
 }
 
-// distance counts the bytes to insert, delete, replace or swap with their
+// Distance counts the bytes to insert, delete, replace or swap with their
 // neighbour to make b out of a (optimal string alignment).
-func distance(a, b string) int {
+func Distance(a, b string) int {
 	if len(a) > 64 || len(b) > 64 {
 		return 64
 	}

@@ -182,14 +182,14 @@ func escapeUnprintable(quoted string) string {
 }
 
 // surelyText tells whether every reader of YAML takes the value for the text
-// it is: a word or a path of plain characters, or a URL.
+// it is: words or a path of plain characters, or a URL.
 func surelyText(s string) bool {
 	url := strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://")
-	if s == "" || !url && !isLetter(s[0]) && s[0] != '/' || s[len(s)-1] == ':' {
+	if s == "" || !url && !isLetter(s[0]) && s[0] != '/' || s[len(s)-1] == ':' || s[len(s)-1] == ' ' {
 		return false
 	}
 	for _, c := range []byte(s) {
-		plain := isLetter(c) || c-'0' < 10 || strings.IndexByte("._/@-", c) >= 0
+		plain := isLetter(c) || c-'0' < 10 || strings.IndexByte("._/@- ,()+", c) >= 0
 		if !plain && !(url && c > ' ' && c < 0x7f && strings.IndexByte("\"'#", c) < 0) {
 			return false
 		}

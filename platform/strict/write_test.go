@@ -106,7 +106,7 @@ func TestAppendReadsBack(t *testing.T) {
 
 func TestAppend(t *testing.T) {
 	got := string(Append(nil, inner{F: 2.25, Deep: []inner2{{"a", "b c"}, {"", "d"}}}))
-	want := "f: 2.25\ndeep:\n- a: a\n  b: \"b c\"\n- a: \"\"\n  b: d\n"
+	want := "f: 2.25\ndeep:\n- a: a\n  b: b c\n- a: \"\"\n  b: d\n"
 	if got != want {
 		t.Fatalf("got\n%swant\n%s", got, want)
 	}

@@ -26,6 +26,7 @@ type Globals struct {
 
 	Output  string `short:"o" placeholder:"FORMAT" help:"Output format: human, json, raw."`
 	Color   string `hidden:"" placeholder:"WHEN" help:"Decorate the output: yes, no, auto."`
+	Branch  string `hidden:"" placeholder:"NAME" help:"Branch of the hub."`
 	Trace   bool   `hidden:"" help:"Log everything."`
 	Debug   bool   `help:"Log what helps to find an error."`
 	Info    bool   `hidden:"" help:"Log confirmations (default)."`

@@ -181,3 +181,6 @@ func first(texts ...string) string {
 	}
 	return ""
 }
+
+// verbose tells whether confirmations are shown.
+func (p *printer) verbose() bool { return p.level <= slog.LevelInfo }

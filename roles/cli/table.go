@@ -18,6 +18,7 @@ type table struct {
 	header []string
 	rows   [][]string
 	right  []int // columns of numbers, which a light table puts to the right
+	whole  bool  // cells are not wrapped: paths must stay in one piece
 	// fancy draws the frame with line-drawing characters instead of ASCII.
 	fancy bool
 }
@@ -154,7 +155,11 @@ func (t *table) layout(gap, title int) (width []int, rows [][][]string) {
 	for _, r := range t.rows {
 		var lines [][]string
 		for i, cell := range r {
-			for j, part := range wrap(plain(cell), wrapAt) {
+			parts := []string{plain(cell)}
+			if !t.whole {
+				parts = wrap(parts[0], wrapAt)
+			}
+			for j, part := range parts {
 				if j == len(lines) {
 					lines = append(lines, make([]string, len(width)))
 				}

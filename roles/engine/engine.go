@@ -41,24 +41,35 @@ func patternDir(r config.Resolved) string {
 }
 
 // Content returns what to load: the content of dir, if that is not "", else what
-// the configuration has installed, if that is anything, else the starter set,
-// for which settings such as simulation.yaml hold, too. The errors name what is
-// left out.
+// is installed, if that is anything, else the starter set, for which settings such
+// as simulation.yaml hold, too. The errors name what is left out.
 func Content(dir string, r config.Resolved) (hub.Content, []error) {
 	if dir != "" {
 		return hub.Load(dir)
 	}
-	if r.ConfigDir == "" {
+	dirs := HubDirs(r)
+	if dirs.Config == "" {
 		return hub.Base(), nil
 	}
-	c, errs := hub.Dirs{
-		Config: r.ConfigDir, Hub: r.Agent.HubDir, Index: r.Agent.HubIndexPath,
-		Simulation: r.Agent.SimulationPath, ConsoleContext: r.Agent.ConsoleContextPath,
-	}.Load()
+	c, errs := dirs.Load()
 	if len(c.Items) == 0 {
 		settings := c.Settings
 		c = hub.Base()
 		c.Settings = settings
 	}
 	return c, errs
+}
+
+// HubDirs returns where content is installed: beside the configuration, or in
+// content/ of the data directory if there is none. Config is "" if there is
+// neither.
+func HubDirs(r config.Resolved) hub.Dirs {
+	d := hub.Dirs{
+		Config: r.ConfigDir, Hub: r.Agent.HubDir, Index: r.Agent.HubIndexPath,
+		Simulation: r.Agent.SimulationPath, ConsoleContext: r.Agent.ConsoleContextPath,
+	}
+	if d.Config == "" && r.DataDir != "" {
+		d.Config = filepath.Join(r.DataDir, "content")
+	}
+	return d
 }

@@ -1,0 +1,161 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"cs/pipeline/hub/catalog"
+	"cs/platform"
+	"cs/platform/strict"
+)
+
+// ItemsInspect shows what is known of items.
+type ItemsInspect struct {
+	ofType
+	URL       string   `short:"u" placeholder:"URL" help:"Where the metrics of the running process are."`
+	NoMetrics bool     `help:"Don't ask the running process for metrics."`
+	Diff      bool     `help:"Show how an item that was changed here differs from the latest version."`
+	Rev       bool     `help:"With --diff: the other way round."`
+	Names     []string `arg:"" name:"name" help:"Items."`
+}
+
+// Run prints.
+func (c *ItemsInspect) Run(ctx context.Context, env *platform.Env, g *Globals) error {
+	if c.Rev && !c.Diff {
+		return errors.New("--rev can only be used with --diff")
+	}
+	s, err := openContent(env, g)
+	if err != nil {
+		return err
+	}
+	cat, err := s.catalog()
+	if err != nil {
+		return err
+	}
+	items, err := c.find(cat, c.Names)
+	if err != nil {
+		return err
+	}
+	for _, it := range items {
+		switch {
+		case c.Diff:
+			err = c.diff(ctx, s, it)
+		case s.format == jsonText:
+			err = s.json(newInspectedJSON(it), "  ")
+		default:
+			err = s.text(string(strict.Append(nil, newInspected(it))))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// diff prints what was changed in an item.
+func (c *ItemsInspect) diff(ctx context.Context, s *content, it *catalog.Item) error {
+	if !it.Installed() {
+		return fmt.Errorf("'%s' is not installed", it.Name)
+	}
+	src, err := s.source("")
+	if err != nil {
+		return err
+	}
+	if it.Local {
+		return fmt.Errorf("%s is a local item, there is nothing to compare it with", it)
+	}
+	latest, err := src.Item(ctx, it)
+	if err != nil {
+		return err
+	}
+	here, err := os.ReadFile(it.InstallPath)
+	if err != nil {
+		return fmt.Errorf("cannot read %s: %w", it, err)
+	}
+	if string(here) == string(latest) {
+		for _, reason := range it.TaintedBy {
+			s.warn("%s is tainted by %s", it.Name, reason)
+		}
+		return nil
+	}
+	if c.Rev {
+		return s.text(plainLines(string(unified("latest", latest, it.InstallPath, here))))
+	}
+	return s.text(plainLines(string(unified(it.InstallPath, here, "latest", latest))))
+}
+
+// inspected is an item as YAML, in the order that people know.
+type inspected struct {
+	Type         catalog.Type              `yaml:"type"`
+	Stage        string                    `yaml:"stage,omitempty"`
+	Name         string                    `yaml:"name"`
+	FileName     string                    `yaml:"file_name"`
+	Description  string                    `yaml:"description,omitempty"`
+	Path         string                    `yaml:"path,omitempty"`
+	Version      string                    `yaml:"version,omitempty"`
+	Dependencies map[catalog.Type][]string `yaml:"dependencies"`
+	LocalPath    string                    `yaml:"local_path,omitempty"`
+	LocalVersion string                    `yaml:"local_version,omitempty"`
+	LocalHash    string                    `yaml:"local_hash,omitempty"`
+	DownloadPath string                    `yaml:"downloadpath"`
+	UpToDate     bool                      `yaml:"up_to_date"`
+	Tainted      bool                      `yaml:"tainted"`
+	TaintedBy    []string                  `yaml:"tainted_by,omitempty"`
+	Collections  []string                  `yaml:"belongs_to_collections,omitempty"`
+	Installed    bool                      `yaml:"installed"`
+	Local        bool                      `yaml:"local"`
+}
+
+func newInspected(it *catalog.Item) inspected {
+	i := inspected{
+		Type: it.Type, Stage: it.Stage, Name: it.Name, FileName: it.FileName(), Description: it.Description,
+		Path: it.Path, Version: it.Version, Dependencies: it.Parts(), DownloadPath: it.DownloadPath,
+		UpToDate: it.UpToDate, Tainted: it.Tainted(), TaintedBy: it.TaintedBy, Collections: it.Collections,
+		Installed: it.Installed(), Local: it.Local,
+	}
+	if it.Installed() {
+		i.LocalPath, i.LocalVersion, i.LocalHash = it.InstallPath, it.LocalVersion, it.Hash
+	}
+	return i
+}
+
+// inspectedJSON is an item as JSON.
+type inspectedJSON struct {
+	Type         catalog.Type               `json:"type"`
+	Stage        string                     `json:"stage,omitempty"`
+	Name         string                     `json:"name"`
+	FileName     string                     `json:"file_name"`
+	Description  string                     `json:"description,omitempty"`
+	Content      []byte                     `json:"content,omitempty"`
+	Path         string                     `json:"path,omitempty"`
+	Version      string                     `json:"version,omitempty"`
+	Versions     map[string]catalog.Version `json:"versions,omitempty"`
+	LocalPath    string                     `json:"local_path,omitempty"`
+	LocalVersion string                     `json:"local_version,omitempty"`
+	LocalHash    string                     `json:"local_hash,omitempty"`
+	Installed    bool                       `json:"installed"`
+	Downloaded   bool                       `json:"downloaded"`
+	UpToDate     bool                       `json:"up_to_date"`
+	Tainted      bool                       `json:"tainted"`
+	Local        bool                       `json:"local"`
+	Collections  []string                   `json:"belongs_to_collections,omitempty"`
+
+	catalog.Dependencies
+}
+
+func newInspectedJSON(it *catalog.Item) inspectedJSON {
+	i := newInspected(it)
+	out := inspectedJSON{
+		Type: i.Type, Stage: i.Stage, Name: i.Name, FileName: i.FileName, Description: i.Description,
+		Content: it.Content, Path: i.Path, Version: i.Version, Versions: it.Versions,
+		LocalPath: i.LocalPath, LocalVersion: i.LocalVersion, LocalHash: i.LocalHash,
+		Installed: i.Installed, Downloaded: it.DownloadPath != "", UpToDate: i.UpToDate, Tainted: i.Tainted, Local: i.Local,
+		Collections: i.Collections,
+	}
+	if it.Type == catalog.Collections {
+		out.Dependencies = it.Here()
+	}
+	return out
+}
