@@ -71,8 +71,7 @@ func runScripts(t *testing.T, built func() (string, error), edge bool) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir:           "testdata/script",
-		UpdateScripts: os.Getenv("UPD") != "",
+		Dir: "testdata/script",
 		// [edge] tells the build for routers, which leaves some commands out.
 		Condition: func(cond string) (bool, error) {
 			if cond == "edge" {

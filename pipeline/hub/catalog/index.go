@@ -119,7 +119,7 @@ func ReadIndex(name string) (Index, error) {
 	}
 	x, err := ParseIndex(text)
 	if err != nil {
-		return nil, fmt.Errorf("invalid hub index: failed to parse index %s: %w. %s", name, err, updateHint)
+		return nil, fmt.Errorf("invalid hub index: %w. %s", err, updateHint)
 	}
 	return x, nil
 }
@@ -137,21 +137,17 @@ func plainPath(err error) error {
 func ParseIndex(text []byte) (Index, error) {
 	var x Index
 	if err := json.Unmarshal(text, &x); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("failed to parse index: %w", err)
 	}
 	if x == nil {
-		return nil, errors.New("it is empty")
+		return nil, errors.New("failed to parse index: it is empty")
 	}
-	var errs []error
 	for _, t := range Types {
 		for _, name := range sortedNames(x[t]) {
 			if err := x[t][name].check(t); err != nil {
-				errs = append(errs, fmt.Errorf("%s:%s %w", t, name, err))
+				return nil, fmt.Errorf("%s:%s %w", t, name, err)
 			}
 		}
-	}
-	if len(errs) > 0 {
-		return nil, errs[0] // who can't be read well is not worth a list
 	}
 	return x, nil
 }
@@ -159,11 +155,11 @@ func ParseIndex(text []byte) (Index, error) {
 func (e *Entry) check(t Type) error {
 	switch {
 	case e == nil:
-		return errors.New("has no index metadata.")
+		return errors.New("has no index metadata")
 	case e.Path == "":
-		return errors.New("has no download path.")
+		return errors.New("has no download path")
 	case t.staged() && e.Stage == "":
-		return errors.New("has no stage.")
+		return errors.New("has no stage")
 	case !fs.ValidPath(e.Path) || strings.ContainsAny(e.Path, `\:`) || strings.ContainsAny(e.Stage, `/\:`) || e.Stage == "..":
 		return fmt.Errorf("has a path that leads out of the hub: %s", e.Path)
 	}
