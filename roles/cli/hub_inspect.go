@@ -43,9 +43,9 @@ func (c *ItemsInspect) Run(ctx context.Context, env *platform.Env, g *Globals) e
 		case c.Diff:
 			err = c.diff(ctx, s, it)
 		case s.format == jsonText:
-			err = s.json(newInspectedJSON(it), "  ")
+			err = s.json(newItemJSON(it), "  ")
 		default:
-			err = s.text(string(strict.Append(nil, newInspected(it))))
+			err = s.text(string(strict.Append(nil, newItemYAML(it))))
 		}
 		if err != nil {
 			return err
@@ -86,8 +86,8 @@ func (c *ItemsInspect) diff(ctx context.Context, s *content, it *catalog.Item) e
 	return s.text(plainLines(string(unified(it.InstallPath, here, "latest", latest))))
 }
 
-// inspected is an item as YAML, in the order that people know.
-type inspected struct {
+// itemYAML is an item as YAML, in the order that people know.
+type itemYAML struct {
 	Type         catalog.Type              `yaml:"type"`
 	Stage        string                    `yaml:"stage,omitempty"`
 	Name         string                    `yaml:"name"`
@@ -108,8 +108,8 @@ type inspected struct {
 	Local        bool                      `yaml:"local"`
 }
 
-func newInspected(it *catalog.Item) inspected {
-	i := inspected{
+func newItemYAML(it *catalog.Item) itemYAML {
+	i := itemYAML{
 		Type: it.Type, Stage: it.Stage, Name: it.Name, FileName: it.FileName(), Description: it.Description,
 		Path: it.Path, Version: it.Version, Dependencies: it.Parts(), DownloadPath: it.DownloadPath,
 		UpToDate: it.UpToDate, Tainted: it.Tainted(), TaintedBy: it.TaintedBy, Collections: it.Collections,
@@ -121,8 +121,8 @@ func newInspected(it *catalog.Item) inspected {
 	return i
 }
 
-// inspectedJSON is an item as JSON.
-type inspectedJSON struct {
+// itemJSON is an item as JSON.
+type itemJSON struct {
 	Type         catalog.Type               `json:"type"`
 	Stage        string                     `json:"stage,omitempty"`
 	Name         string                     `json:"name"`
@@ -145,9 +145,9 @@ type inspectedJSON struct {
 	catalog.Dependencies
 }
 
-func newInspectedJSON(it *catalog.Item) inspectedJSON {
-	i := newInspected(it)
-	out := inspectedJSON{
+func newItemJSON(it *catalog.Item) itemJSON {
+	i := newItemYAML(it)
+	out := itemJSON{
 		Type: i.Type, Stage: i.Stage, Name: i.Name, FileName: i.FileName, Description: i.Description,
 		Content: it.Content, Path: i.Path, Version: i.Version, Versions: it.Versions,
 		LocalPath: i.LocalPath, LocalVersion: i.LocalVersion, LocalHash: i.LocalHash,
