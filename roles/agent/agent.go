@@ -28,6 +28,7 @@ import (
 	"cs/pipeline/hub"
 	"cs/pipeline/source"
 	"cs/platform"
+	"cs/roles/api"
 	"cs/roles/config"
 )
 
@@ -63,6 +64,9 @@ type LAPI interface {
 	SendAlerts(ctx context.Context, alerts []decisions.Alert) error
 	// Heartbeat says that we live. It also proves that the LAPI lets us in.
 	Heartbeat(ctx context.Context) error
+	// Report tells what was read and what is installed. An old LAPI gives an
+	// *api.Error with status 404.
+	Report(ctx context.Context, report api.ComponentMetrics) error
 }
 
 // Engine turns lines into alerts; *pipeline.Engine does.
@@ -71,6 +75,7 @@ type Engine interface {
 	Advance(now time.Time)
 	Scenarios() []string
 	Stats() pipeline.Stats
+	Buckets() []pipeline.ScenarioStats
 	SaveState(w io.Writer) error
 	LoadState(r io.Reader, now time.Time) error
 }
@@ -96,6 +101,7 @@ type Config struct {
 	SpoolBytes int64
 	// FromStart reads logs that were never seen from their start.
 	FromStart bool
+	Version   string // of the program, for reports
 	Log       *slog.Logger
 	// Stdin is what the input "-" reads.
 	Stdin io.Reader
@@ -126,9 +132,21 @@ type Agent struct {
 	// engine, which a reload exchanges.
 	processing sync.RWMutex
 	engine     Engine
+	before     []pipeline.ScenarioStats // of engines that are gone
+	gone       pipeline.Stats           // likewise
 	raised     alerts
 
+	meters *pipeline.Meters // of all engines
+	about  about
+
 	lines atomic.Int64
+}
+
+// about is what a report tells of the agent beside numbers.
+type about struct {
+	sync.Mutex
+	hub     api.HubItems
+	sources map[string]int64 // inputs by kind of source
 }
 
 // alerts are those that the engine raised and that are not yet in the outbox.
@@ -141,9 +159,9 @@ type alerts struct {
 // New loads the engine and opens what is kept in the data directory. Content
 // that is faulty is logged and left out. Nothing is read yet.
 func New(cfg Config) (*Agent, error) {
-	a := &Agent{cfg: cfg, log: cfg.Log, changes: make(chan change), stopped: make(chan struct{})}
+	a := &Agent{cfg: cfg, log: cfg.Log, meters: pipeline.NewMeters(), changes: make(chan change), stopped: make(chan struct{})}
 	var errs []error
-	a.engine, errs = a.load(cfg)
+	a.engine, a.about.hub, errs = a.load(cfg)
 	a.faults = a.tellFaults(append(errs, cfg.Faults...))
 
 	var sp *spool
@@ -202,17 +220,19 @@ func (a *Agent) current() Engine {
 }
 
 // load makes the engine that cfg describes. The errors name content that is left out.
-func (a *Agent) load(cfg Config) (Engine, []error) {
+func (a *Agent) load(cfg Config) (Engine, api.HubItems, []error) {
 	if cfg.load != nil {
-		return cfg.load(a.raise)
+		e, errs := cfg.load(a.raise)
+		return e, nil, errs
 	}
 	opt := cfg.Engine
 	var errs []error
 	opt.Content, errs = cfg.Content()
-	opt.Alert = a.raise
+	installed := hubItems(opt.Content)
+	opt.Alert, opt.Meters = a.raise, a.meters
 	opt.Warn = func(message string) { a.log.Warn("content is doubtful", "warning", message) }
 	e, faulty := pipeline.Load(opt)
-	return e, append(errs, faulty...)
+	return e, installed, append(errs, faulty...)
 }
 
 // tellFaults logs what is wrong with content and inputs and returns it as a set.
@@ -315,6 +335,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	sender.Go(func() { a.outbox.Run(sending) })
 	background.Go(func() { a.heartbeat(sending) })
 	background.Go(func() { a.tick(back) })
+	if !a.cfg.Stateless { // and of lines that somebody looks at
+		background.Go(func() { a.reports(sending) })
+	}
 
 	err := a.read(ctx)
 
@@ -344,6 +367,7 @@ func (a *Agent) read(ctx context.Context) error {
 		r.run(in)
 	}
 	a.inputs = nil // one that is exchanged must not stay alive
+	r.count()
 	timeout := time.NewTimer(startTime)
 	defer timeout.Stop()
 	for _, in := range r.list {
@@ -450,8 +474,29 @@ func (a *Agent) save() {
 	}
 }
 
+// stats returns the counters, those of engines that are gone included.
+func (a *Agent) stats() pipeline.Stats {
+	a.processing.RLock()
+	defer a.processing.RUnlock()
+	return addStats(a.gone, a.engine.Stats())
+}
+
+func addStats(gone, now pipeline.Stats) pipeline.Stats {
+	now.Lines += gone.Lines
+	now.Parsed += gone.Parsed
+	now.Whitelisted += gone.Whitelisted
+	now.Poured += gone.Poured
+	now.Alerts += gone.Alerts
+	now.Pardoned += gone.Pardoned
+	now.Failures += gone.Failures
+	now.Buckets.Evicted += gone.Buckets.Evicted
+	now.Buckets.Dropped += gone.Buckets.Dropped
+	now.LastFailure = cmp.Or(now.LastFailure, gone.LastFailure)
+	return now
+}
+
 func (a *Agent) logStats() {
-	s := a.current().Stats()
+	s := a.stats()
 	a.outbox.mu.Lock()
 	sent, rejected := a.outbox.sent, a.outbox.rejected
 	a.outbox.mu.Unlock()

@@ -20,16 +20,18 @@ import (
 	"cs/pipeline"
 	"cs/pipeline/event"
 	"cs/pipeline/hub"
+	"cs/roles/api"
 	"cs/roles/config"
 )
 
 // fakeLAPI stores alerts as the real one does: by UUID, each once.
 type fakeLAPI struct {
-	mu     sync.Mutex
-	order  []string        // messages, in the order they were stored
-	known  map[string]bool // UUIDs
-	calls  int
-	answer func(call int, alerts []decisions.Alert) (store bool, err error) // nil: all is well
+	mu      sync.Mutex
+	order   []string        // messages, in the order they were stored
+	known   map[string]bool // UUIDs
+	calls   int
+	reports []api.ComponentMetrics
+	answer  func(call int, alerts []decisions.Alert) (store bool, err error) // nil: all is well
 }
 
 func (l *fakeLAPI) SendAlerts(ctx context.Context, alerts []decisions.Alert) error {
@@ -71,6 +73,18 @@ func (l *fakeLAPI) Heartbeat(context.Context) error {
 	return nil
 }
 
+func (l *fakeLAPI) Report(_ context.Context, report api.ComponentMetrics) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.answer != nil {
+		if _, err := l.answer(0, nil); err != nil {
+			return err
+		}
+	}
+	l.reports = append(l.reports, report)
+	return nil
+}
+
 func (l *fakeLAPI) stored() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -90,6 +104,8 @@ func (e *fakeEngine) Process(batch []event.Line, _ time.Time) {
 func (e *fakeEngine) Advance(time.Time)     {}
 func (e *fakeEngine) Scenarios() []string   { return nil }
 func (e *fakeEngine) Stats() pipeline.Stats { return pipeline.Stats{} }
+
+func (e *fakeEngine) Buckets() []pipeline.ScenarioStats { return nil }
 
 func (e *fakeEngine) SaveState(io.Writer) error            { return nil }
 func (e *fakeEngine) LoadState(io.Reader, time.Time) error { return nil }

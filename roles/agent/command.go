@@ -15,6 +15,8 @@ import (
 	"cs/pipeline/hub"
 	"cs/pipeline/source/file"
 	"cs/platform"
+	"cs/platform/metric"
+	"cs/roles/api"
 	"cs/roles/config"
 	"cs/roles/engine"
 )
@@ -55,6 +57,7 @@ func (f *Reading) Config(env *platform.Env, r config.Resolved) (Config, error) {
 		Engine:     engine.Options(r),
 		SpoolBytes: r.Agent.SpoolBytes,
 		FromStart:  f.FromStart,
+		Version:    env.Version,
 		Log:        env.Log,
 		Stdin:      env.Stdin,
 	}
@@ -193,6 +196,14 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	beside.Go(func() {
 		c.Follow(ctx, env, a, hup, func() (config.Resolved, error) { return flags.Resolve(env, c.Overlay) })
 	})
+	if m := r.Metrics; m.Listen != "" {
+		beside.Go(func() {
+			err := metric.Serve(ctx, m.Listen, metric.Runtime(time.Now()), MetricsInfo(env.Version), a.Metrics(m.Level))
+			if err != nil {
+				env.Log.Error("there are no metrics", "err", err)
+			}
+		})
+	}
 	err = a.Run(ctx)
 	cancel()
 	beside.Wait()
@@ -245,3 +256,5 @@ func (p *printer) SendAlerts(_ context.Context, alerts []decisions.Alert) error 
 }
 
 func (p *printer) Heartbeat(context.Context) error { return nil }
+
+func (p *printer) Report(context.Context, api.ComponentMetrics) error { return nil }

@@ -65,6 +65,17 @@ func (r *readers) run(in *input) {
 	}()
 }
 
+// count notes how many there are of each kind of source.
+func (r *readers) count() {
+	n := make(map[string]int64)
+	for _, in := range r.list {
+		n[in.acq.Source]++
+	}
+	r.a.about.Lock()
+	r.a.about.sources = n
+	r.a.about.Unlock()
+}
+
 // end stops an input and returns when it has let go of what it reads.
 func (r *readers) end(in *input) {
 	in.stop()

@@ -50,7 +50,8 @@ type outbox struct {
 
 	mu        sync.Mutex
 	unspooled []item
-	lost      int // dropped from memory
+	lost      int // dropped from memory, and not told yet
+	dropped   int // all of them, and those from the spool
 	sent      int
 	rejected  int
 }
@@ -230,6 +231,9 @@ func (o *outbox) tellDropped() {
 		n += o.spool.takeDropped()
 	}
 	if n > 0 {
+		o.mu.Lock()
+		o.dropped += n
+		o.mu.Unlock()
 		o.log.Error("the spool is full: the oldest alerts are dropped", "alerts", n)
 	}
 }

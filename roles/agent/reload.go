@@ -33,7 +33,7 @@ func (a *Agent) Reload(ctx context.Context, cfg Config) error {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	cfg.load = a.cfg.load
-	engine, errs := a.load(cfg)
+	engine, installed, errs := a.load(cfg)
 	errs = append(errs, cfg.Faults...)
 	for _, err := range errs {
 		if !a.faults[err.Error()] {
@@ -55,6 +55,9 @@ func (a *Agent) Reload(ctx context.Context, cfg Config) error {
 	case err := <-c.done:
 		if err == nil {
 			a.faults = a.tellFaults(errs)
+			a.about.Lock()
+			a.about.hub = installed
+			a.about.Unlock()
 		}
 		engine, c.engine = nil, nil
 		debug.FreeOSMemory() // of the old engine, and of loading the new one
@@ -97,6 +100,7 @@ func (a *Agent) apply(r *readers, c change) error {
 		a.log.Info("a source is read from now on", "source", in.source.Name())
 		r.run(in)
 	}
+	r.count()
 	return nil
 }
 
@@ -113,5 +117,6 @@ func (a *Agent) exchange(fresh Engine) {
 	if err != nil {
 		a.log.Error("some attackers begin anew: their buckets can't be taken over", "err", err)
 	}
+	a.gone, a.before = addStats(a.gone, old.Stats()), addBuckets(a.before, old.Buckets())
 	a.engine = fresh
 }

@@ -43,6 +43,11 @@ func (r *remote) Heartbeat(ctx context.Context) error {
 	return r.call(ctx, func() error { return r.client.Heartbeat(ctx) })
 }
 
+// Report is api.Client's ReportMachine.
+func (r *remote) Report(ctx context.Context, report api.ComponentMetrics) error {
+	return r.call(ctx, func() error { return r.client.ReportMachine(ctx, report) })
+}
+
 // call makes a call. If we are not let in, it registers and makes it again.
 func (r *remote) call(ctx context.Context, f func() error) error {
 	if r.token == "" || r.credentials.Login == "" {

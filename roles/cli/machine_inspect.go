@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"cs/platform"
 	"cs/roles/api"
@@ -94,7 +96,9 @@ func (c *MachinesInspect) Run(ctx context.Context, env *platform.Env, g *Globals
 func (m *machineMetrics) add(items []api.UsageItem) {
 	sources, parsers := make(map[string]int), make(map[string]int)
 	for _, item := range items {
-		source, parser, stage := item.Labels["source"], item.Labels["parser"], item.Labels["stage"]
+		source := item.Labels["source"]
+		parser, stage := cmp.Or(item.Labels["parser_name"], item.Labels["parser"]), cmp.Or(item.Labels["parser_stage"], item.Labels["stage"])
+		counted := strings.TrimPrefix(item.Name, "global_")
 		n := int64(item.Value)
 		switch {
 		case source == "":
@@ -112,14 +116,14 @@ func (m *machineMetrics) add(items []api.UsageItem) {
 			case "unparsed":
 				p.Unparsed += n
 			}
-		case item.Name == "read" || item.Name == "parsed" || item.Name == "unparsed":
+		case counted == "read" || counted == "parsed" || counted == "unparsed":
 			i, ok := sources[source]
 			if !ok {
 				i = len(m.Acquisition)
 				sources[source] = i
 				m.Acquisition = append(m.Acquisition, sourceMetrics{Source: source})
 			}
-			switch p := &m.Acquisition[i]; item.Name {
+			switch p := &m.Acquisition[i]; counted {
 			case "read":
 				p.Read += n
 			case "parsed":

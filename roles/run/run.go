@@ -199,6 +199,14 @@ func (m *machine) Heartbeat(ctx context.Context) error {
 	return s.Local(machineName).Heartbeat(ctx)
 }
 
+func (m *machine) Report(ctx context.Context, report api.ComponentMetrics) error {
+	s, err := m.server.get(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Local(machineName).Report(ctx, report)
+}
+
 // feed is the bouncer's link. It is for one goroutine, as lapi.Feed is.
 type feed struct {
 	server *server
