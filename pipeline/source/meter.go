@@ -146,6 +146,14 @@ func Metered(src Source, m *Meter, report func(error)) Source {
 	return &metered{src, m, report}
 }
 
+// MeterOf returns the meter of a source that Metered has made; nil of another one.
+func MeterOf(src Source) *Meter {
+	if s, ok := src.(*metered); ok {
+		return s.m
+	}
+	return nil
+}
+
 type metered struct {
 	Source
 	m      *Meter

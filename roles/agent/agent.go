@@ -136,8 +136,9 @@ type Agent struct {
 	gone       pipeline.Stats           // likewise
 	raised     alerts
 
-	meters *pipeline.Meters // of all engines
-	about  about
+	meters  *pipeline.Meters // of all engines
+	sources source.Meters    // of the inputs
+	about   about
 
 	lines atomic.Int64
 }

@@ -33,6 +33,7 @@ func (a *Agent) newInput(acq config.Acquisition) (*input, error) {
 		Stdin:     a.cfg.Stdin,
 		FromStart: a.cfg.FromStart,
 		Positions: in.positions,
+		Meters:    &a.sources,
 		Report:    func(err error) { a.log.Error("trouble with a log", "err", err) },
 		Started:   in.start,
 	}.Open(acq)

@@ -13,30 +13,17 @@ const (
 	metricsAggregated = "aggregated" // nothing about a single parser, and scenarios of all sources
 )
 
-// hits are the families that count the lines of each kind of source, by Module.
-var hits = map[string]string{
-	"file":         "cs_filesource_hits_total",
-	"journalctl":   "cs_journalctlsource_hits_total",
-	"syslog":       "cs_syslogsource_hits_total",
-	"docker":       "cs_dockersource_hits_total",
-	"loki":         "cs_lokisource_hits_total",
-	"victorialogs": "cs_victorialogssource_hits_total",
-	"wineventlog":  "cs_winevtlogsource_hits_total",
-	"k8s-audit":    "cs_k8sauditsource_hits_total",
-	"kafka":        "cs_kafkasource_hits_total",
-	"http":         "cs_httpsource_hits_total",
-}
-
 // Metrics returns the numbers of the agent under upstream's names, for a page of a
 // level: "full", "aggregated", or another one for nothing of the agent.
 func (a *Agent) Metrics(level string) metric.Source {
-	return func(_ context.Context, w *metric.Writer) {
+	return func(ctx context.Context, w *metric.Writer) {
 		full := level == metricsFull
 		if !full && level != metricsAggregated {
 			return
 		}
+		a.sources.Metrics(ctx, w)
 		traffic := a.meters.Traffic()
-		writeSources(w, traffic)
+		writeParsers(w, traffic)
 		writeNodes(w, traffic, full)
 		a.writeBuckets(w, traffic, full)
 		a.writeOwn(w)
@@ -51,20 +38,7 @@ func MetricsInfo(version string) metric.Source {
 	}
 }
 
-func writeSources(w *metric.Writer, traffic []pipeline.Traffic) {
-	byFamily := make(map[string][]*pipeline.Traffic)
-	for i := range traffic {
-		if name := hits[traffic[i].Module]; name != "" {
-			byFamily[name] = append(byFamily[name], &traffic[i])
-		}
-	}
-	for _, name := range sortedKeys(byFamily) {
-		w.Family(name, metric.Counter, "Total lines that were read.")
-		for _, t := range byFamily[name] {
-			w.Sample(float64(t.Lines), "source", t.Source, "datasource_type", t.Module, "acquis_type", t.Type)
-		}
-	}
-
+func writeParsers(w *metric.Writer, traffic []pipeline.Traffic) {
 	w.Family("cs_parser_hits_total", metric.Counter, "Total events entered the parser.")
 	sums := make(map[[2]string]uint64)
 	for _, t := range traffic {

@@ -55,15 +55,12 @@ cs_node_hits_total{source="LOG",type="file",name="child-cs/syslog",stage="s00-ra
 cs_node_hits_total{source="LOG",type="file",name="cs/syslog",stage="s00-raw",acquis_type="syslog"} 5
 `
 	got := page("full")
-	if !strings.HasPrefix(got, want) {
-		t.Errorf("got\n%s", got)
-	}
-	for _, want := range []string{
+	for _, want := range append(strings.Split(strings.TrimSpace(want), "\n"),
 		`cs_bucket_poured_total{source="LOG",type="file",name="cs/ssh-bf"} 4`,
 		`cs_buckets{name="cs/ssh-bf"} 1`,
 		`cs_bucket_instantiation_total{name="cs/ssh-bf"} 1`,
 		`cs_agent_alerts_waiting 0`,
-	} {
+	) {
 		if !strings.Contains(got, want+"\n") {
 			t.Errorf("%s is not in\n%s", want, got)
 		}

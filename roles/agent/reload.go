@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"cs/pipeline/source"
 	"cs/platform/strict"
 	"cs/roles/config"
 )
@@ -90,6 +91,7 @@ func (a *Agent) apply(r *readers, c change) error {
 		if !slices.Contains(keep, in) {
 			a.log.Info("a source is no longer read", "source", in.source.Name())
 			r.end(in) // before others begin: they may want its port, or its positions
+			a.sources.Drop(source.MeterOf(in.source))
 		}
 	}
 	r.list = keep
