@@ -23,6 +23,9 @@ const (
 	// 20 MB when full, without the kept events.
 	DefaultMaxBuckets = 256 << 10
 
+	// Size is what a bucket takes at most, in bytes, without the kept events.
+	Size = 83
+
 	// DefaultMaxKept bounds the bytes of kept events.
 	DefaultMaxKept = 64 << 20
 

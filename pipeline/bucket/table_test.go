@@ -597,7 +597,7 @@ func TestSteadyStateDoesNotAllocate(t *testing.T) {
 }
 
 func TestSizes(t *testing.T) {
-	if n := unsafe.Sizeof(cell{}); n > 64 { // the index has 9 to 19 more
+	if n := unsafe.Sizeof(cell{}); n > Size-19 { // the index has 9 to 19 more
 		t.Errorf("a bucket has %d bytes: more than a cache line", n)
 	}
 	if n := unsafe.Sizeof(chunk{}); n != chunkSize {

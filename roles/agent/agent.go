@@ -40,6 +40,9 @@ const (
 	// that nothing came of yet, and a router's flash is spared.
 	saveEvery  = 5 * time.Second
 	statsEvery = time.Minute
+	// bucketsEvery is how often the buckets are written, if they changed: what
+	// a crash makes the agent forget.
+	bucketsEvery = time.Minute
 	// startTime is how long Run waits for its sources until it says that it is
 	// ready without them.
 	startTime = time.Second
@@ -99,6 +102,9 @@ type Config struct {
 	// what is compiled of it.
 	Content    func() (hub.Content, []error)
 	SpoolBytes int64
+	// MemoryLimit bounds the memory of the process; 0: nothing does. It is Engine's
+	// to bound the buckets.
+	MemoryLimit int64
 	// FromStart reads logs that were never seen from their start.
 	FromStart bool
 	Version   string // of the program, for reports
@@ -110,8 +116,8 @@ type Config struct {
 
 	// load makes the engine; nil is pipeline.Load. Tests set it.
 	load func(alert func(decisions.Alert)) (Engine, []error)
-	// saveEvery is that of above; tests shorten it.
-	saveEvery time.Duration
+	// Those of above; tests shorten them.
+	saveEvery, bucketsEvery time.Duration
 }
 
 // Agent reads logs and reports attacks.
@@ -135,6 +141,8 @@ type Agent struct {
 	before     []pipeline.ScenarioStats // of engines that are gone
 	gone       pipeline.Stats           // likewise
 	raised     alerts
+
+	bucketsOf uint64 // events poured when the buckets were saved; of tick, and then of close
 
 	meters  *pipeline.Meters // of all engines
 	sources source.Meters    // of the inputs
@@ -161,6 +169,7 @@ type alerts struct {
 // that is faulty is logged and left out. Nothing is read yet.
 func New(cfg Config) (*Agent, error) {
 	a := &Agent{cfg: cfg, log: cfg.Log, meters: pipeline.NewMeters(), changes: make(chan change), stopped: make(chan struct{})}
+	platform.LimitMemory(cfg.MemoryLimit)
 	var errs []error
 	a.engine, a.about.hub, errs = a.load(cfg)
 	a.faults = a.tellFaults(append(errs, cfg.Faults...))
@@ -443,6 +452,8 @@ func (a *Agent) tick(ctx context.Context) {
 	defer advance.Stop()
 	save := time.NewTicker(cmp.Or(a.cfg.saveEvery, saveEvery))
 	defer save.Stop()
+	buckets := time.NewTicker(cmp.Or(a.cfg.bucketsEvery, bucketsEvery))
+	defer buckets.Stop()
 	stats := time.NewTicker(statsEvery)
 	defer stats.Stop()
 	for {
@@ -455,6 +466,13 @@ func (a *Agent) tick(ctx context.Context) {
 			a.processing.RUnlock()
 		case <-save.C:
 			a.save()
+		case <-buckets.C:
+			if a.cfg.Stateless {
+				continue
+			}
+			if err := a.saveBuckets(); err != nil {
+				a.log.Error("after a crash some attackers begin anew", "err", err)
+			}
 		case <-stats.C:
 			a.logStats()
 		}

@@ -56,10 +56,12 @@ func (f *Reading) Config(env *platform.Env, r config.Resolved) (Config, error) {
 		DataDir:    r.DataDir,
 		Engine:     engine.Options(r),
 		SpoolBytes: r.Agent.SpoolBytes,
-		FromStart:  f.FromStart,
-		Version:    env.Version,
-		Log:        env.Log,
-		Stdin:      env.Stdin,
+
+		MemoryLimit: r.MemoryLimit,
+		FromStart:   f.FromStart,
+		Version:     env.Version,
+		Log:         env.Log,
+		Stdin:       env.Stdin,
 	}
 	var err error
 	if cfg.Inputs, cfg.Faults, err = f.inputs(env, r.Agent); err != nil {

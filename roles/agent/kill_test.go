@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -92,4 +93,55 @@ func TestKilledAgent(t *testing.T) {
 		t.Fatalf("got %d alerts, want %d", len(got), len(want))
 	}
 	t.Logf("%d attacks, %d kills", len(want), rounds)
+}
+
+// TestKilledAgentKeepsBuckets kills the agent between the failures of a brute
+// force: what it has counted is there for the next one, and no line counts twice.
+func TestKilledAgentKeepsBuckets(t *testing.T) {
+	cfg := func(dir string, lapi LAPI) Config {
+		return Config{
+			DataDir: filepath.Join(dir, "data"), LAPI: lapi, Content: starter, SpoolBytes: 1 << 20, FromStart: true,
+			saveEvery: 50 * time.Millisecond, bucketsEvery: 50 * time.Millisecond,
+			Inputs: []config.Acquisition{fileInput("syslog", []string{filepath.Join(dir, "log")})},
+			Log:    slog.New(slog.DiscardHandler),
+		}
+	}
+	if dir := os.Getenv("CS_TEST_AGENT_BUCKETS"); dir != "" {
+		a, err := New(cfg(dir, &fakeLAPI{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Run(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	dir := t.TempDir()
+	log, state := filepath.Join(dir, "log"), filepath.Join(dir, "data", bucketsName)
+	appendTo(t, log, "")
+	for n := range 5 {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestKilledAgentKeepsBuckets$")
+		cmd.Env = append(os.Environ(), "CS_TEST_AGENT_BUCKETS="+dir)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		before, _ := os.ReadFile(state)
+		appendTo(t, log, sshFailure(n))
+		eventually(t, "the buckets are saved", func() bool {
+			now, err := os.ReadFile(state)
+			return err == nil && !bytes.Equal(now, before)
+		})
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // killed
+	}
+	lapi := &fakeLAPI{}
+	r := start(t, cfg(dir, lapi))
+	if got := r.agent.buckets(); len(lapi.stored()) > 0 || len(got) == 0 {
+		t.Fatalf("5 failures are an attack: %v", lapi.stored())
+	}
+	appendTo(t, log, sshFailure(5))
+	eventually(t, "an alert arrives", func() bool { return len(lapi.stored()) > 0 })
+	r.end()
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cs/pipeline/source"
+	"cs/platform"
 	"cs/platform/strict"
 	"cs/roles/config"
 )
@@ -34,6 +35,7 @@ func (a *Agent) Reload(ctx context.Context, cfg Config) error {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	cfg.load = a.cfg.load
+	platform.LimitMemory(cfg.MemoryLimit)
 	engine, installed, errs := a.load(cfg)
 	errs = append(errs, cfg.Faults...)
 	for _, err := range errs {

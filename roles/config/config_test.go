@@ -101,6 +101,7 @@ func TestPackagedFile(t *testing.T) {
 		t.Fatal(errs)
 	}
 	want := Resolved{
+		Path:      "testdata/packaged.yaml",
 		ConfigDir: "/etc/crowdsec/",
 		DataDir:   "/var/lib/crowdsec/data/",
 		Metrics:   Metrics{Listen: "127.0.0.1:6060", Level: "full"},
@@ -159,7 +160,7 @@ func TestEveryKey(t *testing.T) {
 	}
 	p := netip.MustParsePrefix
 	want := Resolved{
-		ConfigDir: "/c", DataDir: "/d", LogLevel: slog.LevelDebug,
+		Path: "testdata/everything.yaml", ConfigDir: "/c", DataDir: "/d", LogLevel: slog.LevelDebug, MemoryLimit: 64 << 20,
 		Metrics: Metrics{Listen: "127.0.0.1:6060", Level: "full"},
 		LAPI: LAPI{
 			Enabled: true, Listen: "[::]:9090", Socket: "/run/lapi.sock", ProfilesPath: "/profiles", NotificationDir: "/n",

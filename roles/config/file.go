@@ -265,4 +265,5 @@ type Limits struct {
 	MaxEntries   strict.Text `yaml:"max_entries"`   // prefixes given to the kernel; 0: no limit
 	MaxBuckets   strict.Text `yaml:"max_buckets"`   // of the agent
 	SpoolBytes   strict.Text `yaml:"spool_bytes"`   // alerts kept on disk while the LAPI is away
+	MemoryLimit  strict.Text `yaml:"memory_limit"`  // of the process: "32MB"; what can be given up is
 }

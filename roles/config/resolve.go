@@ -25,9 +25,11 @@ type Resolved struct {
 	DataDir   string
 	LogLevel  slog.Level
 	Metrics   Metrics
-	LAPI      LAPI
-	Agent     Agent
-	Bouncer   Bouncer
+	// MemoryLimit is in bytes, of the whole process; 0: none.
+	MemoryLimit int64
+	LAPI        LAPI
+	Agent       Agent
+	Bouncer     Bouncer
 }
 
 // LAPI is the part of roles/lapi.
@@ -128,6 +130,8 @@ func (f *File) Resolve(env func(string) (string, bool)) (Resolved, []error) {
 		DataDir:   f.DataDir(),
 		LogLevel:  r.logLevel(),
 		Metrics:   f.Prometheus.metrics(),
+
+		MemoryLimit: r.size("limits.memory_limit", f.Limits.MemoryLimit, 16<<20, 1<<50),
 	}
 	if out.ConfigDir == "" && f.path != "" {
 		out.ConfigDir = filepath.Dir(f.path)
@@ -221,6 +225,29 @@ func (r *resolver) number(key string, v strict.Text, lowest, highest int64) int6
 		r.fail(key, v.Place, "want a number from %d to %d, not %d", lowest, highest, n)
 	}
 	return n
+}
+
+// size reads a number of bytes that may have a unit: "64MB"; 0 if there is none.
+func (r *resolver) size(key string, v strict.Text, lowest, highest int64) int64 {
+	if v.Value == "" {
+		return 0
+	}
+	digits := strings.TrimRight(v.Value, "BKMGTbkmgti ")
+	unit, known := sizes[strings.ToUpper(strings.TrimSpace(v.Value[len(digits):]))]
+	n, err := strconv.ParseInt(digits, 10, 64)
+	switch {
+	case err != nil || !known:
+		r.fail(key, v.Place, "want a number of bytes like 33554432, 32MB or 1GiB, not %q", v.Value)
+	case n > highest/unit || n*unit < lowest:
+		r.fail(key, v.Place, "want %d to %d bytes, not %s", lowest, highest, v.Value)
+	}
+	return n * unit
+}
+
+// sizes are the units of bytes. Who says MB has the MB of his memory in mind.
+var sizes = map[string]int64{
+	"": 1, "B": 1, "K": 1 << 10, "KB": 1 << 10, "KIB": 1 << 10, "M": 1 << 20, "MB": 1 << 20, "MIB": 1 << 20,
+	"G": 1 << 30, "GB": 1 << 30, "GIB": 1 << 30, "T": 1 << 40, "TB": 1 << 40, "TIB": 1 << 40,
 }
 
 func (r *resolver) duration(key string, v strict.Text) time.Duration {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"cs/pipeline"
+	"cs/pipeline/bucket"
 	"cs/pipeline/enrich"
 	"cs/pipeline/hub"
 	"cs/roles/config"
@@ -16,15 +17,33 @@ import (
 // Options returns what a configuration says about the engine; content, alerts
 // and warnings are the caller's to add.
 func Options(r config.Resolved) pipeline.Options {
+	buckets, kept := share(r.MemoryLimit, r.Agent.MaxBuckets)
 	return pipeline.Options{
 		DataDir:       r.DataDir,
 		PatternDir:    patternDir(r),
-		MaxBuckets:    r.Agent.MaxBuckets,
+		MaxBuckets:    buckets,
+		MaxKept:       kept,
 		ContextLength: r.Agent.ContextLength,
 		Workers:       r.Agent.ParserRoutines,
 		DNS:           enrich.DNS{TTL: r.Agent.DNSTTL, NegativeTTL: r.Agent.DNSNegativeTTL, Size: r.Agent.DNSSize},
 		CTI:           enrich.CTI{Key: r.Agent.CTIKey, TTL: r.Agent.CTITTL, Size: r.Agent.CTISize},
 	}
+}
+
+// What of a memory limit is for buckets, and for what they keep of events: content,
+// lines under way and what the runtime has not given back yet are the rest.
+const (
+	bucketsShare = 8
+	keptShare    = 5
+)
+
+// share returns the bounds of buckets, and of the bytes that they keep, under a
+// memory limit; 0 is the engine's own bound.
+func share(limit int64, maxBuckets int) (buckets, kept int) {
+	if limit == 0 {
+		return maxBuckets, 0
+	}
+	return int(min(int64(maxBuckets), limit/bucketsShare/bucket.Size)), int(min(bucket.DefaultMaxKept, limit/keptShare))
 }
 
 // patternDir returns where grok patterns beside the stock ones are: the usual

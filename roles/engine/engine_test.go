@@ -240,3 +240,16 @@ func TestDSN(t *testing.T) {
 	bad("syslog://x", "syslog datasource does not support command-line acquisition")
 	bad("ftp://x", "unknown source \"ftp\"")
 }
+
+func TestShare(t *testing.T) {
+	f := func(limit int64, max, buckets, kept int) {
+		t.Helper()
+		if b, k := share(limit, max); b != buckets || k != kept {
+			t.Errorf("got %d, %d", b, k)
+		}
+	}
+	f(0, 1000, 1000, 0)
+	f(32<<20, 262144, 50533, 6710886)
+	f(32<<20, 1000, 1000, 6710886)
+	f(4<<30, 262144, 262144, 64<<20)
+}

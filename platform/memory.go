@@ -1,0 +1,12 @@
+package platform
+
+import "runtime/debug"
+
+// LimitMemory makes the runtime collect garbage more often, rather than take more
+// than limit bytes from the system. It is soft: what is in use stays. Zero, and more
+// than a limit that there is already (GOMEMLIMIT), change nothing.
+func LimitMemory(limit int64) {
+	if limit > 0 && limit < debug.SetMemoryLimit(-1) {
+		debug.SetMemoryLimit(limit)
+	}
+}
