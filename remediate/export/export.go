@@ -258,33 +258,9 @@ func (f *File) list() []netip.Prefix {
 	}
 	kept := out[:0:0]
 	for _, p := range out {
-		kept = without(kept, p, f.cfg.Ignore)
+		kept = remediate.Subtract(kept, p, f.cfg.Ignore)
 	}
 	return kept
-}
-
-// without appends to list what is left of p when holes are cut out of it.
-func without(list []netip.Prefix, p netip.Prefix, holes []netip.Prefix) []netip.Prefix {
-	hit := false
-	for _, h := range holes {
-		if h.Bits() <= p.Bits() && h.Contains(p.Addr()) {
-			return list
-		}
-		hit = hit || p.Overlaps(h)
-	}
-	if !hit {
-		return append(list, p)
-	}
-	low, high := split(p)
-	return without(without(list, low, holes), high, holes)
-}
-
-// split returns the halves of a prefix that is no single address.
-func split(p netip.Prefix) (low, high netip.Prefix) {
-	a := p.Addr().AsSlice()
-	a[p.Bits()/8] |= 0x80 >> (p.Bits() % 8)
-	h, _ := netip.AddrFromSlice(a)
-	return netip.PrefixFrom(p.Addr(), p.Bits()+1), netip.PrefixFrom(h, p.Bits()+1)
 }
 
 // text returns the content of the file.
@@ -342,7 +318,7 @@ func ipsetScript(b *bytes.Buffer, set, family string, list []netip.Prefix) {
 	fmt.Fprintf(b, "create %s-new hash:net family %s maxelem %d -exist\nflush %s-new\n", set, family, maxElem, set)
 	for _, p := range list {
 		if p.Bits() == 0 { // ipset has no such length
-			low, high := split(p)
+			low, high := remediate.Halves(p)
 			fmt.Fprintf(b, "add %s-new %s\nadd %s-new %s\n", set, low, set, high)
 			continue
 		}

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"cs/remediate"
 )
 
 const (
@@ -184,8 +186,6 @@ func halves(p netip.Prefix) []netip.Prefix {
 	if p.Bits() > 0 {
 		return []netip.Prefix{p}
 	}
-	high := p.Addr().AsSlice()
-	high[0] = 0x80
-	a, _ := netip.AddrFromSlice(high)
-	return []netip.Prefix{netip.PrefixFrom(p.Addr(), 1), netip.PrefixFrom(a, 1)}
+	low, high := remediate.Halves(p)
+	return []netip.Prefix{low, high}
 }
