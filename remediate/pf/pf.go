@@ -185,10 +185,6 @@ func (f *Filter) Load(ctx context.Context, entries iter.Seq[remediate.Entry]) er
 	if err != nil {
 		return err
 	}
-	counts, err := f.ctl.counts(ctx)
-	if err != nil {
-		return err
-	}
 	lists, n := map[*table][]netip.Prefix{}, len(f.cfg.Ignore)
 	now := f.now()
 	for e := range entries {
@@ -209,7 +205,8 @@ func (f *Filter) Load(ctx context.Context, entries iter.Seq[remediate.Entry]) er
 			return err
 		}
 	}
-	if counts, err = f.ctl.counts(ctx); err != nil {
+	counts, err := f.ctl.counts(ctx)
+	if err != nil {
 		return err
 	}
 	for _, t := range f.tables {

@@ -9,6 +9,8 @@ import (
 	"cs/remediate"
 )
 
+//lint:file-ignore U1000 C's structures have fields that we leave alone, and some are used on Windows only.
+
 // The structures of fwpmtypes.h and fwptypes.h, as C lays them out. Values of
 // unions that are pointers point to memory that somebody else keeps.
 
