@@ -84,6 +84,9 @@ func execute(ctx context.Context, args []string, env *platform.Env) int {
 	if isCrowdsec(env.Program, args) {
 		return executeDaemon(ctx, args, env)
 	}
+	if env.Program == bouncer.UpstreamName {
+		return bouncer.Upstream(ctx, args, env)
+	}
 	g := newGrammar()
 	c, code := g.read(args, env)
 	if c == nil {

@@ -19,6 +19,9 @@ import (
 // execute runs the bouncer and returns the exit code. The role's name is
 // accepted as the first word, so that one service file fits every build.
 func execute(ctx context.Context, args []string, env *platform.Env) int {
+	if env.Program == bouncer.UpstreamName {
+		return bouncer.Upstream(ctx, args, env)
+	}
 	if len(args) > 0 && args[0] == "bouncer-firewall" {
 		args = args[1:]
 	}

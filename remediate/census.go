@@ -1,5 +1,10 @@
 package remediate
 
+import (
+	"context"
+	"fmt"
+)
+
 // Census is how many prefixes the kernel was given for an origin key, by family.
 type Census struct{ IPv4, IPv6 int }
 
@@ -22,4 +27,19 @@ func (r *Reconciler) Census() map[string]Census {
 		out[r.origins.keys[it.given]] = c
 	}
 	return out
+}
+
+// Counters reads what the kernel has counted; nothing if it doesn't count.
+func (r *Reconciler) Counters(ctx context.Context) ([]Counter, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k, ok := r.kernel.(Counting)
+	if !ok || !r.loaded {
+		return nil, nil
+	}
+	list, err := k.Counters(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the counters of %s: %w", r.kernel.Name(), err)
+	}
+	return list, nil
 }

@@ -2,6 +2,7 @@ package remediate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"net/netip"
@@ -41,8 +42,13 @@ const (
 // Config says what a Reconciler works with.
 type Config struct {
 	Kernel Kernel
+	// Fallbacks are tried in turn when the Kernel can't be opened.
+	Fallbacks []Kernel
 	// Wanted picks the decisions to enforce; nil takes bans that are not simulated.
 	Wanted func(*decisions.Decision) bool
+	// TrustFull believes a full delta that lifts most bans, whatever the shrink
+	// guard thinks of it.
+	TrustFull bool
 	// MaxDecisions bounds the memory for decisions, 0 means no limit. At the limit
 	// new ones are refused and counted.
 	MaxDecisions int
@@ -150,11 +156,22 @@ func bans(d *decisions.Decision) bool { return d.Type == "ban" && !d.Simulated }
 func (r *Reconciler) Open(ctx context.Context) (live bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	live, err = r.kernel.Open(ctx)
-	if err != nil {
-		return false, fmt.Errorf("cannot open %s: %w", r.kernel.Name(), err)
+	var failed []error
+	for _, k := range append([]Kernel{r.cfg.Kernel}, r.cfg.Fallbacks...) {
+		if live, err = k.Open(ctx); err == nil {
+			r.kernel = k
+			return live, nil
+		}
+		failed = append(failed, fmt.Errorf("cannot open %s: %w", k.Name(), err))
 	}
-	return live, nil
+	return false, errors.Join(failed...)
+}
+
+// Name returns the name of the backend in use.
+func (r *Reconciler) Name() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.kernel.Name()
 }
 
 // Close gives up the kernel; with remove nothing is blocked any more.
@@ -337,7 +354,7 @@ func (r *Reconciler) replace(list []decisions.Decision, now time.Duration) (touc
 		}
 	}
 	doubt := lost > shrinkMin && lost > len(r.items)/shrinkShare
-	if doubt && !agree(n, r.suspect) {
+	if doubt && !r.cfg.TrustFull && !agree(n, r.suspect) {
 		r.suspect = n
 		r.set = old
 		return r.upsert(nil, list), true

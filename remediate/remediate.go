@@ -77,3 +77,18 @@ type Kernel interface {
 	// otherwise blocking goes on until the entries time out.
 	Close(ctx context.Context, remove bool) error
 }
+
+// Counter is what a packet filter has counted under a name since it, or the
+// rules, began: that of an origin, for what was dropped, or "processed-ipv4"
+// and "processed-ipv6" for everything that was looked at.
+type Counter struct {
+	Name           string
+	Packets, Bytes uint64
+}
+
+// Counting is a Kernel that counts packets.
+type Counting interface {
+	// Counters returns the counters, sorted by name. They begin anew when the
+	// structure had to be made anew.
+	Counters(ctx context.Context) ([]Counter, error)
+}

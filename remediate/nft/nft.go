@@ -56,11 +56,3 @@ type Config struct {
 	noOwner   bool
 	noDestroy bool
 }
-
-// Counter is one named counter of the table: an origin's, or
-// "processed-ipv4" and "processed-ipv6" for everything that was looked at.
-type Counter struct {
-	Name    string
-	Packets uint64
-	Bytes   uint64
-}

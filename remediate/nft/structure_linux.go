@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"cs/remediate"
 )
 
 // Table flags of linux/netfilter/nf_tables.h: the table belongs to our socket,
@@ -34,7 +36,7 @@ type found struct {
 	chains   map[string]chainHead
 	rules    map[uint64]string // handle -> chain and expressions
 	sets     map[string]uint64 // name -> handle
-	counters map[string]Counter
+	counters map[string]remediate.Counter
 }
 
 type chainHead struct {
@@ -46,7 +48,7 @@ type chainHead struct {
 func (t *Table) inspect() (*found, error) {
 	f := &found{
 		chains: map[string]chainHead{}, rules: map[uint64]string{},
-		sets: map[string]uint64{}, counters: map[string]Counter{},
+		sets: map[string]uint64{}, counters: map[string]remediate.Counter{},
 	}
 	name := func(attr int) func(*encoder) { return func(e *encoder) { e.str(attr, t.name) } }
 	err := t.conn.dump(unix.NFT_MSG_GETTABLE, 0, unix.NFPROTO_INET, name(unix.NFTA_TABLE_NAME), func(m message) {
@@ -97,14 +99,14 @@ func (t *Table) list(op int, each func(attrs)) error {
 // setHandle is NFTA_SET_HANDLE.
 const setHandle = 0x10
 
-func (t *Table) counters() (map[string]Counter, error) {
-	out := map[string]Counter{}
+func (t *Table) counters() (map[string]remediate.Counter, error) {
+	out := map[string]remediate.Counter{}
 	err := t.list(unix.NFT_MSG_GETOBJ, func(a attrs) {
 		if a.u32(unix.NFTA_OBJ_TYPE) != unix.NFT_OBJECT_COUNTER {
 			return
 		}
 		data := a.find(unix.NFTA_OBJ_DATA)
-		c := Counter{
+		c := remediate.Counter{
 			Name:    a.str(unix.NFTA_OBJ_NAME),
 			Packets: data.u64(unix.NFTA_COUNTER_PACKETS),
 			Bytes:   data.u64(unix.NFTA_COUNTER_BYTES),

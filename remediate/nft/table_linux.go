@@ -623,7 +623,7 @@ func (t *Table) rulesetGeneration() (uint32, error) {
 
 // Counters returns the counters of the table, sorted by name. They start at
 // zero when the table had to be made anew.
-func (t *Table) Counters(context.Context) ([]Counter, error) {
+func (t *Table) Counters(context.Context) ([]remediate.Counter, error) {
 	if t.conn == nil {
 		return nil, errors.New("cannot read counters: the table is not open")
 	}
@@ -632,7 +632,7 @@ func (t *Table) Counters(context.Context) ([]Counter, error) {
 		return nil, fmt.Errorf("cannot read counters of table inet %s: %w", t.name, err)
 	}
 	out := slices.Collect(maps.Values(byName))
-	slices.SortFunc(out, func(a, b Counter) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b remediate.Counter) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }
 

@@ -55,8 +55,8 @@ const (
 	// are still in force, until the saved set is used: what was decided in the
 	// seconds before a crash is not in it.
 	firstAnswer = 5 * time.Second
-	// resyncEvery is how often the whole set is asked for, in case a delta was
-	// lost; suspectAgain how soon, if the last one was not believed.
+	// resyncEvery is how often the whole set is asked for; suspectAgain how soon,
+	// if the last one was not believed.
 	resyncEvery  = 6 * time.Hour
 	suspectAgain = 30 * time.Second
 	// closeTime bounds the work in the kernel at the end.
@@ -70,12 +70,20 @@ const savedName = "bouncer.saved"
 type Config struct {
 	Feed   Feed
 	Kernel remediate.Kernel
+	// Fallbacks are tried in turn when the Kernel can't be opened.
+	Fallbacks []remediate.Kernel
 	// SavedPath is the file of the saved set; empty saves nothing.
 	SavedPath string
 	// Types of decisions to enforce, in lower case; empty takes "ban".
 	Types []string
 	// OnStop is Keep (also when empty) or Clean.
 	OnStop string
+	// Resync is how often the whole set is asked for, in case a delta was lost; 0
+	// takes six hours. With TrustResync one that lifts most bans is believed at once.
+	Resync      time.Duration
+	TrustResync bool
+	// GiveUp ends Run with an error when the feed's first answer is one.
+	GiveUp bool
 	// Interval is the longest pause after errors of the feed; 0 takes defaultInterval.
 	Interval time.Duration
 	// MaxDecisions, MaxEntries, MaxLengths are limits, see remediate.Config.
@@ -115,6 +123,9 @@ func New(cfg Config) (*Bouncer, error) {
 	if cfg.Interval <= 0 {
 		cfg.Interval = defaultInterval
 	}
+	if cfg.Resync <= 0 {
+		cfg.Resync = resyncEvery
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -128,7 +139,9 @@ func New(cfg Config) (*Bouncer, error) {
 	}
 	b.r = remediate.New(remediate.Config{
 		Kernel:       cfg.Kernel,
+		Fallbacks:    cfg.Fallbacks,
 		Wanted:       b.wanted,
+		TrustFull:    cfg.TrustResync,
 		MaxDecisions: cfg.MaxDecisions,
 		MaxEntries:   cfg.MaxEntries,
 		MaxLengths:   cfg.MaxLengths,
@@ -160,10 +173,14 @@ func (b *Bouncer) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	b.log.Info("bouncer starts", "backend", b.r.Name())
+	ctx, stopRun := context.WithCancel(ctx)
+	defer stopRun()
+	var gaveUp error
 	feedCtx, stop := context.WithCancel(ctx)
 	deltas := make(chan decisions.Delta)
 	resync := make(chan time.Duration, 1)
-	failed := make(chan struct{}, 1) // the feed's first answer was an error
+	failed := make(chan error, 1) // the feed's first answer, if that is an error
 	var work sync.WaitGroup
 	work.Go(func() { b.follow(feedCtx, deltas, failed, resync) })
 	work.Go(func() { b.r.Run(feedCtx) })
@@ -193,7 +210,12 @@ func (b *Bouncer) Run(ctx context.Context) error {
 			live = false
 			b.apply(ctx, d, resync)
 			b.ready()
-		case <-failed:
+		case err := <-failed:
+			if b.cfg.GiveUp {
+				gaveUp = fmt.Errorf("the first pull failed, and retry_initial_connect is false: %w", err)
+				stopRun()
+				continue
+			}
 			b.ready()
 		case <-patience:
 			if live && len(saved) > 0 {
@@ -220,7 +242,7 @@ func (b *Bouncer) Run(ctx context.Context) error {
 	b.save()
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	defer cancel()
-	return b.r.Close(closing, b.cfg.OnStop == Clean)
+	return errors.Join(gaveUp, b.r.Close(closing, b.cfg.OnStop == Clean))
 }
 
 // apply hands one delta to the reconciler. Its errors are told by loaded, and
@@ -267,9 +289,9 @@ func (b *Bouncer) unsaved(now bool) <-chan struct{} {
 }
 
 // follow reads the feed until ctx ends.
-func (b *Bouncer) follow(ctx context.Context, out chan<- decisions.Delta, failed chan<- struct{}, resync <-chan time.Duration) {
+func (b *Bouncer) follow(ctx context.Context, out chan<- decisions.Delta, failed chan<- error, resync <-chan time.Duration) {
 	resyncer, _ := b.cfg.Feed.(interface{ Resync() })
-	again := b.now().Add(jitter(resyncEvery))
+	again := b.now().Add(jitter(b.cfg.Resync))
 	pause := firstPause
 	var since time.Time
 	var failures int
@@ -280,7 +302,7 @@ func (b *Bouncer) follow(ctx context.Context, out chan<- decisions.Delta, failed
 		default:
 		}
 		if resyncer != nil && !b.now().Before(again) {
-			again = b.now().Add(jitter(resyncEvery))
+			again = b.now().Add(jitter(b.cfg.Resync))
 			resyncer.Resync()
 		}
 		d, err := b.cfg.Feed.Next(ctx)
@@ -291,7 +313,7 @@ func (b *Bouncer) follow(ctx context.Context, out chan<- decisions.Delta, failed
 			if failures++; failures == 1 {
 				since = b.now()
 				select {
-				case failed <- struct{}{}:
+				case failed <- err:
 				default:
 				}
 				b.log.Warn("cannot follow the LAPI; bans stay in force", "err", err)

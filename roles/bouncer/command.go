@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"cs/platform"
-	"cs/remediate"
-	"cs/remediate/nft"
 	"cs/roles/api"
 	"cs/roles/config"
 )
@@ -67,80 +65,79 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	if err != nil {
 		return err
 	}
-	cfg, err := NewConfig(env, r)
+	b, err := prepare(env, r, c.Token, c.Name)
 	if err != nil {
 		return err
 	}
+	return b.Run(ctx)
+}
+
+// prepare makes the bouncer of a process of its own. What can't work is told
+// now; what may work later is tried again while it runs.
+func prepare(env *platform.Env, r config.Resolved, token, name string) (*Bouncer, error) {
+	cfg, err := NewConfig(env, r)
+	if err != nil {
+		return nil, err
+	}
 	feed := newRemote(env, r)
-	feed.Token, feed.Name = c.Token, c.Name
-	// What can't work is told now; what may work later is tried again.
+	feed.Token, feed.Name = token, name
 	if err := feed.checkKey(); err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := api.NewClient(feed.Client); err != nil {
-		return err
+		return nil, err
 	}
 	cfg.Feed = feed
 	cfg.Usage.Report = feed.Report
 	cfg.Ready = func() { _ = platform.Notify("READY=1") } // nobody to tell is fine
-	b, err := New(cfg)
-	if err != nil {
-		return err
-	}
-	cfg.Log.Info("bouncer starts", "lapi", feed.Client.URL, "backend", cfg.Kernel.Name(), "data_dir", r.DataDir)
-	return b.Run(ctx)
+	cfg.Log = cfg.Log.With("lapi", feed.Client.URL)
+	return New(cfg)
 }
 
 // resolve reads what the flags name: our own configuration, or the file of
-// upstream's firewall bouncer, known by its name or ours.
+// upstream's firewall bouncer, known by its name.
 func (c *Command) resolve(env *platform.Env, flags *config.Flags) (config.Resolved, error) {
-	const upstream = "crowdsec-firewall-bouncer"
-	if path := flags.Config; path != "" && (env.Program == upstream || strings.HasPrefix(filepath.Base(path), upstream)) {
-		b, warnings, errs := config.ReadFirewallBouncer(path, env.LookupEnv)
-		for _, w := range warnings {
-			env.Log.Warn("configuration", "warning", w)
-		}
-		if len(errs) > 0 {
-			return config.Resolved{}, errors.Join(errs...)
-		}
-		own := config.Flags{DataDir: flags.DataDir}
-		r, err := own.Resolve(&platform.Env{LookupEnv: env.LookupEnv}, c.Overlay)
-		r.Bouncer = c.over(b, r.Bouncer)
-		return r, err
+	if !strings.HasPrefix(filepath.Base(flags.Config), UpstreamName) {
+		return flags.Resolve(env, c.Overlay)
 	}
-	return flags.Resolve(env, c.Overlay)
+	b, err := readUpstream(env, flags.Config, c.Overlay)
+	r := config.Resolved{DataDir: flags.DataDir, Bouncer: b}
+	if r.DataDir == "" {
+		r.DataDir = platform.DataDir()
+	}
+	return r, err
 }
 
-// over lays what the flags say over what upstream's file says.
-func (c *Command) over(b, flags config.Bouncer) config.Bouncer {
-	b.MaxDecisions, b.MaxEntries, b.OnStop, b.Ignore = flags.MaxDecisions, flags.MaxEntries, flags.OnStop, flags.Ignore
-	if c.LAPIURL != "" {
-		b.APIURL = flags.APIURL
+// readUpstream reads upstream's file and lays flags over it. The log gets the
+// level that it asks for, unless a flag has decided on it.
+func readUpstream(env *platform.Env, path string, overlay func(*config.File)) (config.Bouncer, error) {
+	b, warnings, errs := config.ReadFirewallBouncer(path, env.LookupEnv, overlay)
+	for _, w := range warnings {
+		env.Log.Warn("configuration", "warning", w)
 	}
-	if c.APIKey != "" {
-		b.APIKey = c.APIKey
+	if b.Level != nil && env.LogLevel != nil {
+		env.LogLevel.Set(*b.Level)
 	}
-	if c.DryRun {
-		b.Backend = flags.Backend
-	}
-	if len(c.Hooks) > 0 {
-		b.Hooks = flags.Hooks
-	}
-	if c.UpdateFrequency != "" {
-		b.UpdateFrequency = flags.UpdateFrequency
-	}
-	return b
+	return b, errors.Join(errs...)
 }
 
 // NewConfig makes a Bouncer's configuration from the resolved one. The feed is
 // missing.
 func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 	b := r.Bouncer
+	kernels, err := newKernels(env, &b)
+	if err != nil {
+		return Config{}, err
+	}
 	cfg := Config{
+		Kernel: kernels[0], Fallbacks: kernels[1:],
 		SavedPath:    filepath.Join(r.DataDir, savedName),
 		Types:        b.Types,
 		OnStop:       b.OnStop,
 		Interval:     b.UpdateFrequency,
+		Resync:       b.Resync,
+		TrustResync:  b.TrustResync,
+		GiveUp:       b.GiveUp,
 		MaxDecisions: b.MaxDecisions,
 		MaxEntries:   b.MaxEntries,
 		MaxLengths:   maxLengths,
@@ -149,21 +146,6 @@ func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 	}
 	if b.Backend == "dry-run" {
 		cfg.SavedPath = "" // a bouncer that blocks may run beside
-		cfg.Kernel = remediate.NewDryRun(env.Stdout, nil)
-		return cfg, nil
-	}
-	table, err := nft.New(nft.Config{Name: b.Table, Hooks: b.Hooks, Action: b.DenyAction, Ignore: b.Ignore})
-	if err != nil {
-		return Config{}, err
-	}
-	cfg.Kernel = table
-	cfg.Usage.Count = func(ctx context.Context) ([]Counter, error) {
-		list, err := table.Counters(ctx)
-		out := make([]Counter, len(list))
-		for i, c := range list {
-			out[i] = Counter(c)
-		}
-		return out, err
 	}
 	return cfg, nil
 }

@@ -22,28 +22,19 @@ const (
 	lastReportTime = 300 * time.Millisecond
 )
 
-// Counter is what the packet filter has counted under a name since it, or the
-// rules, began: that of an origin, for what was dropped, or "processed-ipv4"
-// and "processed-ipv6".
-type Counter struct {
-	Name           string
-	Packets, Bytes uint64
-}
-
 // Usage is how the LAPI is told what was done.
 type Usage struct {
 	Report  func(context.Context, api.ComponentMetrics) error
 	Version string
-	// Count reads the counters; nil if the packet filter has none.
-	Count func(context.Context) ([]Counter, error)
 }
 
 // meter makes reports of counters.
 type meter struct {
 	Usage
+	count         func(context.Context) ([]remediate.Counter, error)
 	started, last time.Time
-	seen          map[string]Counter // the counters when they were last read
-	unsent        map[string]Counter // what has been counted and not reported
+	seen          map[string]remediate.Counter // the counters when they were last read
+	unsent        map[string]remediate.Counter // what has been counted and not reported
 }
 
 // report sends one report, nothing if the LAPI is not known to take any.
@@ -69,22 +60,19 @@ func (m *meter) report(ctx context.Context, census map[string]remediate.Census, 
 // read adds what was counted since the last time. Counters begin anew when the
 // rules are made anew.
 func (m *meter) read(ctx context.Context) error {
-	if m.Count == nil {
-		return nil
-	}
-	list, err := m.Count(ctx)
+	list, err := m.count(ctx)
 	if err != nil {
 		return err
 	}
 	if m.unsent == nil {
-		m.unsent = make(map[string]Counter)
+		m.unsent = make(map[string]remediate.Counter)
 	}
-	seen := make(map[string]Counter)
+	seen := make(map[string]remediate.Counter)
 	for _, c := range list {
 		seen[c.Name] = c
 		before := m.seen[c.Name]
 		if c.Packets < before.Packets || c.Bytes < before.Bytes {
-			before = Counter{}
+			before = remediate.Counter{}
 		}
 		sum := m.unsent[c.Name]
 		sum.Packets += c.Packets - before.Packets
@@ -136,7 +124,7 @@ func (b *Bouncer) reports(ctx context.Context) {
 		return
 	}
 	started := b.now()
-	m := meter{Usage: b.cfg.Usage, started: started, last: started}
+	m := meter{Usage: b.cfg.Usage, count: b.r.Counters, started: started, last: started}
 	if err := m.read(ctx); err == nil {
 		clear(m.unsent) // what an earlier process has reported
 	}

@@ -16,11 +16,11 @@ import (
 // after reports that did not arrive.
 func TestReports(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
-	var counters []Counter
+	var counters []remediate.Counter
 	var lost error
 	var got string
-	m := meter{started: now, last: now, Usage: Usage{
-		Count: func(context.Context) ([]Counter, error) { return counters, nil },
+	count := func(context.Context) ([]remediate.Counter, error) { return counters, nil }
+	m := meter{started: now, last: now, count: count, Usage: Usage{
 		Report: func(_ context.Context, c api.ComponentMetrics) error {
 			var list []string
 			for _, i := range c.Metrics[0].Items {
@@ -30,7 +30,7 @@ func TestReports(t *testing.T) {
 			return lost
 		},
 	}}
-	f := func(want string, err error, list ...Counter) {
+	f := func(want string, err error, list ...remediate.Counter) {
 		t.Helper()
 		now, counters, lost = now.Add(time.Minute), list, err
 		rerr := m.report(t.Context(), map[string]remediate.Census{"CAPI": {IPv4: 3}}, now)
@@ -38,8 +38,8 @@ func TestReports(t *testing.T) {
 			t.Fatalf("reported %q, %v; want %q", got, rerr, want)
 		}
 	}
-	f("60s active_decisionsCAPI=3i droppedCAPI=10b droppedCAPI=2p processed=90b processed=9p", nil, Counter{"CAPI", 2, 10}, Counter{"processed-ipv4", 9, 90})
-	f("60s active_decisionsCAPI=3i droppedCAPI=5b droppedCAPI=1p", errors.New("lost"), Counter{"CAPI", 3, 15}, Counter{"processed-ipv4", 9, 90})
-	f("120s active_decisionsCAPI=3i droppedCAPI=9b droppedCAPI=2p", nil, Counter{"CAPI", 1, 4}) // made anew
-	f("60s active_decisionsCAPI=3i", nil, Counter{"CAPI", 1, 4})
+	f("60s active_decisionsCAPI=3i droppedCAPI=10b droppedCAPI=2p processed=90b processed=9p", nil, remediate.Counter{Name: "CAPI", Packets: 2, Bytes: 10}, remediate.Counter{Name: "processed-ipv4", Packets: 9, Bytes: 90})
+	f("60s active_decisionsCAPI=3i droppedCAPI=5b droppedCAPI=1p", errors.New("lost"), remediate.Counter{Name: "CAPI", Packets: 3, Bytes: 15}, remediate.Counter{Name: "processed-ipv4", Packets: 9, Bytes: 90})
+	f("120s active_decisionsCAPI=3i droppedCAPI=9b droppedCAPI=2p", nil, remediate.Counter{Name: "CAPI", Packets: 1, Bytes: 4}) // made anew
+	f("60s active_decisionsCAPI=3i", nil, remediate.Counter{Name: "CAPI", Packets: 1, Bytes: 4})
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,10 +82,8 @@ func TestNoFileRunsAllRolesOnDefaults(t *testing.T) {
 			Enabled: true, Listen: "127.0.0.1:8080", Socket: filepath.Join(data, "cs.sock"),
 			MaxAlerts: 5000, MaxAlertAge: 7 * 24 * time.Hour, MaxMetricsAge: 7 * 24 * time.Hour, MaxDecisions: 2_000_000,
 		},
-		Agent: Agent{Enabled: true, CredentialsPath: filepath.Join(data, CredentialsName), MaxBuckets: 262144, SpoolBytes: 16 << 20},
-		Bouncer: Bouncer{
-			Enabled: true, UpdateFrequency: 10 * time.Second, Backend: "nft", DenyAction: "drop", OnStop: "keep", MaxDecisions: 2_000_000,
-		},
+		Agent:   Agent{Enabled: true, CredentialsPath: filepath.Join(data, CredentialsName), MaxBuckets: 262144, SpoolBytes: 16 << 20},
+		Bouncer: usualBouncer(func(b *Bouncer) { b.Enabled = true }),
 	}
 	if diff := cmp.Diff(want, got, prefixes); diff != "" {
 		t.Errorf("want -, got +:\n%s", diff)
@@ -118,11 +117,24 @@ func TestPackagedFile(t *testing.T) {
 			ParserRoutines: 1,
 		},
 		// Upstream's bouncer is a program of its own: not enabled.
-		Bouncer: Bouncer{UpdateFrequency: 10 * time.Second, Backend: "nft", DenyAction: "drop", OnStop: "keep", MaxDecisions: 2_000_000},
+		Bouncer: usualBouncer(func(*Bouncer) {}),
 	}
 	if diff := cmp.Diff(want, got, prefixes); diff != "" {
 		t.Errorf("want -, got +:\n%s", diff)
 	}
+}
+
+// usualBouncer is a bouncer of which nothing was said but what change does.
+func usualBouncer(change func(*Bouncer)) Bouncer {
+	b := Bouncer{
+		UpdateFrequency: 10 * time.Second, Backend: "auto", DenyAction: "drop", DenyLogPrefix: "crowdsec drop: ", LockoutGuard: true,
+		OnStop: "keep", Resync: 6 * time.Hour, MaxDecisions: 2_000_000, Layout: "map", Conntrack: "all",
+		IPv4:  BouncerFamily{Set: "crowdsec-blacklists", Table: "crowdsec", Chain: "crowdsec-chain"},
+		IPv6:  BouncerFamily{Set: "crowdsec6-blacklists", Table: "crowdsec6", Chain: "crowdsec6-chain"},
+		Ipset: Ipset{Type: "nethash", Comments: true},
+	}
+	change(&b)
+	return b
 }
 
 func TestEveryKey(t *testing.T) {
@@ -141,7 +153,7 @@ func TestEveryKey(t *testing.T) {
 			key := prefix + field.Tag.Get("yaml")
 			switch key {
 			case "", "common.force_color_logs", "cscli.hub_with_content",
-				"bouncer.cert_path", "bouncer.key_path", "db_config.flush.agents_autodelete.api_key", "db_config.flush.bouncers_autodelete.login_password":
+				"bouncer.cert_path", "bouncer.key_path", "bouncer.disable_ipv4", "db_config.flush.agents_autodelete.api_key", "db_config.flush.bouncers_autodelete.login_password":
 				continue // given as false; or refused together with others
 			}
 			value := v.Field(i)
@@ -183,13 +195,28 @@ func TestEveryKey(t *testing.T) {
 			ContextLength: 4000, ParserRoutines: 1, DNSTTL: time.Minute, DNSNegativeTTL: 10 * time.Second, DNSSize: 100,
 			CTIKey: "k", CTITTL: 10 * time.Minute, CTISize: 100,
 		},
-		Bouncer: Bouncer{
-			Enabled: true, APIURL: "http://lapi.example:8080/", APIKey: "secret", CACertPath: "/ca", InsecureSkipVerify: true,
-			UpdateFrequency: 5 * time.Second, Types: []string{"ban"},
-			Scopes: []string{"ip"}, Origins: []string{"cscli", "crowdsec"}, ScenariosContaining: []string{"ssh"}, ScenariosNotContaining: []string{"web"},
-			Backend: "dry-run", Table: "t", Hooks: []string{"input", "forward"}, DenyAction: "reject",
-			Ignore: []netip.Prefix{p("192.0.2.1/32"), p("10.0.0.0/8")}, OnStop: "clean", MaxDecisions: 1000, MaxEntries: 500,
-		},
+		Bouncer: usualBouncer(func(b *Bouncer) {
+			b.Enabled, b.APIURL, b.APIKey, b.CACertPath, b.InsecureSkipVerify = true, "http://lapi.example:8080/", "secret", "/ca", true
+			b.UpdateFrequency, b.Types = 5*time.Second, []string{"ban"}
+			b.Scopes, b.Origins = []string{"ip"}, []string{"cscli", "crowdsec"}
+			b.ScenariosContaining, b.ScenariosNotContaining = []string{"ssh"}, []string{"web"}
+			b.Backend, b.DenyAction, b.DenyLog, b.DenyLogPrefix = "dry-run", "reject", true, "drop "
+			b.Ignore, b.LockoutGuard, b.OnStop = []netip.Prefix{p("192.0.2.1/32"), p("10.0.0.0/8")}, false, "clean"
+			b.Resync, b.TrustResync, b.EndConnections, b.GiveUp = time.Hour, true, true, true
+			b.Layout, b.Table, b.Hooks, b.Interfaces, b.Conntrack = "sets", "t", []string{"input", "forward"}, []string{"wan"}, "new"
+			priority := -5
+			b.IPv4 = BouncerFamily{
+				Set: "b4", Table: "t4", Chain: "c4", Priority: &priority, SetOnly: true,
+				SetPerOrigin: map[string]string{"CAPI": "capi", "*": "rest"}, Chains: []string{"FORWARD", "INPUT"},
+			}
+			b.IPv6 = BouncerFamily{
+				Off: true, Set: "b6", Table: "t6", Chain: "c6", Priority: new(int), SetOnly: true,
+				SetPerOrigin: map[string]string{"CAPI": "six"}, Chains: []string{"FORWARD6", "INPUT"},
+			}
+			b.Ipset = Ipset{Type: "hash:ip", Size: 9, NoTimeouts: true, Force: true}
+			b.PF = PF{Anchor: "a"}
+			b.MaxDecisions, b.MaxEntries = 1000, 500
+		}),
 	}
 	if diff := cmp.Diff(want, got, prefixes); diff != "" {
 		t.Errorf("want -, got +:\n%s", diff)
@@ -486,24 +513,35 @@ func TestAcquisitionFiles(t *testing.T) {
 }
 
 func TestFirewallBouncer(t *testing.T) {
-	got, warnings, errs := ReadFirewallBouncer("testdata/firewall.yaml", vars{"API_KEY": "k3y"}.lookup)
+	got, warnings, errs := ReadFirewallBouncer("testdata/firewall.yaml", vars{"API_KEY": "k3y"}.lookup, nil)
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
-	want := Bouncer{
-		Enabled: true, APIURL: "http://127.0.0.1:8080/", APIKey: "k3y", UpdateFrequency: 10 * time.Second, Types: []string{"ban"},
-		Backend: "nft", Hooks: []string{"input", "forward"}, DenyAction: "drop", OnStop: "keep", MaxDecisions: 2_000_000,
-	}
+	priority, level := -10, slog.LevelInfo
+	want := usualBouncer(func(b *Bouncer) {
+		b.Enabled, b.APIURL, b.APIKey, b.Types = true, "http://127.0.0.1:8080/", "k3y", []string{"ban"}
+		b.Backend, b.Hooks, b.Layout, b.Level = "iptables", []string{"input", "forward"}, "sets", &level
+		for _, f := range []*BouncerFamily{&b.IPv4, &b.IPv6} {
+			f.Priority, f.Chains = &priority, []string{"INPUT"}
+		}
+	})
 	if diff := cmp.Diff(want, got, prefixes); diff != "" {
 		t.Errorf("want -, got +:\n%s", diff)
 	}
-	_, more, errs := ReadFirewallBouncer("testdata/firewall-wrong.yaml", none)
-	for i := range more {
-		more[i] = fmt.Errorf("warning: %w", more[i])
+	if len(warnings) != 1 || !strings.Contains(warnings[0].Error(), "log_mode") {
+		t.Errorf("warned %v", warnings)
 	}
-	golden(t, "firewall.txt", append(warnings, append(more, errs...)...))
+	// A key that is unknown is the first thing to be told; then what they say.
+	_, _, unknown := ReadFirewallBouncer("testdata/firewall-wrong.yaml", none, nil)
+	f := File{path: "testdata/firewall-wrong.yaml", Bouncer: new(BouncerSection)}
+	_ = load(f.path, none, f.Bouncer)
+	_, warnings, errs = f.firewallBouncer()
+	for i := range warnings {
+		warnings[i] = fmt.Errorf("warning: %w", warnings[i])
+	}
+	golden(t, "firewall.txt", append(unknown, append(warnings, errs...)...))
 
-	if _, _, errs := ReadFirewallBouncer(filepath.Join(t.TempDir(), "none"), none); len(errs) != 1 || !errors.Is(errs[0], fs.ErrNotExist) {
+	if _, _, errs := ReadFirewallBouncer(filepath.Join(t.TempDir(), "none"), none, nil); len(errs) != 1 || !errors.Is(errs[0], fs.ErrNotExist) {
 		t.Errorf("a missing file: %v", errs)
 	}
 }
@@ -545,11 +583,37 @@ func FuzzRead(f *testing.F) {
 				t.Errorf("%+v", a)
 			}
 		}
-		var fw firewallFile
-		if decode(docs, &fw) == nil {
-			fw.resolve("file")
+		fw := File{path: "file", Bouncer: new(BouncerSection)}
+		if decode(docs, fw.Bouncer) == nil {
+			fw.firewallBouncer()
 		}
 	})
+}
+
+// TestFirewallBouncerOverlay: what lies over the file wins, variables are
+// replaced where they are known, and nothing is lost in what -T shows.
+func TestFirewallBouncerOverlay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "crowdsec-firewall-bouncer.yaml")
+	write := func(path, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(path, "mode: nftables\napi_url: http://a/\napi_key: $KEY$none\nnftables: {ipv4: {table: one, chain: c}}\nnftables_hooks: [input]\n")
+	write(path+".local", "api_url: http://b/\nnftables: {ipv4: {table: two}}\nnftables_hooks: [forward, prerouting]\nprometheus: {enabled: true}\nretry_initial_connect: false\n")
+	b, warnings, errs := ReadFirewallBouncer(path, vars{"KEY": "k"}.lookup, func(f *File) { Set(&f.Bouncer.OnStop, "clean") })
+	if len(warnings)+len(errs) > 0 {
+		t.Fatal(warnings, errs)
+	}
+	if b.Backend != "nft" || b.APIURL != "http://b/" || b.APIKey != "k$none" || b.IPv4.Table != "two" || b.IPv4.Chain != "c" || b.OnStop != "clean" ||
+		!b.GiveUp || !slices.Equal(b.Hooks, []string{"forward", "prerouting"}) || b.Metrics.Listen != "127.0.0.1:60601" {
+		t.Errorf("got %+v", b)
+	}
+	text, err := Merged(path)
+	want := "api_key: \"$KEY$none\"\napi_url: http://b/\nmode: nftables\nnftables:\n  ipv4:\n    chain: c\n    table: two\nnftables_hooks:\n- forward\n- prerouting\nprometheus:\n  enabled: true\nretry_initial_connect: false\n"
+	if err != nil || string(text) != want {
+		t.Errorf("merged to\n%s, %v; want\n%s", text, err, want)
+	}
 }
 
 // TestLogLevel: the configuration decides on the level of the log where no

@@ -231,34 +231,6 @@ type Prometheus struct {
 	ListenPort int    `yaml:"listen_port"`
 }
 
-// BouncerSection is the firewall bouncer of this process. Upstream's is
-// another program with a file of its own; see ReadFirewallBouncer.
-type BouncerSection struct {
-	Enable             *bool       `yaml:"enable"`
-	APIURL             strict.Text `yaml:"api_url"` // not needed when the LAPI runs in the same process
-	APIKey             string      `yaml:"api_key"`
-	CACertPath         string      `yaml:"ca_cert_path"` // trusted beside the system's
-	CertPath           strict.Text `yaml:"cert_path"`    // instead of a key
-	KeyPath            strict.Text `yaml:"key_path"`
-	InsecureSkipVerify bool        `yaml:"insecure_skip_verify"`
-	UpdateFrequency    strict.Text `yaml:"update_frequency"` // between two polls
-
-	// What the LAPI is asked for, all if empty, and which types of decisions
-	// are enforced: "ban" if empty.
-	Scopes                 []string `yaml:"scopes"`
-	Origins                []string `yaml:"origins"`
-	ScenariosContaining    []string `yaml:"scenarios_containing"`
-	ScenariosNotContaining []string `yaml:"scenarios_not_containing"`
-	Types                  []string `yaml:"supported_decisions_types"`
-
-	Backend    strict.Text   `yaml:"backend"`     // "nft", or "dry-run", which prints
-	Table      string        `yaml:"table"`       // of nftables, family inet
-	Hooks      []strict.Text `yaml:"hooks"`       // prerouting, input, forward
-	DenyAction strict.Text   `yaml:"deny_action"` // "drop" or "reject"
-	Ignore     []strict.Text `yaml:"ignore"`      // addresses and ranges that are never blocked
-	OnStop     strict.Text   `yaml:"on_stop"`     // "keep" the rules or "clean" them away
-}
-
 // Limits bounds what may grow.
 type Limits struct {
 	MaxDecisions strict.Text `yaml:"max_decisions"` // held in memory, by the LAPI and by the bouncer

@@ -2,62 +2,94 @@ package config
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
 	"strings"
+	"time"
 
 	"cs/platform/strict"
 )
 
-// firewallFile is crowdsec-firewall-bouncer.yaml as it was typed. Keys without
-// a use are known so that only misspelt ones are warned of.
-type firewallFile struct {
-	Mode            strict.Text `yaml:"mode"`
-	UpdateFrequency strict.Text `yaml:"update_frequency"`
-
-	APIURL             strict.Text `yaml:"api_url"`
+// BouncerSection is the firewall bouncer of this process as it was typed. It
+// has all the keys of upstream's crowdsec-firewall-bouncer.yaml, so that its
+// lines can be moved here; that file itself is read by ReadFirewallBouncer.
+type BouncerSection struct {
+	Enable             *bool       `yaml:"enable"`
+	APIURL             strict.Text `yaml:"api_url"` // not needed when the LAPI runs in the same process
 	APIKey             string      `yaml:"api_key"`
-	CertPath           strict.Text `yaml:"cert_path"`
+	CACertPath         string      `yaml:"ca_cert_path"` // trusted beside the system's
+	CertPath           strict.Text `yaml:"cert_path"`    // instead of a key
 	KeyPath            strict.Text `yaml:"key_path"`
-	CACertPath         string      `yaml:"ca_cert_path"`
 	InsecureSkipVerify bool        `yaml:"insecure_skip_verify"`
-	RetryConnect       bool        `yaml:"retry_initial_connect"`
+	UpdateFrequency    strict.Text `yaml:"update_frequency"` // between two polls
+	// RetryConnect false ends the program when the first pull fails; without
+	// the key, and with true, it tries for ever.
+	RetryConnect *bool `yaml:"retry_initial_connect"`
 
+	// What the LAPI is asked for, all if empty, and which types of decisions
+	// are enforced: "ban" if empty.
 	Scopes                 []string `yaml:"scopes"`
 	Origins                []string `yaml:"origins"`
 	ScenariosContaining    []string `yaml:"scenarios_containing"`
 	ScenariosNotContaining []string `yaml:"scenarios_not_containing"`
 	Types                  []string `yaml:"supported_decisions_types"`
 
-	DisableIPv4   bool        `yaml:"disable_ipv4"`
-	DisableIPv6   bool        `yaml:"disable_ipv6"`
-	DenyAction    strict.Text `yaml:"deny_action"`
-	DenyLog       bool        `yaml:"deny_log"`
-	DenyLogPrefix string      `yaml:"deny_log_prefix"`
+	Mode          strict.Text   `yaml:"mode"`    // upstream's word for the backend
+	Backend       strict.Text   `yaml:"backend"` // "auto", "nft", "ipset", "pf", …, or "dry-run", which prints
+	DisableIPv4   bool          `yaml:"disable_ipv4"`
+	DisableIPv6   bool          `yaml:"disable_ipv6"`
+	DenyAction    strict.Text   `yaml:"deny_action"` // "drop" or "reject"
+	DenyLog       bool          `yaml:"deny_log"`    // log dropped packets, at most ten in a second
+	DenyLogPrefix strict.Text   `yaml:"deny_log_prefix"`
+	Ignore        []strict.Text `yaml:"ignore"`        // addresses and ranges that are never blocked
+	LockoutGuard  *bool         `yaml:"lockout_guard"` // never block this host's own addresses, its gateway and who is logged in
+	OnStop        strict.Text   `yaml:"on_stop"`       // "keep" the rules or "clean" them away
+	Resync        strict.Text   `yaml:"resync_interval"`
+	ResyncTrust   strict.Text   `yaml:"resync_trust"` // "twice" or "always": believe a list that lifts most bans
+	// EndConnections ends what a newly banned address has open in the
+	// connection tracking.
+	EndConnections bool `yaml:"end_connections"`
 
-	BlacklistsIPv4       string        `yaml:"blacklists_ipv4"`
-	BlacklistsIPv6       string        `yaml:"blacklists_ipv6"`
-	IpsetType            string        `yaml:"ipset_type"`
-	IpsetSize            int           `yaml:"ipset_size"`
-	IpsetDisableTimeouts bool          `yaml:"ipset_disable_timeouts"`
-	IptablesChains       []string      `yaml:"iptables_chains"`
-	IptablesV4Chains     []string      `yaml:"iptables_v4_chains"`
-	IptablesV6Chains     []string      `yaml:"iptables_v6_chains"`
-	IptablesRuleComments *bool         `yaml:"iptables_add_rule_comments"`
-	Nftables             nftables      `yaml:"nftables"`
-	NftablesHooks        []strict.Text `yaml:"nftables_hooks"`
-	PF                   pf            `yaml:"pf"`
-	Prometheus           Prometheus    `yaml:"prometheus"`
+	// nftables
 
-	LogMode        string `yaml:"log_mode"`
-	LogLevel       string `yaml:"log_level"`
-	LogDir         string `yaml:"log_dir"`
-	LogMaxSize     int    `yaml:"log_max_size"`
-	LogMaxFiles    int    `yaml:"log_max_files"`
-	LogMaxBackups  int    `yaml:"log_max_backups"` // its shipped file says so
-	LogMaxAge      int    `yaml:"log_max_age"`
-	CompressLogs   *bool  `yaml:"compress_logs"`
-	LogCompression *bool  `yaml:"log_compression"` // its shipped file says so
-	PIDDir         string `yaml:"pid_dir"`
-	Daemonize      bool   `yaml:"daemonize"`
+	Layout        strict.Text   `yaml:"layout"`         // "map", or "sets" under upstream's names
+	Table         string        `yaml:"table"`          // of layout map, family inet
+	Hooks         []strict.Text `yaml:"hooks"`          // prerouting, input, forward, …
+	NftablesHooks []strict.Text `yaml:"nftables_hooks"` // upstream's word for hooks
+	Interfaces    []strict.Text `yaml:"interfaces"`     // through which packets come in; all if empty
+	Conntrack     strict.Text   `yaml:"conntrack"`      // "all" packets, of "new" connections, in the "original" direction
+	Nftables      nftables      `yaml:"nftables"`
+
+	// Names of sets and of tables of pf, and what is for ipset and iptables.
+
+	BlacklistsIPv4       strict.Text `yaml:"blacklists_ipv4"`
+	BlacklistsIPv6       strict.Text `yaml:"blacklists_ipv6"`
+	IpsetType            strict.Text `yaml:"ipset_type"`
+	IpsetSize            int         `yaml:"ipset_size"`
+	IpsetDisableTimeouts bool        `yaml:"ipset_disable_timeouts"`
+	IptablesForce        bool        `yaml:"iptables_force"` // even where nftables does the same
+	IptablesChains       []string    `yaml:"iptables_chains"`
+	IptablesV4Chains     []string    `yaml:"iptables_v4_chains"`
+	IptablesV6Chains     []string    `yaml:"iptables_v6_chains"`
+	IptablesRuleComments *bool       `yaml:"iptables_add_rule_comments"`
+	PF                   pf          `yaml:"pf"`
+	Prometheus           Prometheus  `yaml:"prometheus"` // of a bouncer that runs alone
+
+	LogLevel       strict.Text `yaml:"log_level"`
+	LogMode        strict.Text `yaml:"log_mode"`
+	LogDir         string      `yaml:"log_dir"`
+	LogMaxSize     int         `yaml:"log_max_size"`
+	LogMaxFiles    int         `yaml:"log_max_files"`
+	LogMaxBackups  int         `yaml:"log_max_backups"` // its shipped file says so
+	LogMaxAge      int         `yaml:"log_max_age"`
+	CompressLogs   *bool       `yaml:"compress_logs"`
+	LogCompression *bool       `yaml:"log_compression"` // its shipped file says so
+	PIDDir         string      `yaml:"pid_dir"`
+	Daemonize      bool        `yaml:"daemonize"`
 }
 
 type nftables struct {
@@ -67,108 +99,315 @@ type nftables struct {
 
 type nftablesFamily struct {
 	Enabled  *bool       `yaml:"enabled"`
-	SetOnly  strict.Text `yaml:"set-only"`
+	SetOnly  bool        `yaml:"set-only"`
 	Table    string      `yaml:"table"`
 	Chain    string      `yaml:"chain"`
-	Priority int         `yaml:"priority"`
+	Priority strict.Text `yaml:"priority"`
+	// SetPerOrigin names the set of an origin ("CAPI", "lists:tor") in set-only
+	// mode; "*" is for the others.
+	SetPerOrigin map[string]string `yaml:"set_per_origin"`
 }
 
 type pf struct {
-	AnchorName string `yaml:"anchor_name"`
-	BatchSize  int    `yaml:"batch_size"`
+	AnchorName string      `yaml:"anchor_name"`
+	BatchSize  strict.Text `yaml:"batch_size"`
+}
+
+// Bouncer is the part of roles/bouncer.
+type Bouncer struct {
+	Enabled            bool
+	APIURL             string // normalised; "": the LAPI of this process
+	APIKey             string
+	CACertPath         string
+	CertPath, KeyPath  string
+	InsecureSkipVerify bool
+	UpdateFrequency    time.Duration
+	GiveUp             bool // end when the first pull fails
+
+	// What the LAPI is asked for; empty: all.
+	Scopes, Origins                             []string
+	ScenariosContaining, ScenariosNotContaining []string
+	Types                                       []string // of decisions to enforce, lower case; empty: "ban"
+
+	Backend        string // a name that roles/bouncer knows; "auto": what this system has
+	DenyAction     string // "drop" or "reject"
+	DenyLog        bool
+	DenyLogPrefix  string
+	Ignore         []netip.Prefix
+	LockoutGuard   bool
+	OnStop         string // "keep" or "clean"
+	Resync         time.Duration
+	TrustResync    bool // believe a full list that lifts most bans at once
+	EndConnections bool
+	MaxDecisions   int
+	MaxEntries     int // 0: no limit
+
+	Layout     string   // "map" or "sets"
+	Table      string   // of layout map; "": the backend's own
+	Hooks      []string // empty: the backend's own
+	Interfaces []string // empty: all
+	Conntrack  string   // "all", "new" or "original"
+	IPv4, IPv6 BouncerFamily
+
+	Ipset   Ipset
+	PF      PF
+	Metrics Metrics // of a bouncer that runs alone
+	Level   *slog.Level
+}
+
+// BouncerFamily is what differs between IPv4 and IPv6.
+type BouncerFamily struct {
+	Off          bool
+	Set          string // name of the set or pf table, or what such names begin with
+	Table, Chain string // of nftables
+	Priority     *int   // of nftables; nil: the hook's own
+	SetOnly      bool
+	SetPerOrigin map[string]string
+	Chains       []string // of iptables, that get a jump to ours
+}
+
+// Ipset is for iptables with ipset.
+type Ipset struct {
+	Type       string
+	Size       int
+	NoTimeouts bool
+	Force      bool // even where nftables does the same
+	Comments   bool
+}
+
+// PF is for BSD's packet filter.
+type PF struct {
+	Anchor string
 }
 
 // ReadFirewallBouncer reads the file of upstream's firewall bouncer, with its
-// ".local" overlay, as far as our bouncer can do the same:
+// ".local" overlay. It means what it means there, but:
 //
-//	mode: nftables, iptables, ipset   ->  Backend "nft"
-//	mode: dry-run                     ->  Backend "dry-run"
-//	nftables_hooks                    ->  Hooks
-//	table, chain and set names        ->  (gone: one table of our own)
-//	retry_initial_connect             ->  (gone: we always retry)
-//	log_*, pid_dir, daemonize         ->  (gone: the service manager's business)
+//	mode: iptables                    ->  nftables where the kernel has it, unless iptables_force is set
+//	layout                            ->  "sets": tables, chains and sets have upstream's names
+//	nftables_hooks left out           ->  prerouting, which sees what goes into containers, too
+//	retry_initial_connect left out    ->  we retry
+//	log_mode, log_dir, …              ->  (gone: the log goes to the service manager)
+//	pid_dir, daemonize                ->  (gone, as upstream's own)
 //
-// Warnings tell of keys that are unknown, as upstream ignores them, or that
-// change nothing here. Errors are what must not be passed over.
-func ReadFirewallBouncer(path string, env func(string) (string, bool)) (b Bouncer, warnings, errs []error) {
-	var f firewallFile
-	for _, err := range each(load(path, env, &f)) {
-		if errors.Is(err, strict.ErrUnknownKey) {
-			warnings = append(warnings, err)
-		} else {
-			errs = append(errs, err)
-		}
+// Keys of BouncerSection that upstream doesn't have are known, too. Warnings
+// tell of keys that change nothing here, errors of all else.
+// overlay, which may be nil, lays flags over the section.
+func ReadFirewallBouncer(path string, env func(string) (string, bool), overlay func(*File)) (b Bouncer, warnings, errs []error) {
+	f := File{path: path, Bouncer: new(BouncerSection)}
+	if errs := each(load(path, env, f.Bouncer)); len(errs) > 0 {
+		return b, nil, errs
 	}
-	if len(errs) > 0 {
-		return b, warnings, errs
+	if overlay != nil {
+		overlay(&f)
 	}
-	b, more, errs := f.resolve(path)
-	return b, append(warnings, more...), errs
+	return f.firewallBouncer()
 }
 
-func (f *firewallFile) resolve(path string) (b Bouncer, warnings, errs []error) {
-	r := resolver{file: &File{path: path}}
+// firewallBouncer resolves a file that is the section of the bouncer alone.
+func (f *File) firewallBouncer() (b Bouncer, warnings, errs []error) {
+	s, r := f.Bouncer, resolver{file: f}
 	warn := func(key string, at strict.Place, format string, args ...any) {
 		warnings = append(warnings, r.complaint(key, at, format, args...))
 	}
-	mode := f.backend(&r, warn)
-	deny := f.DenyAction
-	if word := strings.ToLower(deny.Value); word == "tarpit" || word == "log" {
-		warn("deny_action", deny.Place, "%s is for iptables only; packets are dropped", deny.Value)
-		deny.Value = "drop"
+	if s.Mode.Value == "" && s.Backend.Value == "" {
+		r.missing("mode", "want nftables, iptables, ipset, pf or dry-run")
 	}
-	b = r.bouncer(&BouncerSection{
-		APIURL: f.APIURL, APIKey: f.APIKey, CACertPath: f.CACertPath, CertPath: f.CertPath, KeyPath: f.KeyPath,
-		InsecureSkipVerify: f.InsecureSkipVerify, UpdateFrequency: f.UpdateFrequency, Scopes: f.Scopes, Origins: f.Origins,
-		ScenariosContaining: f.ScenariosContaining, ScenariosNotContaining: f.ScenariosNotContaining, Types: f.Types,
-		Backend: mode, Hooks: f.NftablesHooks, DenyAction: deny,
-	})
-	b.Enabled = true
-	if f.APIURL.Value == "" {
+	if s.APIURL.Value == "" {
 		r.missing("api_url", "the address of the LAPI is missing")
 	}
-	f.unsupported(&r, warn)
+	if s.Layout.Value == "" {
+		s.Layout.Value = "sets"
+	}
+	if word := strings.ToLower(s.DenyAction.Value); word == "tarpit" || word == "log" {
+		warn("deny_action", s.DenyAction.Place, "%s is for iptables only; packets are dropped", s.DenyAction.Value)
+		s.DenyAction.Value = "drop"
+	}
+	switch s.LogMode.Value {
+	case "", "stdout":
+	case "file":
+		warn("log_mode", s.LogMode.Place, "the log goes to the service manager, which keeps it")
+	default:
+		r.fail("log_mode", s.LogMode.Place, "want stdout or file, not %q", s.LogMode.Value)
+	}
+	if at := s.PF.BatchSize; at.Value != "" {
+		warn("pf.batch_size", at.Place, "batches have the size that suits the kernel")
+	}
+	b = r.bouncer(s)
+	b.Enabled = true
+	if p := &s.Prometheus; p.Enabled {
+		if p.ListenPort == 0 {
+			p.ListenPort = 60601
+		}
+		b.Metrics = p.metrics()
+		if _, err := net.ResolveTCPAddr("tcp", b.Metrics.Listen); err != nil {
+			r.missing("prometheus", "cannot listen on %s: %w", b.Metrics.Listen, err)
+		}
+	}
+	if v := s.LogLevel; v.Value != "" {
+		level, ok := logLevels[strings.ToLower(v.Value)]
+		if !ok {
+			r.fail("log_level", v.Place, "want one of trace, debug, info, warning, error, fatal, not %q", v.Value)
+		}
+		b.Level = &level
+	}
 	return b, warnings, r.errs
 }
 
-// backend returns our word for the mode.
-func (f *firewallFile) backend(r *resolver, warn func(string, strict.Place, string, ...any)) strict.Text {
-	mode := f.Mode
-	switch mode.Value {
-	case "nftables":
-		mode.Value = "nft"
-	case "iptables", "ipset":
-		warn("mode", mode.Place, "%s is not used: a table of nftables does the same beside it", mode.Value)
-		mode.Value = "nft"
-	case "dry-run":
-	case "pf":
-		r.fail("mode", mode.Place, "pf is not supported yet")
-		mode.Value = "nft"
-	default:
-		r.fail("mode", mode.Place, "want nftables, iptables, ipset, pf or dry-run, not %q", mode.Value)
-		mode.Value = "nft"
-	}
-	return mode
-}
+// bouncerModes are upstream's words for backends, where ours differ.
+var bouncerModes = map[string]string{"nftables": "nft"}
 
-// unsupported tells of what the file asks for and doesn't get.
-func (f *firewallFile) unsupported(r *resolver, warn func(string, strict.Place, string, ...any)) {
-	for _, at := range []strict.Text{f.Nftables.IPv4.SetOnly, f.Nftables.IPv6.SetOnly} {
-		if at.Value == "true" {
-			// Rules of the operator's own look into a set that would not be there.
-			r.fail("set-only", at.Place, "sets without rules are not supported yet")
+// bouncerBackends are the backends of all builds. Which of them this one has,
+// roles/bouncer knows.
+var bouncerBackends = []string{"auto", "nft", "iptables", "ipset", "pf", "wfp", "rules", "exec", "file", "dry-run"}
+
+// hooks are those of nftables.
+var hooks = []string{"prerouting", "input", "forward", "output", "postrouting", "ingress"}
+
+func (r *resolver) bouncer(s *BouncerSection) Bouncer {
+	if s.Backend.Value == "" && s.Mode.Value != "" {
+		s.Backend = s.Mode
+		if ours, ok := bouncerModes[s.Mode.Value]; ok {
+			s.Backend.Value = ours
 		}
 	}
-	off := func(family nftablesFamily, disabled bool) bool {
-		return disabled || family.Enabled != nil && !*family.Enabled
+	out := Bouncer{
+		APIKey:             s.APIKey,
+		CACertPath:         s.CACertPath,
+		CertPath:           s.CertPath.Value,
+		KeyPath:            s.KeyPath.Value,
+		InsecureSkipVerify: s.InsecureSkipVerify,
+		UpdateFrequency:    r.duration("bouncer.update_frequency", s.UpdateFrequency),
+		GiveUp:             s.RetryConnect != nil && !*s.RetryConnect,
+
+		Scopes:                 s.Scopes,
+		Origins:                s.Origins,
+		ScenariosContaining:    s.ScenariosContaining,
+		ScenariosNotContaining: s.ScenariosNotContaining,
+
+		Backend:        r.oneOf("bouncer.backend", given("bouncer.backend", s.Backend), bouncerBackends...),
+		DenyAction:     r.oneOf("bouncer.deny_action", given("bouncer.deny_action", s.DenyAction), "drop", "reject"),
+		DenyLog:        s.DenyLog,
+		DenyLogPrefix:  given("bouncer.deny_log_prefix", s.DenyLogPrefix).Value,
+		Ignore:         r.prefixes("bouncer.ignore", s.Ignore),
+		LockoutGuard:   s.LockoutGuard == nil || *s.LockoutGuard,
+		OnStop:         r.oneOf("bouncer.on_stop", given("bouncer.on_stop", s.OnStop), "keep", "clean"),
+		Resync:         r.duration("bouncer.resync_interval", s.Resync),
+		TrustResync:    r.oneOf("bouncer.resync_trust", given("bouncer.resync_trust", s.ResyncTrust), "twice", "always") == "always",
+		EndConnections: s.EndConnections,
+		MaxDecisions:   int(r.number("limits.max_decisions", r.file.Limits.MaxDecisions, 1, maxInt32)),
+		MaxEntries:     int(r.number("limits.max_entries", r.file.Limits.MaxEntries, 0, maxInt32)),
+
+		Layout:    r.oneOf("bouncer.layout", given("bouncer.layout", s.Layout), "map", "sets"),
+		Table:     s.Table,
+		Conntrack: r.oneOf("bouncer.conntrack", given("bouncer.conntrack", s.Conntrack), "all", "new", "original"),
+		IPv4:      r.bouncerFamily(s, "ipv4", s.DisableIPv4, s.Nftables.IPv4, s.BlacklistsIPv4, s.IptablesV4Chains),
+		IPv6:      r.bouncerFamily(s, "ipv6", s.DisableIPv6, s.Nftables.IPv6, s.BlacklistsIPv6, s.IptablesV6Chains),
+
+		Ipset: Ipset{
+			Type: given("bouncer.ipset_type", s.IpsetType).Value, Size: max(s.IpsetSize, 0), NoTimeouts: s.IpsetDisableTimeouts,
+			Force: s.IptablesForce, Comments: s.IptablesRuleComments == nil || *s.IptablesRuleComments,
+		},
+		PF: PF{Anchor: s.PF.AnchorName},
 	}
-	v4, v6 := off(f.Nftables.IPv4, f.DisableIPv4), off(f.Nftables.IPv6, f.DisableIPv6)
-	if v4 && v6 {
+	for _, word := range s.Types {
+		out.Types = append(out.Types, strings.ToLower(word))
+	}
+	for _, list := range [][]strict.Text{s.Hooks, s.NftablesHooks} {
+		if len(out.Hooks) > 0 {
+			break // ours, or a flag's
+		}
+		for i, hook := range list {
+			out.Hooks = append(out.Hooks, r.oneOf(fmt.Sprintf("bouncer.hooks[%d]", i), hook, hooks...))
+		}
+	}
+	for i, v := range s.Interfaces {
+		if n := len(v.Value); n == 0 || n > 15 || strings.ContainsAny(v.Value, "/ *") {
+			r.fail(fmt.Sprintf("bouncer.interfaces[%d]", i), v.Place, "%q is no name of an interface", v.Value)
+		}
+		out.Interfaces = append(out.Interfaces, v.Value)
+	}
+	if n := len(out.DenyLogPrefix); n > 127 {
+		r.fail("bouncer.deny_log_prefix", s.DenyLogPrefix.Place, "it has %d bytes, the kernel takes 127", n)
+	}
+	if out.IPv4.Off && out.IPv6.Off {
 		r.missing("disable_ipv6", "IPv4 and IPv6 are both disabled")
-	} else if v4 || v6 {
-		warn("disable_ipv6", strict.Place{}, "both families are always blocked; disabling one has no effect")
 	}
-	if f.DenyLog {
-		warn("deny_log", strict.Place{}, "dropped packets are not logged yet")
+	if s.APIURL.Value != "" {
+		url, err := normalURL(s.APIURL.Value)
+		if err != nil {
+			r.fail("bouncer.api_url", s.APIURL.Place, "%w", err)
+		}
+		out.APIURL = url
+	}
+	switch {
+	case out.CertPath != "" && out.KeyPath == "":
+		r.fail("bouncer.cert_path", s.CertPath.Place, "key_path is missing, they go together")
+	case out.CertPath == "" && out.KeyPath != "":
+		r.fail("bouncer.key_path", s.KeyPath.Place, "cert_path is missing, they go together")
+	case out.CertPath != "" && out.APIKey != "":
+		r.fail("bouncer.cert_path", s.CertPath.Place, "api_key and cert_path exclude each other")
+	}
+	return out
+}
+
+// bouncerFamily resolves what differs between IPv4 and IPv6; chains are those
+// of iptables for this family only.
+func (r *resolver) bouncerFamily(s *BouncerSection, name string, off bool, n nftablesFamily, set strict.Text, chains []string) BouncerFamily {
+	key := "bouncer.nftables." + name
+	out := BouncerFamily{
+		Off:     off || n.Enabled != nil && !*n.Enabled,
+		Set:     given("bouncer.blacklists_"+name, set).Value,
+		Table:   given(key+".table", strict.Text{Value: n.Table}).Value,
+		Chain:   given(key+".chain", strict.Text{Value: n.Chain}).Value,
+		SetOnly: n.SetOnly, SetPerOrigin: n.SetPerOrigin,
+	}
+	out.Chains = append(append(out.Chains, chains...), s.IptablesChains...)
+	if v := n.Priority; v.Value != "" {
+		p, err := strconv.ParseInt(v.Value, 10, 32)
+		if err != nil {
+			r.fail(key+".priority", v.Place, "want a whole number, not %q", v.Value)
+		}
+		priority := int(p)
+		out.Priority = &priority
+	}
+	for origin, name := range n.SetPerOrigin {
+		if origin == "" || name == "" {
+			r.missing(key+".set_per_origin", "want origins and names of sets, not %q: %q", origin, name)
+		}
+	}
+	return out
+}
+
+// Merged returns a file with its ".local" overlay merged in, as YAML.
+// Variables stay as they are written.
+func Merged(path string) ([]byte, error) {
+	out := map[string]any{}
+	for _, name := range []string{path, path + ".local"} {
+		docs, err := parseFile(name, func(string) (string, bool) { return "", false })
+		if name != path && errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		one := map[string]any{}
+		if err == nil {
+			err = decode(docs, &one)
+		}
+		if err != nil {
+			return nil, err
+		}
+		merge(out, one)
+	}
+	return strict.Append(nil, out), nil
+}
+
+// merge lays a mapping over another.
+func merge(base, over map[string]any) {
+	for key, v := range over {
+		below, ok := base[key].(map[string]any)
+		if above, both := v.(map[string]any); ok && both {
+			merge(below, above)
+			continue
+		}
+		base[key] = v
 	}
 }

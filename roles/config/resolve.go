@@ -93,31 +93,6 @@ type Agent struct {
 	CTISize int
 }
 
-// Bouncer is the part of roles/bouncer.
-type Bouncer struct {
-	Enabled            bool
-	APIURL             string // normalised; "": the LAPI of this process
-	APIKey             string
-	CACertPath         string
-	CertPath, KeyPath  string
-	InsecureSkipVerify bool
-	UpdateFrequency    time.Duration
-
-	// What the LAPI is asked for; empty: all.
-	Scopes, Origins                             []string
-	ScenariosContaining, ScenariosNotContaining []string
-	Types                                       []string // of decisions to enforce, lower case; empty: "ban"
-
-	Backend      string   // "nft" or "dry-run"
-	Table        string   // "": the backend's own
-	Hooks        []string // empty: the backend's own
-	DenyAction   string   // "drop" or "reject"
-	Ignore       []netip.Prefix
-	OnStop       string // "keep" or "clean"
-	MaxDecisions int
-	MaxEntries   int // 0: no limit
-}
-
 // Resolve checks the file and completes it. env gives CS_LAPI_SECRET, which
 // must not stand in a file. All errors are returned at once; with any, the
 // result is not to be used.
@@ -426,52 +401,3 @@ func (r *resolver) autoRegistration(a *AutoRegistration, out *LAPI) {
 		r.missing(section+".allowed_ranges", "there is none, so the token would be good for nobody")
 	}
 }
-
-func (r *resolver) bouncer(s *BouncerSection) Bouncer {
-	out := Bouncer{
-		APIKey:             s.APIKey,
-		CACertPath:         s.CACertPath,
-		CertPath:           s.CertPath.Value,
-		KeyPath:            s.KeyPath.Value,
-		InsecureSkipVerify: s.InsecureSkipVerify,
-		UpdateFrequency:    r.duration("bouncer.update_frequency", s.UpdateFrequency),
-
-		Scopes:                 s.Scopes,
-		Origins:                s.Origins,
-		ScenariosContaining:    s.ScenariosContaining,
-		ScenariosNotContaining: s.ScenariosNotContaining,
-
-		Backend:      r.oneOf("bouncer.backend", given("bouncer.backend", s.Backend), "nft", "dry-run"),
-		Table:        s.Table,
-		DenyAction:   r.oneOf("bouncer.deny_action", given("bouncer.deny_action", s.DenyAction), "drop", "reject"),
-		Ignore:       r.prefixes("bouncer.ignore", s.Ignore),
-		OnStop:       r.oneOf("bouncer.on_stop", given("bouncer.on_stop", s.OnStop), "keep", "clean"),
-		MaxDecisions: int(r.number("limits.max_decisions", r.file.Limits.MaxDecisions, 1, maxInt32)),
-		MaxEntries:   int(r.number("limits.max_entries", r.file.Limits.MaxEntries, 0, maxInt32)),
-	}
-	for _, word := range s.Types {
-		out.Types = append(out.Types, strings.ToLower(word))
-	}
-	for i, hook := range s.Hooks {
-		out.Hooks = append(out.Hooks, r.oneOf(fmt.Sprintf("bouncer.hooks[%d]", i), hook, hooks...))
-	}
-	if s.APIURL.Value != "" {
-		url, err := normalURL(s.APIURL.Value)
-		if err != nil {
-			r.fail("bouncer.api_url", s.APIURL.Place, "%w", err)
-		}
-		out.APIURL = url
-	}
-	switch {
-	case out.CertPath != "" && out.KeyPath == "":
-		r.fail("bouncer.cert_path", s.CertPath.Place, "key_path is missing, they go together")
-	case out.CertPath == "" && out.KeyPath != "":
-		r.fail("bouncer.key_path", s.KeyPath.Place, "cert_path is missing, they go together")
-	case out.CertPath != "" && out.APIKey != "":
-		r.fail("bouncer.cert_path", s.CertPath.Place, "api_key and cert_path exclude each other")
-	}
-	return out
-}
-
-// hooks are those of nftables where a packet from outside can be stopped.
-var hooks = []string{"prerouting", "input", "forward"}

@@ -1,0 +1,69 @@
+package bouncer
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+
+	"cs/platform"
+	"cs/remediate"
+	"cs/roles/config"
+)
+
+// A backend is one kind of packet filter. Each has a file of its own here, whose
+// build tag says where it exists, and which registers it.
+type backend struct {
+	// name is what the configuration calls it.
+	name string
+	// rank says in which order the automatic choice tries the backends; 0 is
+	// never tried: it must be asked for.
+	rank int
+	// kernel makes one that has not touched anything yet.
+	kernel func(*platform.Env, *config.Bouncer) (remediate.Kernel, error)
+}
+
+// backends of this build, filled while the program starts.
+var backends []backend
+
+func register(b backend) { backends = append(backends, b) }
+
+func init() {
+	register(backend{name: "dry-run", kernel: func(env *platform.Env, _ *config.Bouncer) (remediate.Kernel, error) {
+		return remediate.NewDryRun(env.Stdout, nil), nil
+	}})
+}
+
+// newKernels makes the Kernel that the configuration names, or those that the
+// automatic choice tries in turn when it opens one. The error is
+// errors.ErrUnsupported where this build has none.
+func newKernels(env *platform.Env, b *config.Bouncer) (kernels []remediate.Kernel, err error) {
+	var wanted []backend
+	for _, have := range backends {
+		if have.name == b.Backend || b.Backend == "auto" && have.rank > 0 {
+			wanted = append(wanted, have)
+		}
+	}
+	slices.SortFunc(wanted, func(a, b backend) int { return a.rank - b.rank })
+	for _, w := range wanted {
+		k, err := w.kernel(env, b)
+		if err != nil {
+			return nil, err
+		}
+		kernels = append(kernels, k)
+	}
+	if len(kernels) == 0 {
+		return nil, fmt.Errorf("cannot use backend %q: this build for %s has %s: %w", b.Backend, runtime.GOOS, backendNames(), errors.ErrUnsupported)
+	}
+	return kernels, nil
+}
+
+func backendNames() string {
+	var names []string
+	for _, have := range backends {
+		names = append(names, have.name)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
