@@ -27,7 +27,7 @@ type grammar struct {
 	Run             run.Command      `cmd:"" group:"Roles" help:"All roles in one process."`
 	Agent           agent.Command    `cmd:"" group:"Roles" help:"Read logs, detect attacks, send alerts."`
 	Lapi            lapiCommands     `cmd:"" group:"Roles" help:"Serve the Local API (also: lapi status, lapi register)."`
-	BouncerFirewall bouncer.Command  `cmd:"" name:"bouncer-firewall" group:"Roles" help:"Block in the firewall what the LAPI decided."`
+	BouncerFirewall bouncer.Commands `cmd:"" name:"bouncer-firewall" group:"Roles" help:"Block in the firewall what the LAPI decided (also: status, verify, explain, try)."`
 	Register        register.Command `cmd:"" group:"Roles" help:"Join this machine to a LAPI."`
 
 	Decisions     cli.Decisions  `cmd:"" aliases:"decision" group:"Operators' commands" help:"Who is banned: list, add, delete, import."`
@@ -128,6 +128,10 @@ func (g *grammar) runner(command any) func(context.Context, *platform.Env) error
 		Run(context.Context, *platform.Env, *config.Flags) error
 	}:
 		return func(ctx context.Context, env *platform.Env) error { return c.Run(ctx, env, &g.Flags) }
+	case interface {
+		Run(context.Context, *platform.Env, *config.Flags, string) error
+	}:
+		return func(ctx context.Context, env *platform.Env) error { return c.Run(ctx, env, &g.Flags, g.Output) }
 	case interface {
 		Run(context.Context, *platform.Env, *cli.Globals) error
 	}:

@@ -29,15 +29,27 @@ func execute(ctx context.Context, args []string, env *platform.Env) int {
 		fmt.Fprintln(env.Stdout, "version:", env.Version)
 		return 0
 	}
-	var flags config.Flags
-	var command bouncer.Command
-	app, err := flagset.New(env.Program, "Blocks in the firewall what the LAPI decided.", &flags, &command).Parse(args, env.LookupEnv)
+	var global struct {
+		config.Flags
+		Output string `short:"o" placeholder:"FORMAT" help:"Output format: human, json."`
+	}
+	var commands bouncer.Commands
+	app, err := flagset.New(env.Program, "Blocks in the firewall what the LAPI decided.", &global, &commands).Parse(args, env.LookupEnv)
 	if errors.Is(err, flagset.ErrHelp) {
 		err = app.Usage(env.Stdout)
 	} else if err == nil {
 		env.LogLevel = new(slog.LevelVar)
 		env.Log = slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: env.LogLevel}))
-		err = command.Run(ctx, env, &flags)
+		switch c := app.Target.(type) {
+		case interface {
+			Run(context.Context, *platform.Env, *config.Flags) error
+		}:
+			err = c.Run(ctx, env, &global.Flags)
+		case interface {
+			Run(context.Context, *platform.Env, *config.Flags, string) error
+		}:
+			err = c.Run(ctx, env, &global.Flags, global.Output)
+		}
 	}
 	if err == nil || errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return 0

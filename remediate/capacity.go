@@ -66,10 +66,10 @@ func (c *capacity) due(r *Reconciler) bool {
 // choose marks the items that are left out.
 func (c *capacity) choose(r *Reconciler) {
 	c.overflow, c.cutting = false, false
-	if c.max == 0 || len(r.items) <= c.max {
+	if c.max == 0 || len(r.items)-r.left[outIgnored] <= c.max {
 		for p, it := range r.items {
-			if it.shed {
-				it.shed = false
+			if it.out == outFull {
+				r.mark(&it, outNot)
 				r.items[p] = it
 			}
 		}
@@ -81,7 +81,9 @@ func (c *capacity) choose(r *Reconciler) {
 	}
 	all := make([]ranked, 0, len(r.items))
 	for p, it := range r.items {
-		all = append(all, ranked{r.rankOf(it), p})
+		if it.out != outIgnored {
+			all = append(all, ranked{r.rankOf(it), p})
+		}
 	}
 	slices.SortFunc(all, func(a, b ranked) int {
 		if c := a.compare(b.rank); c != 0 {
@@ -92,7 +94,11 @@ func (c *capacity) choose(r *Reconciler) {
 	keep := max(c.max-c.max/64, 1)
 	for i, a := range all {
 		it := r.items[a.prefix]
-		it.shed = i >= keep
+		if i < keep {
+			r.mark(&it, outNot)
+		} else {
+			r.mark(&it, outFull)
+		}
 		r.items[a.prefix] = it
 	}
 	c.cut, c.cutting = all[keep-1].rank, true

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"net/netip"
 	"sync"
 	"time"
@@ -26,6 +27,9 @@ const (
 	// lateMargin is how long before the kernel drops an entry that has to stay
 	// its time is moved.
 	lateMargin = 3 * time.Second
+	// maxEnding bounds the prefixes whose connections are still to be ended; those
+	// of more end when the peers give up.
+	maxEnding = 10_000
 	// maxRetry bounds the pause between two attempts to load after errors.
 	maxRetry = 30 * time.Second
 )
@@ -57,6 +61,11 @@ type Config struct {
 	// decisions stay before local ones, those before lists, those before the
 	// community's; within a class those that end later stay.
 	MaxEntries int
+	// Deadline, unless zero, ends every entry by then, also in the kernel: a trial
+	// ends by itself, even if this process does not live to see it.
+	Deadline time.Time
+	// EndConnections ends what a newly blocked address has open, where the kernel can.
+	EndConnections bool
 	// MaxLengths bounds the number of prefix lengths of a family in the kernel,
 	// where each costs a lookup for every packet; 0 means no limit. A further
 	// length is written as prefixes of the next longer one.
@@ -77,11 +86,31 @@ type Stats struct {
 	Refused   uint64 // kept out by MaxDecisions
 	Wanted    int    // prefixes that should be blocked
 	Applied   int    // prefixes that the kernel was given
-	Shed      int    // prefixes left out by the capacity rule
-	Repairs   uint64 // loads because somebody else changed the structure
-	Errors    uint64 // failed calls of the kernel
-	Loaded    bool   // a delta was applied, or tried; before, nothing in the kernel is ours
-	Healthy   bool   // loaded, and the last call worked
+	// Unenforced counts what is not blocked though it should be, by the reason.
+	Unenforced map[string]int
+	Ended      uint64 // connections that were ended
+	Repairs    uint64 // loads because somebody else changed the structure
+	Errors     uint64 // failed calls of the kernel
+	Loaded     bool   // a delta was applied, or tried; before, nothing in the kernel is ours
+	Healthy    bool   // loaded, and the last call worked
+	Trouble    string // of the last call that didn't work, while not healthy
+}
+
+// EnforcedRatio is the share of what should be blocked that the kernel was
+// given, 1 unless something is wrong.
+func (s *Stats) EnforcedRatio() float64 {
+	missing := 0
+	for _, n := range s.Unenforced {
+		missing += n
+	}
+	switch all := s.Applied + missing; {
+	case !s.Loaded:
+		return 0
+	case all == 0:
+		return 1
+	default:
+		return float64(s.Applied) / float64(all)
+	}
 }
 
 // Reconciler keeps a Kernel equal to a set of decisions. Its methods may be
@@ -97,6 +126,12 @@ type Reconciler struct {
 	items    map[netip.Prefix]item
 	origins  origins
 	folds    folds
+	ignored  []netip.Prefix // never blocked
+	ending   []netip.Prefix // whose connections are to be ended
+	endedAt  time.Duration  // when that was done last
+	left     [3]int         // items by why they are left out
+	deadline time.Duration  // 0: none
+	trouble  string
 	pending  []Change
 	late     lateHeap
 	capacity capacity
@@ -116,8 +151,22 @@ type item struct {
 	applied time.Duration // end that the kernel was given, 0 if it has not got the prefix
 	origin  uint16        // wanted origin key
 	given   uint16        // origin key that the kernel was given
-	shed    bool          // left out by the capacity rule
+	out     uint8         // why it is left out
 }
+
+// Why an item is left out.
+const (
+	outNot     = iota
+	outFull    // by the capacity rule
+	outIgnored // it covers an address that is never blocked
+)
+
+// Reasons in Stats.Unenforced.
+const (
+	reasonCapacity  = "no room in the packet filter"
+	reasonIgnored   = "covers an address that is never blocked"
+	reasonDecisions = "too many decisions"
+)
 
 // Diff says what one delta changed.
 type Diff struct {
@@ -145,6 +194,9 @@ func New(cfg Config) *Reconciler {
 	}
 	// One second back, so that no end that is wanted has the distance 0.
 	r.base = r.now().Add(-time.Second)
+	if !cfg.Deadline.IsZero() {
+		r.deadline = cfg.Deadline.Sub(r.base)
+	}
 	return r
 }
 
@@ -218,6 +270,9 @@ func (r *Reconciler) Apply(ctx context.Context, delta decisions.Delta) (Diff, er
 	if r.broken && r.at() >= r.retryAt {
 		return diff, r.load(ctx)
 	}
+	if c.err == nil {
+		c.err = r.end(ctx)
+	}
 	return diff, c.err
 }
 
@@ -266,6 +321,7 @@ func (r *Reconciler) Tick(ctx context.Context) {
 		ok, err := r.kernel.Check(ctx)
 		if err != nil {
 			r.fail("check failed")
+			r.trouble = err.Error()
 		} else if !ok {
 			r.stats.Repairs++
 			r.broken, r.why = true, "changed by somebody else"
@@ -274,6 +330,37 @@ func (r *Reconciler) Tick(ctx context.Context) {
 	if r.broken && r.at() >= r.retryAt {
 		_ = r.load(ctx) // counted and told there
 	}
+	if err := r.end(ctx); err != nil {
+		r.trouble = err.Error()
+	}
+}
+
+// end ends the connections of what was blocked lately, once in a tick: the
+// kernel's list of connections may be long.
+func (r *Reconciler) end(ctx context.Context) error {
+	if len(r.ending) == 0 || r.at() < r.endedAt+tick {
+		return nil
+	}
+	list := r.ending
+	r.ending, r.endedAt = nil, r.at()
+	k, ok := r.kernel.(Ending)
+	if !ok {
+		return nil
+	}
+	n, err := k.End(ctx, list)
+	r.stats.Ended += uint64(n)
+	if err != nil {
+		r.stats.Errors++
+		return fmt.Errorf("cannot end connections: %w", err)
+	}
+	return nil
+}
+
+// mark notes why an item is left out, or that it is not.
+func (r *Reconciler) mark(it *item, out uint8) {
+	r.left[it.out]--
+	r.left[out]++
+	it.out = out
 }
 
 // Stats returns the current numbers.
@@ -283,13 +370,28 @@ func (r *Reconciler) Stats() Stats {
 	s := r.stats
 	s.Decisions, s.Refused = r.set.Len(), r.set.Refused()
 	s.Wanted, s.Applied = len(r.items), r.applied
-	for _, it := range r.items {
-		if it.shed {
-			s.Shed++
-		}
-	}
 	s.Loaded = r.loaded
 	s.Healthy = r.loaded && !r.broken
+	if !s.Healthy {
+		s.Trouble = r.trouble
+	}
+	s.Unenforced = make(map[string]int)
+	for reason, n := range map[string]int{
+		reasonCapacity: r.left[outFull], reasonIgnored: r.left[outIgnored], reasonDecisions: int(min(s.Refused, math.MaxInt32)),
+	} {
+		if n > 0 {
+			s.Unenforced[reason] = n
+		}
+	}
+	if l, ok := r.kernel.(Limited); ok {
+		for reason, n := range l.Unenforced() {
+			s.Unenforced[reason] += n
+			s.Applied -= n
+		}
+	}
+	if missing := s.Wanted - r.applied - r.left[outFull] - r.left[outIgnored]; missing > 0 && !s.Healthy {
+		s.Unenforced["the packet filter refuses"] = missing
+	}
 	return s
 }
 
@@ -398,6 +500,9 @@ func (r *Reconciler) winner(p netip.Prefix, now time.Duration) win {
 	var w win
 	better := func(d *decisions.Decision) bool {
 		until := d.Until.Sub(r.base)
+		if r.deadline > 0 {
+			until = min(until, r.deadline)
+		}
 		if until <= now || w.ok && until < w.until {
 			return true
 		}
@@ -419,15 +524,17 @@ func (r *Reconciler) entries() iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
 		for class := uint8(0); class < classes; class++ {
 			for p, it := range r.items {
-				if it.shed || r.origins.class[it.origin] != class {
+				if it.out != outNot || r.origins.class[it.origin] != class {
 					continue
 				}
 				if !yield(Entry{Prefix: p, Origin: r.origins.keys[it.origin], Until: r.base.Add(it.until)}) {
 					return
 				}
+				if it.applied == 0 { // a kernel may go through them more than once
+					r.applied++
+				}
 				it.applied, it.given = it.until, it.origin
 				r.items[p] = it
-				r.applied++
 			}
 		}
 	}
@@ -449,6 +556,7 @@ func (r *Reconciler) load(ctx context.Context) error {
 	} else {
 		r.capacity.learn(err, r.applied)
 		r.fail(r.why)
+		r.trouble = err.Error()
 		err = fmt.Errorf("cannot load %d entries into %s: %w", len(r.items), r.kernel.Name(), err)
 	}
 	if r.cfg.Loaded != nil {
@@ -481,15 +589,25 @@ func (c *collector) settle(p netip.Prefix, now time.Duration) {
 	it, known := r.items[p]
 	if !w.ok {
 		if known {
+			r.left[it.out]--
 			delete(r.items, p)
 			c.remove(p, it)
 		}
 		return
 	}
+	if !known {
+		r.left[outNot]++
+	}
 	it.until, it.origin = w.until, w.origin
 	switch {
 	case it.applied == 0:
-		if it.shed = !r.capacity.admit(r, it); !it.shed {
+		switch {
+		case r.ignores(p):
+			r.mark(&it, outIgnored)
+		case !r.capacity.admit(r, it):
+			r.mark(&it, outFull)
+		default:
+			r.mark(&it, outNot)
 			c.give(p, &it, Add, w)
 		}
 	case it.given != it.origin || !near(it.applied, it.until, now):
@@ -520,14 +638,14 @@ func (c *collector) rebalance(now time.Duration) {
 	}
 	r.capacity.choose(r)
 	for p, it := range r.items { // room first
-		if it.shed && it.applied != 0 {
+		if it.out == outFull && it.applied != 0 {
 			c.remove(p, it)
 			it.applied = 0
 			r.items[p] = it
 		}
 	}
 	for p, it := range r.items {
-		if !it.shed && it.applied == 0 && it.until > now {
+		if it.out == outNot && it.applied == 0 && it.until > now {
 			c.give(p, &it, Add, win{})
 			r.items[p] = it
 		}
@@ -536,15 +654,20 @@ func (c *collector) rebalance(now time.Duration) {
 
 func (c *collector) give(p netip.Prefix, it *item, op Op, w win) {
 	r := c.r
+	var was string
 	if op == Add {
 		r.applied++
 		c.diff.Added++
+		if r.cfg.EndConnections && !r.broken && len(r.ending) < maxEnding {
+			r.ending = append(r.ending, p)
+		}
 	} else {
+		was = r.origins.keys[it.given]
 		c.diff.Replaced++
 	}
 	it.applied, it.given = it.until, it.origin
 	c.note(Change{
-		Op: op, Created: w.created, Scenario: w.scenario,
+		Op: op, Was: was, Created: w.created, Scenario: w.scenario,
 		Entry: Entry{Prefix: p, Origin: r.origins.keys[it.origin], Until: r.base.Add(it.until)},
 	})
 }
@@ -584,6 +707,7 @@ func (c *collector) flush() {
 			r.capacity.learn(err, before)
 		}
 		r.fail("apply failed")
+		r.trouble = err.Error()
 		c.err = fmt.Errorf("cannot apply %d changes to %s: %w", len(changes), r.kernel.Name(), err)
 	} else if r.cfg.Applied != nil {
 		r.cfg.Applied(changes, r.base.Add(r.at()))

@@ -292,7 +292,7 @@ func TestCapacity(t *testing.T) {
 			list = append(list, decision(int64(i), "CAPI", addr(i), time.Hour+time.Duration(i)*time.Minute))
 		}
 		s.full(list...)
-		if st := s.r.Stats(); st.Wanted != 200 || st.Applied+st.Shed != 200 || st.Applied > 100 || st.Applied < 98 {
+		if st := s.r.Stats(); st.Wanted != 200 || st.Applied+st.Unenforced["no room in the packet filter"] != 200 || st.Applied > 100 || st.Applied < 98 {
 			s.Errorf("%+v", st)
 		}
 		if _, ok := s.kernel.Entries()[netip.MustParsePrefix(addr(199)+"/32")]; !ok {
@@ -340,7 +340,7 @@ func TestFullKernelTeachesTheLimit(t *testing.T) {
 		_, _ = s.r.Apply(s.Context(), decisions.Delta{New: list})
 		s.sleep(10 * time.Second)
 		st := s.r.Stats()
-		if !st.Healthy || st.Applied < 300 || st.Applied > 500 || st.Shed != 1000-st.Applied {
+		if !st.Healthy || st.Applied < 300 || st.Applied > 500 || st.Unenforced["no room in the packet filter"] != 1000-st.Applied {
 			s.Errorf("%+v", st)
 		}
 		local := 0

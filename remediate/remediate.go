@@ -37,6 +37,7 @@ const (
 type Change struct {
 	Entry
 	Op       Op
+	Was      string    // origin that a Replace takes it from; empty: the same
 	Created  time.Time // when the decision was made; zero when that is not known
 	Scenario string    // its reason; may be empty
 }
@@ -78,17 +79,57 @@ type Kernel interface {
 	Close(ctx context.Context, remove bool) error
 }
 
-// Counter is what a packet filter has counted under a name since it, or the
-// rules, began: that of an origin, for what was dropped, or "processed-ipv4"
-// and "processed-ipv6" for everything that was looked at.
+// Counter is what a packet filter has counted since it, or the rules, began:
+// packets of one family that were dropped for an origin, or, without an origin,
+// that were looked at.
 type Counter struct {
-	Name           string
+	Origin         string
+	IPv6           bool
 	Packets, Bytes uint64
 }
 
+// What a Kernel may be able to do besides.
+
 // Counting is a Kernel that counts packets.
 type Counting interface {
-	// Counters returns the counters, sorted by name. They begin anew when the
-	// structure had to be made anew.
+	// Counters returns the counters, in no particular order. They begin anew when
+	// the structure had to be made anew.
 	Counters(ctx context.Context) ([]Counter, error)
+}
+
+// Found is what a packet filter says about an entry that it was given.
+type Found struct {
+	Present bool
+	Left    time.Duration // until it ends by itself; 0: it does not
+	Where   string        // name of the place where it was looked for, for people
+}
+
+// Probing is a Kernel that can be asked whether it blocks single prefixes.
+type Probing interface {
+	// Probe asks for entries, one by one: whether the prefix is blocked for the
+	// origin. The result has their order.
+	Probe(ctx context.Context, entries []Entry) ([]Found, error)
+}
+
+// Ignoring is a Kernel that can let packets pass before it looks at entries. For
+// one that can't, the Reconciler leaves out the entries that cover such addresses.
+type Ignoring interface {
+	// Ignore replaces the list of prefixes that are never blocked. It may be
+	// called before Load.
+	Ignore(ctx context.Context, list []netip.Prefix) error
+}
+
+// Limited is a Kernel that can't hold every entry.
+type Limited interface {
+	// Unenforced counts the entries that are left out, by the reason.
+	Unenforced() map[string]int
+	// LeavesOut tells whether an entry is one of them.
+	LeavesOut(netip.Prefix) bool
+}
+
+// Ending is a Kernel that can end what an address has open.
+type Ending interface {
+	// End ends the connections that addresses in the prefixes have begun, and
+	// returns how many there were.
+	End(ctx context.Context, prefixes []netip.Prefix) (int, error)
 }

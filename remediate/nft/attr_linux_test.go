@@ -13,7 +13,7 @@ func FuzzMessages(f *testing.F) {
 	tx.reset(1)
 	tx.newTable("crowdsec", flagOwner|flagPersist)
 	tx.newCounter("crowdsec", "CAPI")
-	tx.newMap("crowdsec", length{0, 24}, 1, 7)
+	tx.newMap("crowdsec", "v4_24.1", &families[0], 7)
 	tx.rule("crowdsec", "ipv4", func(r ruleWriter) { r.source(&families[0], 24); r.verdict(verdictDrop, "") })
 	tx.elems(unix.NFT_MSG_NEWSETELEM, "crowdsec", "v4_24.1", 4, []elem{{timeout: 1000, counter: "CAPI"}})
 	f.Add(tx.finish())

@@ -30,6 +30,7 @@ type conn struct {
 	pid uint32
 	seq uint32
 	buf []byte
+	sub int // subsystem that dumps ask
 }
 
 func dial() (*conn, error) {
@@ -37,7 +38,7 @@ func dial() (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open a netlink socket: %w", err)
 	}
-	c := &conn{fd: fd, buf: make([]byte, 64<<10)}
+	c := &conn{fd: fd, buf: make([]byte, 64<<10), sub: subsys}
 	if err := c.setUp(); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("cannot set up a netlink socket: %w", err)
@@ -172,7 +173,7 @@ func (c *conn) dump(op, flags int, family uint8, request func(*encoder), each fu
 func (c *conn) dumpOnce(op, flags int, family uint8, request func(*encoder), each func(message)) error {
 	c.seq++
 	var e encoder
-	at := e.begin(subsys|op, flags|unix.NLM_F_ACK, c.seq, family, 0)
+	at := e.begin(c.sub|op, flags|unix.NLM_F_ACK, c.seq, family, 0)
 	if request != nil {
 		request(&e)
 	}

@@ -71,6 +71,11 @@ func (e *encoder) u32(typ int, v uint32) {
 	e.b = binary.BigEndian.AppendUint32(e.b, v)
 }
 
+func (e *encoder) u64(typ int, v uint64) {
+	e.header(typ, 8)
+	e.b = binary.BigEndian.AppendUint64(e.b, v)
+}
+
 // nest starts an attribute that holds attributes; unnest must be given what it returns.
 func (e *encoder) nest(typ int) int {
 	at := len(e.b)
@@ -92,6 +97,7 @@ func (e *encoder) unnest(at int) {
 // the receive buffer. Failing messages answer unasked.
 type transaction struct {
 	encoder
+	proto    uint8 // family of the table
 	seq      uint32
 	last     int // where the last message begins
 	elements int
@@ -104,10 +110,10 @@ func (t *transaction) reset(seq uint32) {
 
 func (t *transaction) empty() bool { return t.last == 0 }
 
-// message starts one nf_tables message for our family.
+// message starts one nf_tables message for the family of the table.
 func (t *transaction) message(op, flags int) int {
 	t.seq++
-	t.last = t.begin(subsys|op, flags, t.seq, unix.NFPROTO_INET, 0)
+	t.last = t.begin(subsys|op, flags, t.seq, t.proto, 0)
 	return t.last
 }
 

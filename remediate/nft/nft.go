@@ -1,10 +1,10 @@
 // Package nft blocks prefixes with nftables, over a netlink writer of its own:
-// no nft program, no C library. It is a remediate.Kernel.
+// no nft program, no C library. New returns a remediate.Kernel.
 //
-// One table holds everything:
+// In LayoutMap one table holds everything:
 //
 //	table inet crowdsec { flags owner,persist
-//	  counter processed-ipv4 …  counter CAPI …  counter lists:tor-exit …
+//	  counter processed-ipv4 …  counter CAPI-ipv4 …  counter lists:tor-exit-ipv6 …
 //	  map v4_32 { type ipv4_addr : counter; flags timeout }   # one map for each prefix length in use
 //	  map v4_24 …   map v6_128 …
 //	  chain prerouting { type filter hook prerouting priority raw - 10
@@ -18,11 +18,20 @@
 //
 // An element maps an address to the counter of its origin, so that all origins
 // cost one lookup, nested ranges need no care, and a change costs the same
-// whatever the number of elements. The flags keep "nft flush ruleset" away from the table
-// where the kernel knows them (Linux 6.9); elsewhere a watch on foreign
-// changes and Check have it loaded again.
+// whatever the number of elements.
 //
-// Element lists are never read back, as that takes time quadratic in their length.
+// LayoutSets has the names that upstream's bouncer uses, for people's scripts:
+// tables "ip crowdsec" and "ip6 crowdsec6", a chain for each hook, a set
+// "crowdsec-blacklists-CAPI" for the addresses of an origin, and beside it
+// "crowdsec-blacklists-CAPI-24" for its ranges of one length. Each set costs a lookup.
+//
+// With SetOnly there is no rule of ours: only the contents of a set that an
+// operator's own rules look into are kept (setonly_linux.go).
+//
+// The flags keep "nft flush ruleset" away from our tables where the kernel
+// knows them (Linux 6.9); elsewhere a watch on foreign changes and Check have
+// them loaded again. Element lists are never read back, as that takes time
+// quadratic in their length; Probe asks for single elements.
 package nft
 
 import (
@@ -36,23 +45,62 @@ const (
 	Reject = "reject" // answer "administratively prohibited"
 )
 
-// Config is what a Table needs. The zero value is usable.
+// Layouts.
+const (
+	LayoutMap  = "map"
+	LayoutSets = "sets"
+)
+
+// Which packets are looked at.
+const (
+	All      = "all"
+	NewOnly  = "new"      // those that begin a connection; what is established goes on
+	Original = "original" // not the answers to connections that began on our side
+)
+
+// Config is what New needs. The zero value is usable.
 type Config struct {
-	// Name of the table, of family inet; empty takes "crowdsec".
-	Name string
+	Layout string // LayoutMap (also when empty) or LayoutSets
+	// Name of the table of LayoutMap, of family inet; empty takes "crowdsec".
+	Name       string
+	IPv4, IPv6 Family
 	// Hooks are the places where packets are looked at: "prerouting", "input",
-	// "forward". Empty takes prerouting, which sees what goes to the host, through it, and
-	// into its containers, before connection tracking spends an entry on it.
+	// "forward", "output", "postrouting", "ingress". Empty takes prerouting, which
+	// sees what goes to the host, through it, and into its containers, before
+	// connection tracking spends an entry on it.
 	Hooks []string
+	// Interfaces are those through which packets come that are looked at; empty
+	// takes all. Ingress needs some.
+	Interfaces []string
+	// Conntrack is All (also when empty), NewOnly or Original.
+	Conntrack string
 	// Action is Drop (also when empty) or Reject.
 	Action string
+	// Log has dropped packets logged by the kernel, at most ten in a second, with
+	// a prefix of at most 127 bytes.
+	Log       bool
+	LogPrefix string
 	// Ignore lists prefixes that are never blocked, masked as decisions.ParsePrefix does.
 	Ignore []netip.Prefix
 	// Now is the clock; nil takes time.Now.
 	Now func() time.Time
 
-	// For tests: a plain table that others may edit, as on kernels before 6.9, and
-	// one without NFT_MSG_DESTROYSETELEM, as on kernels before 6.3.
-	noOwner   bool
+	// Plain makes tables that others may edit, as all are on kernels before 6.9.
+	Plain bool
+
+	// For tests: do without NFT_MSG_DESTROYSETELEM, as on kernels before 6.3.
 	noDestroy bool
+}
+
+// Family is what differs between IPv4 and IPv6. Empty texts take upstream's
+// names: "crowdsec" and "crowdsec6" and what follows from them.
+type Family struct {
+	Off          bool
+	Table, Chain string // of LayoutSets; Chain begins the names of the chains
+	Set          string // begins the names of sets, or is the name of the one set
+	Priority     *int   // of the hooks; nil takes what suits them
+	// SetOnly keeps the contents of one set in Table and leaves the rules to
+	// others. SetPerOrigin names the sets of some origins, "*" that of the others.
+	SetOnly      bool
+	SetPerOrigin map[string]string
 }

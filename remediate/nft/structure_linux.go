@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,6 +28,7 @@ const (
 const (
 	typeIPv4Addr = 7 // nft's number of "ipv4_addr", for those who list the map
 	typeIPv6Addr = 8
+	typeIfname   = 41
 )
 
 // found is the structure of our table as the kernel has it, without elements.
@@ -35,8 +37,13 @@ type found struct {
 	flags    uint32
 	chains   map[string]chainHead
 	rules    map[uint64]string // handle -> chain and expressions
-	sets     map[string]uint64 // name -> handle
-	counters map[string]remediate.Counter
+	sets     map[string]setHead
+	counters map[string]remediate.Counter // by their names in the kernel
+}
+
+type setHead struct {
+	handle uint64
+	flags  uint32
 }
 
 type chainHead struct {
@@ -45,13 +52,13 @@ type chainHead struct {
 }
 
 // inspect lists the structure. It is a handful of messages.
-func (t *Table) inspect() (*found, error) {
+func (t *table) inspect() (*found, error) {
 	f := &found{
 		chains: map[string]chainHead{}, rules: map[uint64]string{},
-		sets: map[string]uint64{}, counters: map[string]remediate.Counter{},
+		sets: map[string]setHead{}, counters: map[string]remediate.Counter{},
 	}
 	name := func(attr int) func(*encoder) { return func(e *encoder) { e.str(attr, t.name) } }
-	err := t.conn.dump(unix.NFT_MSG_GETTABLE, 0, unix.NFPROTO_INET, name(unix.NFTA_TABLE_NAME), func(m message) {
+	err := t.conn.dump(unix.NFT_MSG_GETTABLE, 0, t.proto, name(unix.NFTA_TABLE_NAME), func(m message) {
 		f.exists = true
 		f.flags = m.attrs().u32(unix.NFTA_TABLE_FLAGS)
 	})
@@ -73,24 +80,24 @@ func (t *Table) inspect() (*found, error) {
 	}
 	if err == nil {
 		err = t.list(unix.NFT_MSG_GETSET, func(a attrs) {
-			f.sets[a.str(unix.NFTA_SET_NAME)] = a.u64(setHandle)
+			f.sets[a.str(unix.NFTA_SET_NAME)] = setHead{a.u64(setHandle), a.u32(unix.NFTA_SET_FLAGS)}
 		})
 	}
 	if err == nil {
 		f.counters, err = t.counters()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the structure of table inet %s: %w", t.name, err)
+		return nil, fmt.Errorf("cannot read the structure of %v: %w", t, err)
 	}
 	return f, nil
 }
 
 // list dumps one kind of thing of our table.
-func (t *Table) list(op int, each func(attrs)) error {
+func (t *table) list(op int, each func(attrs)) error {
 	// The name of the table is attribute 1 of every kind. Old kernels list all
 	// tables, whatever is asked for.
-	return t.conn.dump(op, unix.NLM_F_DUMP, unix.NFPROTO_INET, func(e *encoder) { e.str(1, t.name) }, func(m message) {
-		if a := m.attrs(); len(m.body) > 0 && m.body[0] == unix.NFPROTO_INET && a.str(1) == t.name {
+	return t.conn.dump(op, unix.NLM_F_DUMP, t.proto, func(e *encoder) { e.str(1, t.name) }, func(m message) {
+		if a := m.attrs(); len(m.body) > 0 && m.body[0] == t.proto && a.str(1) == t.name {
 			each(a)
 		}
 	})
@@ -99,19 +106,17 @@ func (t *Table) list(op int, each func(attrs)) error {
 // setHandle is NFTA_SET_HANDLE.
 const setHandle = 0x10
 
-func (t *Table) counters() (map[string]remediate.Counter, error) {
+func (t *table) counters() (map[string]remediate.Counter, error) {
 	out := map[string]remediate.Counter{}
 	err := t.list(unix.NFT_MSG_GETOBJ, func(a attrs) {
 		if a.u32(unix.NFTA_OBJ_TYPE) != unix.NFT_OBJECT_COUNTER {
 			return
 		}
 		data := a.find(unix.NFTA_OBJ_DATA)
-		c := remediate.Counter{
-			Name:    a.str(unix.NFTA_OBJ_NAME),
+		out[a.str(unix.NFTA_OBJ_NAME)] = remediate.Counter{
 			Packets: data.u64(unix.NFTA_COUNTER_PACKETS),
 			Bytes:   data.u64(unix.NFTA_COUNTER_BYTES),
 		}
-		out[c.Name] = c
 	})
 	return out, err
 }
@@ -128,17 +133,16 @@ func (f *found) fingerprint() uint64 {
 		fmt.Fprintf(h, "%d %q\n", handle, f.rules[handle])
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.sets)) {
-		fmt.Fprintf(h, "%q %d\n", name, f.sets[name])
+		fmt.Fprintf(h, "%q %d\n", name, f.sets[name].handle)
 	}
 	return h.Sum64()
 }
 
-// generation returns a number that no map of the table has as its suffix.
+// generation returns a number that no set of the table has as its suffix.
 func (f *found) generation() int {
 	next := 0
 	for name := range f.sets {
-		_, suffix, _ := strings.Cut(name, ".")
-		n, _ := strconv.Atoi(suffix) // no suffix is 0
+		n, _ := strconv.Atoi(name[strings.LastIndexByte(name, '.')+1:]) // no suffix is 0
 		next = max(next, n+1)
 	}
 	return next
@@ -146,19 +150,18 @@ func (f *found) generation() int {
 
 // family is what differs between IPv4 and IPv6.
 type family struct {
-	name       string // also of the chain
-	short      string // begins the names of its maps
-	proto      byte
-	keyType    uint32
-	keyLen     int
-	sourceAt   uint32 // offset of the source address in the header
-	processed  string
-	ignoreName string
+	name     string // also of the chain
+	short    string // begins the names of its maps
+	proto    byte
+	keyType  uint32
+	keyLen   int
+	sourceAt uint32 // offset of the source address in the header
+	ignore   string // set of the addresses that are never blocked
 }
 
 var families = [...]family{
-	{"ipv4", "v4", unix.NFPROTO_IPV4, typeIPv4Addr, 4, 12, "processed-ipv4", "ignore4"},
-	{"ipv6", "v6", unix.NFPROTO_IPV6, typeIPv6Addr, 16, 8, "processed-ipv6", "ignore6"},
+	{"ipv4", "v4", unix.NFPROTO_IPV4, typeIPv4Addr, 4, 12, "ignore4"},
+	{"ipv6", "v6", unix.NFPROTO_IPV6, typeIPv6Addr, 16, 8, "ignore6"},
 }
 
 func familyOf(p netip.Prefix) int {
@@ -168,15 +171,15 @@ func familyOf(p netip.Prefix) int {
 	return 1
 }
 
-// length names one map: a family and a prefix length.
-type length struct {
+// slot names one map or set: a family and a prefix length, and in LayoutSets
+// the number of an origin.
+type slot struct {
 	family uint8
 	bits   uint8
+	origin uint16
 }
 
-func lengthOf(p netip.Prefix) length { return length{uint8(familyOf(p)), uint8(p.Bits())} }
-
-// named adds the suffix of a generation of maps to a name.
+// named adds the suffix of a generation of sets to a name.
 func named(name string, generation int) string {
 	if generation == 0 {
 		return name
@@ -184,23 +187,26 @@ func named(name string, generation int) string {
 	return name + "." + strconv.Itoa(generation)
 }
 
-func (l length) mapName(generation int) string {
-	return named(families[l.family].short+"_"+strconv.Itoa(int(l.bits)), generation)
-}
-
 // hook is a place in the kernel where packets are looked at.
 type hook struct {
 	number   uint32
-	priority int32
+	priority int
+	out      bool // packets have no interface that they came in by
 }
 
 // hooks by name. Prerouting comes before connection tracking (raw is -300),
 // the others just before the usual filter rules.
 var hooks = map[string]hook{
-	"prerouting": {unix.NF_INET_PRE_ROUTING, -310},
-	"input":      {unix.NF_INET_LOCAL_IN, -10},
-	"forward":    {unix.NF_INET_FORWARD, -10},
+	"prerouting":  {unix.NF_INET_PRE_ROUTING, -310, false},
+	"input":       {unix.NF_INET_LOCAL_IN, -10, false},
+	"forward":     {unix.NF_INET_FORWARD, -10, false},
+	"output":      {unix.NF_INET_LOCAL_OUT, -10, true},
+	"postrouting": {unix.NF_INET_POST_ROUTING, -10, true},
+	"ingress":     {5, -10, false}, // NF_INET_INGRESS, Linux 5.10
 }
+
+// afterConntrack is the priority of prerouting when rules ask about connections.
+const afterConntrack = -190
 
 // The following append messages to a transaction.
 
@@ -228,36 +234,34 @@ func (tx *transaction) newCounter(table, name string) {
 
 // newMap makes the map from addresses of one prefix length to counters. It
 // has no size, so that it grows as needed and is never full.
-func (tx *transaction) newMap(table string, l length, generation int, id uint32) {
-	f := &families[l.family]
-	at := tx.message(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE)
-	tx.str(unix.NFTA_SET_TABLE, table)
-	tx.str(unix.NFTA_SET_NAME, l.mapName(generation))
-	tx.u32(unix.NFTA_SET_FLAGS, unix.NFT_SET_OBJECT|unix.NFT_SET_TIMEOUT)
-	tx.u32(unix.NFTA_SET_KEY_TYPE, f.keyType)
-	tx.u32(unix.NFTA_SET_KEY_LEN, uint32(f.keyLen))
+func (tx *transaction) newMap(table, name string, f *family, id uint32) {
+	at := tx.setHead(table, name, unix.NFT_SET_OBJECT|unix.NFT_SET_TIMEOUT, f.keyType, f.keyLen, id)
 	tx.u32(unix.NFTA_SET_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
-	tx.u32(unix.NFTA_SET_ID, id)
 	tx.end(at)
 }
 
-// newIgnore makes the constant set of addresses that are never blocked.
-// prefixes don't overlap.
-func (tx *transaction) newIgnore(table string, f *family, generation int, id uint32, prefixes []netip.Prefix) {
-	name := named(f.ignoreName, generation)
+// newSet makes a set.
+func (tx *transaction) newSet(table, name string, flags, keyType uint32, keyLen int, id uint32) {
+	tx.end(tx.setHead(table, name, flags, keyType, keyLen, id))
+}
+
+func (tx *transaction) setHead(table, name string, flags, keyType uint32, keyLen int, id uint32) int {
 	at := tx.message(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE)
 	tx.str(unix.NFTA_SET_TABLE, table)
 	tx.str(unix.NFTA_SET_NAME, name)
-	tx.u32(unix.NFTA_SET_FLAGS, unix.NFT_SET_INTERVAL|unix.NFT_SET_CONSTANT)
-	tx.u32(unix.NFTA_SET_KEY_TYPE, f.keyType)
-	tx.u32(unix.NFTA_SET_KEY_LEN, uint32(f.keyLen))
+	tx.u32(unix.NFTA_SET_FLAGS, flags)
+	tx.u32(unix.NFTA_SET_KEY_TYPE, keyType)
+	tx.u32(unix.NFTA_SET_KEY_LEN, uint32(keyLen))
 	tx.u32(unix.NFTA_SET_ID, id)
-	tx.end(at)
+	return at
+}
 
-	at = tx.message(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE)
+// fillIgnore fills the set of addresses that are never blocked. prefixes don't
+// overlap.
+func (tx *transaction) fillIgnore(table, name string, prefixes []netip.Prefix) {
+	at := tx.message(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE)
 	tx.str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
 	tx.str(unix.NFTA_SET_ELEM_LIST_SET, name)
-	tx.u32(unix.NFTA_SET_ELEM_LIST_SET_ID, id)
 	list := tx.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 	for _, p := range prefixes {
 		tx.intervalEdge(p.Addr(), 0)
@@ -266,6 +270,33 @@ func (tx *transaction) newIgnore(table string, f *family, generation int, id uin
 		if end := afterLast(p); end.IsValid() {
 			tx.intervalEdge(end, unix.NFT_SET_ELEM_INTERVAL_END)
 		}
+	}
+	tx.unnest(list)
+	tx.end(at)
+}
+
+// flushSet empties a set.
+func (tx *transaction) flushSet(table, name string) {
+	at := tx.message(unix.NFT_MSG_DELSETELEM, 0)
+	tx.str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
+	tx.str(unix.NFTA_SET_ELEM_LIST_SET, name)
+	tx.end(at)
+}
+
+// newNames makes the set of the names of interfaces.
+func (tx *transaction) newNames(table, name string, id uint32, interfaces []string) {
+	tx.newSet(table, name, unix.NFT_SET_CONSTANT, typeIfname, unix.IFNAMSIZ, id)
+	at := tx.message(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE)
+	tx.str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
+	tx.str(unix.NFTA_SET_ELEM_LIST_SET, name)
+	tx.u32(unix.NFTA_SET_ELEM_LIST_SET_ID, id)
+	list := tx.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+	for _, i := range interfaces {
+		var key [unix.IFNAMSIZ]byte
+		copy(key[:], i)
+		elem := tx.nest(unix.NFTA_LIST_ELEM)
+		tx.value(unix.NFTA_SET_ELEM_KEY, key[:])
+		tx.unnest(elem)
 	}
 	tx.unnest(list)
 	tx.end(at)
@@ -306,19 +337,30 @@ func (tx *transaction) newChain(table, name string) {
 	tx.end(at)
 }
 
-func (tx *transaction) newHookChain(table, name string) {
-	h := hooks[name]
+// newHookChain makes a chain that packets meet at a hook. devices are for
+// ingress.
+func (tx *transaction) newHookChain(table, name string, h hook, priority int, devices []string) {
 	at := tx.message(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE)
 	tx.str(unix.NFTA_CHAIN_TABLE, table)
 	tx.str(unix.NFTA_CHAIN_NAME, name)
 	n := tx.nest(unix.NFTA_CHAIN_HOOK)
 	tx.u32(unix.NFTA_HOOK_HOOKNUM, h.number)
-	tx.u32(unix.NFTA_HOOK_PRIORITY, uint32(h.priority))
+	tx.u32(unix.NFTA_HOOK_PRIORITY, uint32(int32(priority)))
+	if len(devices) > 0 {
+		list := tx.nest(hookDevs)
+		for _, d := range devices {
+			tx.str(1, d) // NFTA_DEVICE_NAME
+		}
+		tx.unnest(list)
+	}
 	tx.unnest(n)
 	tx.u32(unix.NFTA_CHAIN_POLICY, verdictAccept)
 	tx.str(unix.NFTA_CHAIN_TYPE, "filter")
 	tx.end(at)
 }
+
+// hookDevs is NFTA_HOOK_DEVS.
+const hookDevs = 4
 
 func (tx *transaction) delChain(table, name string) {
 	at := tx.message(unix.NFT_MSG_DELCHAIN, 0)
@@ -378,11 +420,7 @@ func (r ruleWriter) isFamily(f *family) {
 		e.u32(unix.NFTA_META_DREG, reg1)
 		e.u32(unix.NFTA_META_KEY, unix.NFT_META_NFPROTO)
 	})
-	r.expr("cmp", func(e *encoder) {
-		e.u32(unix.NFTA_CMP_SREG, reg1)
-		e.u32(unix.NFTA_CMP_OP, unix.NFT_CMP_EQ)
-		e.value(unix.NFTA_CMP_DATA, []byte{f.proto})
-	})
+	r.compare(unix.NFT_CMP_EQ, []byte{f.proto})
 }
 
 // source loads "ip saddr & mask" into register 1.
@@ -426,12 +464,88 @@ func (r ruleWriter) countByMap(name string) {
 	})
 }
 
-func (r ruleWriter) lookup(set string, id uint32) {
+// lookup ends the rule unless register 1 is in a set; with invert, if it is.
+func (r ruleWriter) lookup(set string, id uint32, invert bool) {
 	r.expr("lookup", func(e *encoder) {
 		e.str(unix.NFTA_LOOKUP_SET, set)
 		e.u32(unix.NFTA_LOOKUP_SREG, reg1)
-		e.u32(unix.NFTA_LOOKUP_SET_ID, id)
+		if id != 0 {
+			e.u32(unix.NFTA_LOOKUP_SET_ID, id)
+		}
+		if invert {
+			e.u32(lookupFlags, 1)
+		}
 	})
+}
+
+// lookupFlags is NFTA_LOOKUP_FLAGS.
+const lookupFlags = 5
+
+// interfaceName loads the name of the interface.
+func (r ruleWriter) interfaceName(out bool) {
+	key := uint32(unix.NFT_META_IIFNAME)
+	if out {
+		key = unix.NFT_META_OIFNAME
+	}
+	r.expr("meta", func(e *encoder) {
+		e.u32(unix.NFTA_META_DREG, reg1)
+		e.u32(unix.NFTA_META_KEY, key)
+	})
+}
+
+// Keys of connection tracking.
+const (
+	ctState           = 0
+	ctDirection       = 1
+	ctEstablishedBits = 2 | 4 // established, related
+)
+
+// ofOldConnection is "ct state established,related".
+func (r ruleWriter) ofOldConnection() {
+	r.conntrack(ctState)
+	r.expr("bitwise", func(e *encoder) {
+		e.u32(unix.NFTA_BITWISE_SREG, reg1)
+		e.u32(unix.NFTA_BITWISE_DREG, reg1)
+		e.u32(unix.NFTA_BITWISE_LEN, 4)
+		e.value(unix.NFTA_BITWISE_MASK, binary.NativeEndian.AppendUint32(nil, ctEstablishedBits))
+		e.value(unix.NFTA_BITWISE_XOR, make([]byte, 4))
+	})
+	r.compare(unix.NFT_CMP_NEQ, make([]byte, 4))
+}
+
+// isReply is "ct direction reply".
+func (r ruleWriter) isReply() {
+	r.conntrack(ctDirection)
+	r.compare(unix.NFT_CMP_EQ, []byte{1})
+}
+
+func (r ruleWriter) conntrack(key uint32) {
+	r.expr("ct", func(e *encoder) {
+		e.u32(unix.NFTA_CT_DREG, reg1)
+		e.u32(unix.NFTA_CT_KEY, key)
+	})
+}
+
+func (r ruleWriter) compare(op uint32, with []byte) {
+	r.expr("cmp", func(e *encoder) {
+		e.u32(unix.NFTA_CMP_SREG, reg1)
+		e.u32(unix.NFTA_CMP_OP, op)
+		e.value(unix.NFTA_CMP_DATA, with)
+	})
+}
+
+// atMost is "limit rate n/second", which ends the rule above it.
+func (r ruleWriter) atMost(n uint64) {
+	r.expr("limit", func(e *encoder) {
+		e.u64(unix.NFTA_LIMIT_RATE, n)
+		e.u64(unix.NFTA_LIMIT_UNIT, 1)
+		e.u32(unix.NFTA_LIMIT_BURST, uint32(n))
+	})
+}
+
+// log is `log prefix "x"`.
+func (r ruleWriter) log(prefix string) {
+	r.expr("log", func(e *encoder) { e.str(unix.NFTA_LOG_PREFIX, prefix) })
 }
 
 func (r ruleWriter) verdict(code int32, chain string) {
@@ -456,23 +570,30 @@ func (r ruleWriter) reject() {
 	})
 }
 
-// An elem is one element of a map.
+// An elem is one element of a map or a set.
 type elem struct {
 	key     [16]byte
-	timeout uint64 // milliseconds; 0 when it is deleted
-	counter string
+	timeout uint64 // milliseconds; 0 when it is deleted, or stays for ever
+	counter string // of a map; empty when it is deleted
+	end     bool   // an interval ends before key
 }
 
 // size is how many bytes the element takes in a message.
 func (m *elem) size(keyLen int) int {
 	n := attrLen + 2*attrLen + keyLen
 	if m.timeout != 0 {
-		n += attrLen + 8 + attrLen + align(len(m.counter)+1)
+		n += attrLen + 8
+	}
+	if m.counter != "" {
+		n += attrLen + align(len(m.counter)+1)
+	}
+	if m.end {
+		n += attrLen + 4
 	}
 	return n
 }
 
-// elems appends messages that add or delete elements of one map.
+// elems appends messages that add, delete or (get) ask for elements of one set.
 func (tx *transaction) elems(op int, table, set string, keyLen int, list []elem) {
 	for len(list) > 0 {
 		at := tx.message(op, unix.NLM_F_CREATE)
@@ -489,15 +610,48 @@ func (tx *transaction) elems(op int, table, set string, keyLen int, list []elem)
 	}
 }
 
-func (tx *transaction) elem(m *elem, keyLen int) {
+func (e *encoder) elem(m *elem, keyLen int) {
 	n := m.size(keyLen)
-	tx.header(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, n-attrLen)
-	tx.header(unix.NFTA_SET_ELEM_KEY|unix.NLA_F_NESTED, attrLen+keyLen)
-	tx.header(unix.NFTA_DATA_VALUE, keyLen)
-	tx.b = append(tx.b, m.key[:keyLen]...)
+	e.header(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, n-attrLen)
+	e.header(unix.NFTA_SET_ELEM_KEY|unix.NLA_F_NESTED, attrLen+keyLen)
+	e.header(unix.NFTA_DATA_VALUE, keyLen)
+	e.b = append(e.b, m.key[:keyLen]...)
 	if m.timeout != 0 {
-		tx.header(unix.NFTA_SET_ELEM_TIMEOUT, 8)
-		tx.b = binary.BigEndian.AppendUint64(tx.b, m.timeout)
-		tx.str(elemObjRef, m.counter)
+		e.u64(unix.NFTA_SET_ELEM_TIMEOUT, m.timeout)
 	}
+	if m.counter != "" {
+		e.str(elemObjRef, m.counter)
+	}
+	if m.end {
+		e.u32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
+	}
+}
+
+// state is what the kernel says about an element.
+type state struct {
+	present bool
+	left    time.Duration // 0: it stays for ever
+	counter string
+}
+
+// ask asks for one element of a set.
+func (c *conn) ask(proto uint8, table, set string, keyLen int, m elem) (s state, err error) {
+	err = c.dumpOnce(unix.NFT_MSG_GETSETELEM, 0, proto, func(e *encoder) {
+		e.str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
+		e.str(unix.NFTA_SET_ELEM_LIST_SET, set)
+		nest := e.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+		e.elem(&m, keyLen)
+		e.unnest(nest)
+	}, func(reply message) {
+		for _, one := range reply.attrs().find(unix.NFTA_SET_ELEM_LIST_ELEMENTS).each() {
+			a := attrs(one)
+			s.present = true
+			s.left = time.Duration(a.u64(unix.NFTA_SET_ELEM_EXPIRATION)) * time.Millisecond
+			s.counter = a.str(elemObjRef)
+		}
+	})
+	if isGone(err) {
+		return state{}, nil
+	}
+	return s, err
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,19 +27,25 @@ const (
 	maxBatch    = 190 << 10 // fits the usual send buffer of 208 KB
 	// maxList bounds an element list, whose length has 16 bits.
 	maxList = 60 << 10
-	// maxCounter bounds the name of a counter.
-	maxCounter = 128
+	// maxLabel bounds an origin in the name of a counter or set.
+	maxLabel = 128
+	// maxIgnore bounds the list of what is never blocked: its elements go in one message.
+	maxIgnore = 500
 	// goingSoon: elements that the kernel drops within this time are not
 	// deleted where deleting an absent one is an error.
 	goingSoon = 5 * time.Second
+	// logRate is how many dropped packets are logged in a second.
+	logRate = 10
 )
 
-// Table is the table of one process in one network namespace: the one of the
-// thread that calls Open. It is not safe for concurrent use, as remediate.Kernel says.
-type Table struct {
+// table is one table of the kernel, in the network namespace of the thread
+// that calls Open. It is not safe for concurrent use, as remediate.Kernel says.
+type table struct {
 	cfg     Config
 	name    string
-	hooks   []string
+	proto   uint8
+	sets    bool    // LayoutSets
+	fams    []uint8 // the families in it
 	ignore  [len(families)][]netip.Prefix
 	now     func() time.Time
 	changed chan struct{}
@@ -48,49 +55,70 @@ type Table struct {
 	destroy    bool // the kernel knows NFT_MSG_DESTROYSETELEM
 	tx         transaction
 	generation int
-	maps       map[length]bool
-	names      map[string]string // origin -> counter that exists
-	known      map[string]bool   // counters that exist
-	attached   bool              // the rules look into the maps of this generation
+	slots      map[slot]string // names of the maps or sets of this generation
+	origins    map[string]*origin
+	labels     []string        // of the origins, by number
+	known      map[string]bool // counters that exist
+	attached   bool            // the rules look into the sets of this generation
 	nextID     uint32
 	expected   uint64 // fingerprint of the structure
 	checkedAt  uint32 // generation of the ruleset when it was last found in order
-	groups     map[length]*group
+	groups     map[slot]*group
 }
 
-// group is what a transaction does to one map.
+// origin is one origin of decisions.
+type origin struct {
+	number   uint16 // in LayoutSets, otherwise 0
+	counters [len(families)]string
+}
+
+// group is what a transaction does to one map or set.
 type group struct{ del, add []elem }
 
-// New returns a Table that has not touched the kernel yet.
-func New(cfg Config) (*Table, error) {
-	t := &Table{cfg: cfg, name: cfg.Name, hooks: cfg.Hooks, now: cfg.Now, changed: make(chan struct{}, 1)}
-	if t.name == "" {
+// newTable returns a table for the given families that has not touched the
+// kernel yet.
+func newTable(cfg Config, changed chan struct{}, fams ...uint8) (*table, error) {
+	t := &table{
+		cfg: cfg, name: cfg.Name, proto: unix.NFPROTO_INET, sets: cfg.Layout == LayoutSets, fams: fams,
+		now: cfg.Now, changed: changed,
+	}
+	switch {
+	case t.sets:
+		t.name, t.proto = cfg.family(fams[0]).Table, families[fams[0]].proto
+	case t.name == "":
 		t.name = defaultTable
 	}
-	if len(t.hooks) == 0 {
-		t.hooks = []string{"prerouting"}
-	}
-	for _, h := range t.hooks {
-		if _, ok := hooks[h]; !ok {
-			return nil, fmt.Errorf("cannot use hook %q: known are %s", h, strings.Join(slices.Sorted(maps.Keys(hooks)), ", "))
-		}
-	}
-	if cfg.Action != "" && cfg.Action != Drop && cfg.Action != Reject {
-		return nil, fmt.Errorf("cannot use action %q: known are %s, %s", cfg.Action, Drop, Reject)
-	}
-	for _, p := range cfg.Ignore {
-		if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() {
-			return nil, fmt.Errorf("cannot ignore %v: it is no masked prefix", p)
-		}
-		t.ignore[familyOf(p)] = append(t.ignore[familyOf(p)], p)
-	}
-	for i := range t.ignore {
-		t.ignore[i] = disjoint(t.ignore[i])
-	}
+	t.tx.proto = t.proto
 	if t.now == nil {
 		t.now = time.Now
 	}
-	return t, nil
+	return t, t.setIgnore(nil)
+}
+
+// family returns what was configured for a family.
+func (c *Config) family(f uint8) *Family {
+	if f == 0 {
+		return &c.IPv4
+	}
+	return &c.IPv6
+}
+
+// setIgnore makes the list of what is never blocked from the configured one and more.
+func (t *table) setIgnore(more []netip.Prefix) error {
+	var lists [len(families)][]netip.Prefix
+	for _, p := range slices.Concat(t.cfg.Ignore, more) {
+		if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() {
+			return fmt.Errorf("cannot ignore %v: it is no masked prefix", p)
+		}
+		lists[familyOf(p)] = append(lists[familyOf(p)], p)
+	}
+	for i := range lists {
+		if lists[i] = disjoint(lists[i]); len(lists[i]) > maxIgnore {
+			return fmt.Errorf("cannot ignore %d prefixes: the table has room for %d", len(lists[i]), maxIgnore)
+		}
+	}
+	t.ignore = lists
+	return nil
 }
 
 // disjoint sorts prefixes and leaves out those inside others.
@@ -105,30 +133,34 @@ func disjoint(list []netip.Prefix) []netip.Prefix {
 	return out
 }
 
+// String names the table as nft does.
+func (t *table) String() string {
+	family := "inet"
+	if t.sets {
+		family = "ip"
+		if t.proto == unix.NFPROTO_IPV6 {
+			family = "ip6"
+		}
+	}
+	return "table " + family + " " + t.name
+}
+
 // Name returns "nftables".
-func (t *Table) Name() string { return "nftables" }
+func (t *table) Name() string { return "nftables" }
 
 // Changed delivers a value after somebody else changed the table.
-func (t *Table) Changed() <-chan struct{} { return t.changed }
+func (t *table) Changed() <-chan struct{} { return t.changed }
 
 // Open opens the netlink sockets. live tells that the table is there already.
-func (t *Table) Open(ctx context.Context) (live bool, err error) {
+func (t *table) Open(ctx context.Context) (live bool, err error) {
 	if err := t.Close(ctx, false); err != nil { // open already
 		return false, err
 	}
-	c, err := dial()
+	c, err := connect()
 	if err != nil {
 		return false, err
 	}
 	t.conn = c
-	if _, err := t.rulesetGeneration(); err != nil {
-		t.conn = nil
-		c.close()
-		if errors.Is(err, unix.EPERM) {
-			return false, fmt.Errorf("cannot use nftables without root or CAP_NET_ADMIN: %w", err)
-		}
-		return false, fmt.Errorf("cannot use nftables: %w", err)
-	}
 	f, err := t.inspect()
 	if err != nil {
 		t.conn = nil
@@ -136,14 +168,30 @@ func (t *Table) Open(ctx context.Context) (live bool, err error) {
 		return false, err
 	}
 	// Without the watch, Check notices most of what it would.
-	t.watch, _ = startWatch(t.name, c.pid, t.changed)
+	t.watch, _ = startWatch(t.proto, t.name, c.pid, t.changed)
 	return f.exists, nil
 }
 
+// connect opens a socket to nf_tables and finds out whether that is there.
+func connect() (*conn, error) {
+	c, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.rulesetGeneration(); err != nil {
+		c.close()
+		if errors.Is(err, unix.EPERM) {
+			return nil, fmt.Errorf("cannot use nftables without root or CAP_NET_ADMIN: %w", err)
+		}
+		return nil, fmt.Errorf("cannot use nftables: %w", err)
+	}
+	return c, nil
+}
+
 // Load makes the table block exactly the entries. If the table exists, new
-// maps are filled beside those in use and the rules are swapped in one
+// sets are filled beside those in use and the rules are swapped in one
 // transaction; otherwise the rules come first and the entries follow.
-func (t *Table) Load(ctx context.Context, entries iter.Seq[remediate.Entry]) error {
+func (t *table) Load(ctx context.Context, entries iter.Seq[remediate.Entry]) error {
 	// A load would be announced to our own listener, at twice its cost.
 	t.watch.pause()
 	defer t.watch.resume()
@@ -154,40 +202,66 @@ func (t *Table) Load(ctx context.Context, entries iter.Seq[remediate.Entry]) err
 	return err
 }
 
-func (t *Table) load(ctx context.Context, entries iter.Seq[remediate.Entry]) error {
+func (t *table) load(ctx context.Context, entries iter.Seq[remediate.Entry]) error {
 	f, err := t.inspect()
 	if err != nil {
 		return err
 	}
-	t.forget()
 	if !f.exists {
+		t.forget(0)
 		if err := t.create(); err != nil {
-			return fmt.Errorf("cannot make table inet %s: %w", t.name, err)
+			return fmt.Errorf("cannot make %v: %w", t, err)
 		}
 		return t.fill(ctx, entries)
 	}
-	if err := t.adopt(f); err != nil {
-		return fmt.Errorf("cannot take over table inet %s: %w", t.name, err)
+	for {
+		generation := f.generation()
+		if t.sets && !f.has(0) {
+			generation = 0
+		}
+		t.forget(generation)
+		if err := t.adopt(f); err != nil {
+			return fmt.Errorf("cannot take over %v: %w", t, err)
+		}
+		if err := t.fill(ctx, entries); err != nil {
+			return err
+		}
+		if err := t.swap(f); err != nil {
+			return fmt.Errorf("cannot swap the rules of %v: %w", t, err)
+		}
+		// The names of sets are known to others: fill those that have just become
+		// free, too.
+		if !t.sets || t.generation == 0 {
+			return nil
+		}
+		if f, err = t.inspect(); err != nil {
+			return err
+		}
 	}
-	if err := t.fill(ctx, entries); err != nil {
-		return err
+}
+
+// has tells whether there are sets of a generation.
+func (f *found) has(generation int) bool {
+	suffix := named("", generation)
+	for name := range f.sets {
+		n, err := strconv.Atoi(name[strings.LastIndexByte(name, '.')+1:])
+		if generation == 0 && (err != nil || n == 0) || generation > 0 && strings.HasSuffix(name, suffix) {
+			return true
+		}
 	}
-	if err := t.swap(f); err != nil {
-		return fmt.Errorf("cannot swap the rules of table inet %s: %w", t.name, err)
-	}
-	return nil
+	return false
 }
 
 // forget starts from a table of which nothing is known.
-func (t *Table) forget() {
-	t.maps, t.names, t.known = map[length]bool{}, map[string]string{}, map[string]bool{}
-	t.attached, t.generation = false, 0
+func (t *table) forget(generation int) {
+	t.slots, t.origins, t.known = map[slot]string{}, map[string]*origin{}, map[string]bool{}
+	t.labels, t.attached, t.generation = t.labels[:0], false, generation
 }
 
 // create makes the structure where there was none.
-func (t *Table) create() error {
+func (t *table) create() error {
 	flags := uint32(flagOwner | flagPersist)
-	if t.cfg.noOwner {
+	if t.cfg.Plain {
 		flags = 0
 	}
 	for {
@@ -199,7 +273,7 @@ func (t *Table) create() error {
 			// The kernel doesn't know the flags. Owner alone would not do: the table
 			// would go away with the process.
 			flags = 0
-			t.forget()
+			t.forget(0)
 			continue
 		}
 		if err == nil {
@@ -210,9 +284,8 @@ func (t *Table) create() error {
 	}
 }
 
-// adopt takes over the table and starts a generation of maps beside the one in use.
-func (t *Table) adopt(f *found) error {
-	t.generation = f.generation()
+// adopt takes over the table, to start a generation of sets beside the one in use.
+func (t *table) adopt(f *found) error {
 	if f.flags&flagPersist != 0 {
 		// A plain table can't be given an owner later; it stays plain.
 		t.begin()
@@ -224,7 +297,7 @@ func (t *Table) adopt(f *found) error {
 	for name := range f.counters {
 		t.known[name] = true
 	}
-	// What a load that failed half-way has left is in no rule's use. The maps in
+	// What a load that failed half-way has left is in no rule's use. The sets in
 	// use stay: the kernel refuses to delete them.
 	for name := range f.sets {
 		t.begin()
@@ -237,9 +310,9 @@ func (t *Table) adopt(f *found) error {
 	return nil
 }
 
-// swap replaces all chains by ours, which look into the new maps, and removes
-// the old maps: packets meet the old rules or the new ones.
-func (t *Table) swap(f *found) error {
+// swap replaces all chains by ours, which look into the new sets, and removes
+// the old sets: packets meet the old rules or the new ones.
+func (t *table) swap(f *found) error {
 	t.begin()
 	for name := range f.chains {
 		t.tx.delRules(t.name, name)
@@ -258,117 +331,285 @@ func (t *Table) swap(f *found) error {
 	return nil
 }
 
+// hooks returns where packets are looked at.
+func (t *table) hooks() []string {
+	if len(t.cfg.Hooks) == 0 {
+		return []string{"prerouting"}
+	}
+	return t.cfg.Hooks
+}
+
+// Names that others don't look for.
+
+func (t *table) ignoreName(family uint8) string {
+	if t.sets {
+		return named(t.cfg.family(family).Chain+"-ignore", t.generation)
+	}
+	return named(families[family].ignore, t.generation)
+}
+
+func (t *table) interfacesName() string {
+	if t.sets {
+		return named(t.cfg.family(t.fams[0]).Chain+"-interfaces", t.generation)
+	}
+	return named("interfaces", t.generation)
+}
+
+// denyChain is the chain in which packets end that are logged.
+func (t *table) denyChain() string {
+	if t.sets {
+		return t.cfg.family(t.fams[0]).Chain + "-deny"
+	}
+	return "deny"
+}
+
+func (t *table) hookChain(hook string) string {
+	if t.sets {
+		return t.cfg.family(t.fams[0]).Chain + "-" + hook
+	}
+	return hook
+}
+
+func (t *table) processed(family uint8) string {
+	if t.sets {
+		return "processed"
+	}
+	return "processed-" + families[family].name
+}
+
+// setName returns the name of a slot's map or set.
+func (t *table) setName(s slot) string {
+	f := &families[s.family]
+	if !t.sets {
+		return named(f.short+"_"+strconv.Itoa(int(s.bits)), t.generation)
+	}
+	name := t.cfg.family(s.family).Set + "-" + t.labels[s.origin]
+	if int(s.bits) < 8*f.keyLen {
+		name += "-" + strconv.Itoa(int(s.bits))
+	}
+	return named(name, t.generation)
+}
+
 // structure appends what the table consists of, without what exists already.
-func (t *Table) structure() {
+func (t *table) structure() {
 	tx := &t.tx
-	for i := range families {
-		f := &families[i]
-		if !t.known[f.processed] {
-			tx.newCounter(t.name, f.processed)
-			t.known[f.processed] = true
-		}
-		host := length{uint8(i), uint8(8 * f.keyLen)}
-		if !t.maps[host] {
-			t.addMap(host)
-		}
-		tx.newChain(t.name, f.name)
-		tx.rule(t.name, f.name, func(r ruleWriter) { r.count(f.processed) })
+	if t.cfg.Log {
+		tx.newChain(t.name, t.denyChain())
+		tx.rule(t.name, t.denyChain(), func(r ruleWriter) {
+			r.atMost(logRate)
+			r.log(t.cfg.LogPrefix)
+		})
+		tx.rule(t.name, t.denyChain(), t.deny)
+	}
+	names := uint32(0) // set of interfaces
+	if len(t.cfg.Interfaces) > 0 {
+		names = t.id()
+		tx.newNames(t.name, t.interfacesName(), names, t.cfg.Interfaces)
+	}
+	for _, i := range t.fams {
+		t.counter(t.processed(i))
+		tx.newSet(t.name, t.ignoreName(i), unix.NFT_SET_INTERVAL, families[i].keyType, families[i].keyLen, t.id())
 		if len(t.ignore[i]) > 0 {
-			id := t.id()
-			tx.newIgnore(t.name, f, t.generation, id, t.ignore[i])
-			tx.rule(t.name, f.name, func(r ruleWriter) {
-				r.isFamily(f)
-				r.source(f, 8*f.keyLen)
-				r.lookup(named(f.ignoreName, t.generation), id)
-				r.verdict(unix.NFT_RETURN, "")
-			})
+			tx.fillIgnore(t.name, t.ignoreName(i), t.ignore[i])
 		}
-		var lengths []int
-		for l := range t.maps {
-			if int(l.family) == i {
-				lengths = append(lengths, int(l.bits))
+		if host := (slot{i, uint8(8 * families[i].keyLen), 0}); !t.sets && t.slots[host] == "" {
+			t.addSet(host)
+		}
+		if !t.sets {
+			tx.newChain(t.name, families[i].name)
+		}
+	}
+	for _, h := range t.hooks() {
+		t.hookRules(h, names)
+	}
+	for _, chain := range t.checks() {
+		for _, i := range t.fams {
+			if t.sets || chain == families[i].name {
+				t.checkRules(chain, i)
 			}
 		}
-		slices.Sort(lengths)
-		for _, bits := range slices.Backward(lengths) {
-			t.blockRule(length{uint8(i), uint8(bits)})
-		}
 	}
-	for _, h := range t.hooks {
-		tx.newHookChain(t.name, h)
-		for i := range families {
-			f := &families[i]
-			tx.rule(t.name, h, func(r ruleWriter) {
-				r.isFamily(f)
-				r.verdict(unix.NFT_JUMP, f.name)
-			})
-		}
+	for _, s := range t.sortedSlots() {
+		t.blockRules(s)
 	}
 }
 
-func (t *Table) addMap(l length) {
-	t.tx.newMap(t.name, l, t.generation, t.id())
-	t.maps[l] = true
+// checks returns the chains that look at source addresses: LayoutMap has one for
+// each family, LayoutSets does it at each hook.
+func (t *table) checks() (chains []string) {
+	if !t.sets {
+		for _, i := range t.fams {
+			chains = append(chains, families[i].name)
+		}
+		return chains
+	}
+	for _, h := range t.hooks() {
+		chains = append(chains, t.hookChain(h))
+	}
+	return chains
 }
 
-// blockRule appends the rule that drops what is in a map.
-func (t *Table) blockRule(l length) {
-	f := &families[l.family]
-	t.tx.rule(t.name, f.name, func(r ruleWriter) {
-		r.isFamily(f)
-		r.source(f, int(l.bits))
-		r.countByMap(l.mapName(t.generation))
-		if t.cfg.Action == Reject {
-			r.reject()
-		} else {
-			r.verdict(verdictDrop, "")
+// sortedSlots returns the slots as the rules stand: narrow prefixes first.
+func (t *table) sortedSlots() []slot {
+	return slices.SortedFunc(maps.Keys(t.slots), func(a, b slot) int {
+		if a.bits != b.bits {
+			return int(b.bits) - int(a.bits)
 		}
+		return int(a.origin) - int(b.origin)
 	})
 }
 
-// probeDestroy finds out whether the kernel can delete elements that are not there.
-func (t *Table) probeDestroy() {
-	t.destroy = false
-	if t.cfg.noDestroy || !t.maps[length{0, 32}] && !t.probeMap() {
+// hookRules makes the chain of a hook and the rules for all families.
+func (t *table) hookRules(name string, interfaces uint32) {
+	tx, h, chain := &t.tx, hooks[name], t.hookChain(name)
+	priority := h.priority
+	if p := t.cfg.family(t.fams[0]).Priority; p != nil {
+		priority = *p
+	} else if name == "prerouting" && t.cfg.Conntrack != "" && t.cfg.Conntrack != All {
+		priority = afterConntrack
+	}
+	var devices []string
+	if name == "ingress" {
+		devices = t.cfg.Interfaces
+	}
+	tx.newHookChain(t.name, chain, h, priority, devices)
+	leave := func(build func(ruleWriter)) {
+		tx.rule(t.name, chain, func(r ruleWriter) {
+			build(r)
+			r.verdict(unix.NFT_RETURN, "")
+		})
+	}
+	if interfaces != 0 && devices == nil {
+		leave(func(r ruleWriter) {
+			r.interfaceName(h.out)
+			r.lookup(t.interfacesName(), interfaces, true)
+		})
+	}
+	switch {
+	case name == "ingress": // before all tracking
+	case t.cfg.Conntrack == NewOnly:
+		leave(ruleWriter.ofOldConnection)
+	case t.cfg.Conntrack == Original:
+		leave(ruleWriter.isReply)
+	}
+	if t.sets {
 		return
 	}
-	t.begin()
-	t.tx.elems(msgDestroySetElem, t.name, length{0, 32}.mapName(t.generation), 4, make([]elem, 1)) // 0.0.0.0
-	t.destroy = t.conn.commit(&t.tx) == nil
+	for _, i := range t.fams {
+		tx.rule(t.name, chain, func(r ruleWriter) {
+			r.isFamily(&families[i])
+			r.verdict(unix.NFT_JUMP, families[i].name)
+		})
+	}
 }
 
-func (t *Table) probeMap() bool {
-	t.begin()
-	t.addMap(length{0, 32})
-	if t.conn.commit(&t.tx) != nil {
-		delete(t.maps, length{0, 32})
-		return false
+// checkRules begins a chain that looks at the addresses of a family.
+func (t *table) checkRules(chain string, i uint8) {
+	f := &families[i]
+	t.tx.rule(t.name, chain, func(r ruleWriter) { r.count(t.processed(i)) })
+	t.tx.rule(t.name, chain, func(r ruleWriter) {
+		t.isFamily(r, f)
+		r.source(f, 8*f.keyLen)
+		r.lookup(t.ignoreName(i), 0, false)
+		r.verdict(unix.NFT_RETURN, "")
+	})
+}
+
+// isFamily is needed where the table is of both, for nft to list the rule.
+func (t *table) isFamily(r ruleWriter, f *family) {
+	if !t.sets {
+		r.isFamily(f)
 	}
-	return true
+}
+
+// counter makes a counter unless it exists.
+func (t *table) counter(name string) {
+	if !t.known[name] {
+		t.tx.newCounter(t.name, name)
+		t.known[name] = true
+	}
+}
+
+func (t *table) addSet(s slot) {
+	f, name := &families[s.family], t.setName(s)
+	if t.sets {
+		t.tx.newSet(t.name, name, unix.NFT_SET_TIMEOUT, f.keyType, f.keyLen, t.id())
+	} else {
+		t.tx.newMap(t.name, name, f, t.id())
+	}
+	t.slots[s] = name
+}
+
+// blockRules appends the rules that drop what is in a map or set.
+func (t *table) blockRules(s slot) {
+	f := &families[s.family]
+	for _, chain := range t.checks() {
+		if !t.sets && chain != f.name {
+			continue
+		}
+		t.tx.rule(t.name, chain, func(r ruleWriter) {
+			t.isFamily(r, f)
+			r.source(f, int(s.bits))
+			if t.sets {
+				r.lookup(t.slots[s], 0, false)
+				r.count(t.counterName(s.family, t.labels[s.origin]))
+			} else {
+				r.countByMap(t.slots[s])
+			}
+			if t.cfg.Log {
+				r.verdict(unix.NFT_GOTO, t.denyChain())
+			} else {
+				t.deny(r)
+			}
+		})
+	}
+}
+
+// deny ends a packet.
+func (t *table) deny(r ruleWriter) {
+	if t.cfg.Action == Reject {
+		r.reject()
+	} else {
+		r.verdict(verdictDrop, "")
+	}
+}
+
+// probeDestroy finds out whether the kernel can delete elements that are not
+// there: if it knows the message it says that there is no such set.
+func (t *table) probeDestroy() {
+	t.begin()
+	t.tx.elems(msgDestroySetElem, t.name, "no-such-set", 4, make([]elem, 1))
+	t.destroy = isGone(t.conn.commit(&t.tx)) && !t.cfg.noDestroy
 }
 
 // fill adds entries in transactions of bounded size.
-func (t *Table) fill(ctx context.Context, entries iter.Seq[remediate.Entry]) error {
-	chunk := make([]remediate.Change, 0, maxElements)
-	n := 0
-	for e := range entries {
-		chunk = append(chunk, remediate.Change{Entry: e, Op: remediate.Add})
-		if len(chunk) == maxElements {
-			if err := t.apply(ctx, chunk); err != nil {
-				return fmt.Errorf("cannot load entries after the first %d: %w", n, err)
-			}
-			n += len(chunk)
-			chunk = chunk[:0]
-		}
-	}
-	if err := t.apply(ctx, chunk); err != nil {
+func (t *table) fill(ctx context.Context, entries iter.Seq[remediate.Entry]) error {
+	n, err := inChunks(entries, func(chunk []remediate.Change) error { return t.apply(ctx, chunk) })
+	if err != nil {
 		return fmt.Errorf("cannot load entries after the first %d: %w", n, err)
 	}
 	return nil
 }
 
+// inChunks calls apply with additions of the entries, maxElements at a time, and
+// returns how many there were before an error.
+func inChunks(entries iter.Seq[remediate.Entry], apply func([]remediate.Change) error) (n int, err error) {
+	chunk := make([]remediate.Change, 0, maxElements)
+	for e := range entries {
+		chunk = append(chunk, remediate.Change{Entry: e, Op: remediate.Add})
+		if len(chunk) == maxElements {
+			if err := apply(chunk); err != nil {
+				return n, err
+			}
+			n += len(chunk)
+			chunk = chunk[:0]
+		}
+	}
+	return n, apply(chunk)
+}
+
 // Apply makes the changes, at most 2000 elements in a transaction.
-func (t *Table) Apply(ctx context.Context, changes []remediate.Change) error {
+func (t *table) Apply(ctx context.Context, changes []remediate.Change) error {
 	if !t.attached {
 		return errors.New("the table was not loaded")
 	}
@@ -381,7 +622,7 @@ func (t *Table) Apply(ctx context.Context, changes []remediate.Change) error {
 }
 
 // apply makes changes of at most maxElements elements.
-func (t *Table) apply(ctx context.Context, changes []remediate.Change) error {
+func (t *table) apply(ctx context.Context, changes []remediate.Change) error {
 	if len(changes) == 0 {
 		return nil
 	}
@@ -405,16 +646,16 @@ func (t *Table) apply(ctx context.Context, changes []remediate.Change) error {
 		return nil
 	case !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EEXIST):
 	case t.destroy && errors.Is(err, unix.ENOENT):
-		// Not an element: the table or a map has gone.
+		// Not an element: the table or a set has gone.
 	case len(changes) > 1:
 		return t.halves(ctx, changes)
 	default:
 		return t.alone(changes[0], err)
 	}
-	return fmt.Errorf("cannot change %d elements of table inet %s: %w", len(changes), t.name, err)
+	return fmt.Errorf("cannot change %d elements of %v: %w", len(changes), t, err)
 }
 
-func (t *Table) halves(ctx context.Context, changes []remediate.Change) error {
+func (t *table) halves(ctx context.Context, changes []remediate.Change) error {
 	half := len(changes) / 2
 	if err := t.apply(ctx, changes[:half]); err != nil {
 		return err
@@ -424,12 +665,12 @@ func (t *Table) halves(ctx context.Context, changes []remediate.Change) error {
 
 // alone makes the one change that the kernel refused because its element is
 // not there, though it should be, or is there, though it should not.
-func (t *Table) alone(c remediate.Change, err error) error {
+func (t *table) alone(c remediate.Change, err error) error {
 	f, ierr := t.inspect()
 	if ierr != nil {
 		return ierr
 	}
-	if _, ok := f.sets[lengthOf(c.Prefix).mapName(t.generation)]; !ok {
+	if _, ok := f.sets[t.slots[t.slotOf(c.Prefix, c.Origin)]]; !ok {
 		return fmt.Errorf("cannot change %s: %w", c.Prefix, err)
 	}
 	switch {
@@ -450,27 +691,34 @@ func (t *Table) alone(c remediate.Change, err error) error {
 	return nil
 }
 
-// ensure makes the maps and counters that changes need.
-func (t *Table) ensure(changes []remediate.Change) error {
+// has tells whether the table is for a family.
+func (t *table) has(p netip.Prefix) bool { return slices.Contains(t.fams, uint8(familyOf(p))) }
+
+// slotOf returns where a prefix of a known origin is kept.
+func (t *table) slotOf(p netip.Prefix, from string) slot {
+	s := slot{family: uint8(familyOf(p)), bits: uint8(p.Bits())}
+	if o := t.origins[from]; o != nil {
+		s.origin = o.number
+	}
+	return s
+}
+
+// ensure makes the sets and counters that changes need.
+func (t *table) ensure(changes []remediate.Change) error {
 	t.begin()
 	structural := false
 	for i := range changes {
 		c := &changes[i]
-		if c.Op == remediate.Remove {
+		if c.Op == remediate.Remove || !t.has(c.Prefix) {
 			continue
 		}
-		if _, ok := t.names[c.Origin]; !ok {
-			name := counterName(c.Origin)
-			if !t.known[name] {
-				t.tx.newCounter(t.name, name)
-				t.known[name] = true
-			}
-			t.names[c.Origin] = name
+		if t.origins[c.Origin] == nil {
+			t.addOrigin(c.Origin)
 		}
-		if l := lengthOf(c.Prefix); !t.maps[l] {
-			t.addMap(l)
+		if s := t.slotOf(c.Prefix, c.Origin); t.slots[s] == "" {
+			t.addSet(s)
 			if t.attached {
-				t.blockRule(l)
+				t.blockRules(s)
 				structural = true
 			}
 		}
@@ -481,7 +729,7 @@ func (t *Table) ensure(changes []remediate.Change) error {
 	if err := t.conn.commit(&t.tx); err != nil {
 		// Nothing of it exists. The next Load finds out what does.
 		t.attached = false
-		return fmt.Errorf("cannot add maps and counters to table inet %s: %w", t.name, err)
+		return fmt.Errorf("cannot add sets and counters to %v: %w", t, err)
 	}
 	if structural {
 		return t.remember()
@@ -489,36 +737,80 @@ func (t *Table) ensure(changes []remediate.Change) error {
 	return nil
 }
 
+// addOrigin makes the counters of an origin.
+func (t *table) addOrigin(key string) {
+	o, l := new(origin), label(key)
+	if t.sets {
+		// Set and counter have a name that others know; two origins that come to
+		// the same name share them.
+		l = strings.Replace(l, ":", "-", 1)
+		n := slices.Index(t.labels, l)
+		if n < 0 {
+			n = len(t.labels)
+			t.labels = append(t.labels, l)
+		}
+		o.number = uint16(n)
+	}
+	for _, i := range t.fams {
+		o.counters[i] = t.counterName(i, l)
+		t.counter(o.counters[i])
+	}
+	t.origins[key] = o
+}
+
+func (t *table) counterName(family uint8, label string) string {
+	if t.sets {
+		return t.cfg.family(family).Set + "-" + label
+	}
+	return label + "-" + families[family].name
+}
+
 // encode appends the changes to the transaction: deletions first, then
 // additions, so that an element that is replaced never is absent for a packet.
-func (t *Table) encode(changes []remediate.Change) {
+func (t *table) encode(changes []remediate.Change) {
 	now := t.now()
 	if t.groups == nil {
-		t.groups = map[length]*group{}
+		t.groups = map[slot]*group{}
+	}
+	at := func(s slot) *group {
+		g := t.groups[s]
+		if g == nil {
+			g = &group{}
+			t.groups[s] = g
+		}
+		return g
 	}
 	for i := range changes {
 		c := &changes[i]
-		l := lengthOf(c.Prefix)
-		g := t.groups[l]
-		if g == nil {
-			g = &group{}
-			t.groups[l] = g
+		if !t.has(c.Prefix) {
+			continue
 		}
-		var m elem
-		copy(m.key[:], c.Prefix.Addr().AsSlice())
+		s := t.slotOf(c.Prefix, c.Origin)
+		m := elem{key: key(c.Prefix.Addr())}
 		left := c.Until.Sub(now)
 		switch c.Op {
 		case remediate.Remove:
-			if (t.destroy || left > goingSoon) && t.maps[l] {
+			if (t.destroy || left > goingSoon) && t.slots[s] != "" {
+				g := at(s)
 				g.del = append(g.del, m)
 			}
 			continue
 		case remediate.Replace:
-			g.del = append(g.del, m)
+			was := s
+			if c.Was != "" {
+				was = t.slotOf(c.Prefix, c.Was)
+			}
+			if t.slots[was] != "" {
+				g := at(was)
+				g.del = append(g.del, m)
+			}
 		}
 		if left > 0 {
 			m.timeout = uint64(max(left.Milliseconds(), 1))
-			m.counter = t.names[c.Origin]
+			if !t.sets {
+				m.counter = t.origins[c.Origin].counters[s.family]
+			}
+			g := at(s)
 			g.add = append(g.add, m)
 		}
 	}
@@ -526,29 +818,37 @@ func (t *Table) encode(changes []remediate.Change) {
 	if t.destroy {
 		del = msgDestroySetElem
 	}
-	for l, g := range t.groups {
-		keyLen := families[l.family].keyLen
-		t.tx.elems(del, t.name, l.mapName(t.generation), keyLen, g.del)
+	for s, g := range t.groups {
+		t.tx.elems(del, t.name, t.slots[s], families[s.family].keyLen, g.del)
 		g.del = g.del[:0]
 	}
-	for l, g := range t.groups {
-		keyLen := families[l.family].keyLen
-		t.tx.elems(unix.NFT_MSG_NEWSETELEM, t.name, l.mapName(t.generation), keyLen, g.add)
+	for s, g := range t.groups {
+		t.tx.elems(unix.NFT_MSG_NEWSETELEM, t.name, t.slots[s], families[s.family].keyLen, g.add)
 		clear(g.add) // let go of the names
 		g.add = g.add[:0]
 	}
 }
 
-// counterName makes an origin fit to name a counter.
-func counterName(origin string) string {
+// key returns an address as the kernel keeps it.
+func key(a netip.Addr) (k [16]byte) {
+	if a.Is4() {
+		four := a.As4()
+		copy(k[:], four[:])
+		return k
+	}
+	return a.As16()
+}
+
+// label makes an origin fit to be a part of a name.
+func label(origin string) string {
 	name := strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r == '"' {
 			return '_'
 		}
 		return r
 	}, origin)
-	if len(name) > maxCounter {
-		name = strings.ToValidUTF8(name[:maxCounter], "")
+	if len(name) > maxLabel {
+		name = strings.ToValidUTF8(name[:maxLabel], "")
 	}
 	if name == "" {
 		name = "unknown"
@@ -556,19 +856,19 @@ func counterName(origin string) string {
 	return name
 }
 
-func (t *Table) begin() {
+func (t *table) begin() {
 	t.conn.seq++
 	t.tx.reset(t.conn.seq)
 }
 
-func (t *Table) id() uint32 {
+func (t *table) id() uint32 {
 	t.nextID++
 	return t.nextID
 }
 
 // remember takes the structure as it is for what Check expects.
-func (t *Table) remember() error {
-	gen, err := t.rulesetGeneration()
+func (t *table) remember() error {
+	gen, err := t.conn.rulesetGeneration()
 	if err != nil {
 		return err
 	}
@@ -577,7 +877,7 @@ func (t *Table) remember() error {
 		return err
 	}
 	if !f.exists {
-		return fmt.Errorf("cannot find table inet %s: somebody removed it", t.name)
+		return fmt.Errorf("cannot find %v: somebody removed it", t)
 	}
 	t.expected, t.checkedAt = f.fingerprint(), gen
 	return nil
@@ -585,12 +885,12 @@ func (t *Table) remember() error {
 
 // Check looks at the generation of the ruleset and, when that has moved, at the
 // structure of the table. A foreign change of elements is noticed by the watch only.
-func (t *Table) Check(context.Context) (bool, error) {
+func (t *table) Check(context.Context) (bool, error) {
 	if !t.attached || t.watch.foreign() {
 		return false, nil
 	}
 	// The number is read before the structure: a change in between is met at the next check.
-	gen, err := t.rulesetGeneration()
+	gen, err := t.conn.rulesetGeneration()
 	if err != nil {
 		return false, err
 	}
@@ -608,11 +908,77 @@ func (t *Table) Check(context.Context) (bool, error) {
 	return true, nil
 }
 
+// Ignore replaces what is never blocked, beside what the configuration says.
+func (t *table) Ignore(_ context.Context, list []netip.Prefix) error {
+	if err := t.setIgnore(list); err != nil || !t.attached {
+		return err
+	}
+	t.begin()
+	for _, i := range t.fams {
+		t.tx.flushSet(t.name, t.ignoreName(i))
+		if len(t.ignore[i]) > 0 {
+			t.tx.fillIgnore(t.name, t.ignoreName(i), t.ignore[i])
+		}
+	}
+	if err := t.conn.commit(&t.tx); err != nil {
+		return fmt.Errorf("cannot change what %v ignores: %w", t, err)
+	}
+	return nil
+}
+
+// Probe asks the kernel for single elements.
+func (t *table) Probe(_ context.Context, entries []remediate.Entry) ([]remediate.Found, error) {
+	if t.conn == nil {
+		return nil, errors.New("the table is not open")
+	}
+	out := make([]remediate.Found, len(entries))
+	for i, e := range entries {
+		s := t.slotOf(e.Prefix, e.Origin)
+		if t.slots[s] == "" || t.sets && t.origins[e.Origin] == nil {
+			continue
+		}
+		f := &families[s.family]
+		st, err := t.conn.ask(t.proto, t.name, t.slots[s], f.keyLen, elem{key: key(e.Prefix.Addr())})
+		if err != nil {
+			return nil, fmt.Errorf("cannot ask %v for %s: %w", t, e.Prefix, err)
+		}
+		// In a map the element names its origin by its counter.
+		same := t.sets || t.origins[e.Origin] != nil && t.origins[e.Origin].counters[s.family] == st.counter
+		out[i] = remediate.Found{Present: st.present && same, Left: st.left, Where: t.String() + " " + t.slots[s]}
+	}
+	return out, nil
+}
+
+// Counters returns the counters of the table. They start at zero when the
+// table had to be made anew.
+func (t *table) Counters(context.Context) (out []remediate.Counter, err error) {
+	if t.conn == nil {
+		return nil, errors.New("the table is not open")
+	}
+	byName, err := t.counters()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read counters of %v: %w", t, err)
+	}
+	for _, i := range t.fams {
+		keys := map[string]string{t.processed(i): ""}
+		for key, o := range t.origins {
+			keys[o.counters[i]] = key
+		}
+		for name, key := range keys {
+			if c, ok := byName[name]; ok {
+				c.Origin, c.IPv6 = key, i == 1
+				out = append(out, c)
+			}
+		}
+	}
+	return out, nil
+}
+
 // rulesetGeneration returns a number that moves with each change of the
 // namespace's ruleset.
-func (t *Table) rulesetGeneration() (uint32, error) {
+func (c *conn) rulesetGeneration() (uint32, error) {
 	var gen uint32
-	err := t.conn.dump(unix.NFT_MSG_GETGEN, 0, unix.NFPROTO_UNSPEC, nil, func(m message) {
+	err := c.dump(unix.NFT_MSG_GETGEN, 0, unix.NFPROTO_UNSPEC, nil, func(m message) {
 		gen = m.attrs().u32(unix.NFTA_GEN_ID)
 	})
 	if err != nil {
@@ -621,24 +987,9 @@ func (t *Table) rulesetGeneration() (uint32, error) {
 	return gen, nil
 }
 
-// Counters returns the counters of the table, sorted by name. They start at
-// zero when the table had to be made anew.
-func (t *Table) Counters(context.Context) ([]remediate.Counter, error) {
-	if t.conn == nil {
-		return nil, errors.New("cannot read counters: the table is not open")
-	}
-	byName, err := t.counters()
-	if err != nil {
-		return nil, fmt.Errorf("cannot read counters of table inet %s: %w", t.name, err)
-	}
-	out := slices.Collect(maps.Values(byName))
-	slices.SortFunc(out, func(a, b remediate.Counter) int { return strings.Compare(a.Name, b.Name) })
-	return out, nil
-}
-
 // Close closes the sockets. With remove the table goes away; otherwise the
 // elements in it block until their times have come.
-func (t *Table) Close(_ context.Context, remove bool) error {
+func (t *table) Close(_ context.Context, remove bool) error {
 	if t.conn == nil {
 		return nil
 	}
@@ -650,7 +1001,7 @@ func (t *Table) Close(_ context.Context, remove bool) error {
 			err = nil
 		}
 		if err != nil {
-			err = fmt.Errorf("cannot remove table inet %s: %w", t.name, err)
+			err = fmt.Errorf("cannot remove %v: %w", t, err)
 		}
 	}
 	t.watch.stop()

@@ -18,6 +18,7 @@ const quiet = 10 * time.Millisecond
 // watcher sees nothing.
 type watcher struct {
 	file    *os.File
+	proto   uint8
 	table   string
 	own     uint32 // sender of our own changes
 	changed chan<- struct{}
@@ -26,7 +27,7 @@ type watcher struct {
 }
 
 // startWatch starts a watcher of the network namespace of this thread.
-func startWatch(table string, own uint32, changed chan<- struct{}) (*watcher, error) {
+func startWatch(proto uint8, table string, own uint32, changed chan<- struct{}) (*watcher, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open a netlink socket: %w", err)
@@ -37,7 +38,7 @@ func startWatch(table string, own uint32, changed chan<- struct{}) (*watcher, er
 		return nil, fmt.Errorf("cannot bind a netlink socket: %w", err)
 	}
 	w := &watcher{
-		file: os.NewFile(uintptr(fd), "nftables changes"), table: table,
+		file: os.NewFile(uintptr(fd), "nftables changes"), proto: proto, table: table,
 		own: own, changed: changed, done: make(chan struct{}),
 	}
 	go w.run()
@@ -125,7 +126,7 @@ func (w *watcher) concerns(b []byte) bool {
 			continue
 		}
 		// The name of the table is attribute 1 of every kind of message.
-		if len(m.body) >= 4 && m.body[0] == unix.NFPROTO_INET && m.attrs().str(1) == w.table {
+		if len(m.body) >= 4 && m.body[0] == w.proto && m.attrs().str(1) == w.table {
 			return true
 		}
 	}

@@ -98,11 +98,14 @@ func Conformance(t *testing.T, start func(t *testing.T) Backend) {
 		s.load(k)
 		add := s.change(remediate.Add, "203.0.113.4/32", "crowdsec", time.Hour)
 		remove := s.change(remediate.Remove, "203.0.113.4/32", "crowdsec", time.Hour)
-		other := s.change(remediate.Add, "203.0.113.4/32", "CAPI", time.Hour)
+		other := s.change(remediate.Replace, "203.0.113.4/32", "CAPI", time.Hour)
+		other.Was = "crowdsec"
 		s.apply(k, add)
 		s.apply(k, add)
 		s.apply(k, other)
+		s.apply(k, other)
 		s.blocked("203.0.113.4")
+		remove.Origin = "CAPI"
 		s.apply(k, remove)
 		s.passes("203.0.113.4")
 		s.apply(k, remove)
@@ -124,9 +127,11 @@ func Conformance(t *testing.T, start func(t *testing.T) Backend) {
 			s.change(remediate.Add, "203.0.113.4/32", "crowdsec", short),
 			s.change(remediate.Replace, "203.0.113.1/32", "crowdsec", short), // shortened
 		)
+		moved := s.change(remediate.Replace, "203.0.113.4/32", "cscli", time.Hour) // and of another origin
+		moved.Was = "crowdsec"
 		s.apply(k,
 			s.change(remediate.Replace, "203.0.113.3/32", "crowdsec", 3650*24*time.Hour), // extended
-			s.change(remediate.Replace, "203.0.113.4/32", "cscli", time.Hour),            // and of another origin
+			moved,
 		)
 		s.blocked("203.0.113.1", "203.0.113.2", "203.0.113.3", "203.0.113.4")
 		ended := []remediate.Change{s.change(remediate.Remove, "203.0.113.1/32", "crowdsec", 0), s.change(remediate.Remove, "203.0.113.2/32", "crowdsec", 0)}

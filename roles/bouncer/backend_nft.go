@@ -20,5 +20,15 @@ func init() {
 }
 
 func newNFT(_ *platform.Env, b *config.Bouncer) (remediate.Kernel, error) {
-	return nft.New(nft.Config{Name: b.Table, Hooks: b.Hooks, Action: b.DenyAction, Ignore: b.Ignore})
+	return nft.New(nft.Config{
+		Layout: b.Layout, Plain: b.Plain, Name: b.Table, IPv4: nftFamily(&b.IPv4), IPv6: nftFamily(&b.IPv6),
+		Hooks: b.Hooks, Interfaces: b.Interfaces, Conntrack: b.Conntrack,
+		Action: b.DenyAction, Log: b.DenyLog, LogPrefix: b.DenyLogPrefix,
+	})
+}
+
+func nftFamily(f *config.BouncerFamily) nft.Family {
+	return nft.Family{
+		Off: f.Off, Table: f.Table, Chain: f.Chain, Set: f.Set, Priority: f.Priority, SetOnly: f.SetOnly, SetPerOrigin: f.SetPerOrigin,
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -91,10 +92,24 @@ type Config struct {
 	Log                                  *slog.Logger
 	// Now is the clock; nil takes time.Now.
 	Now func() time.Time
+	// Ignore lists prefixes that are never blocked, and Guards, if set, finds more
+	// of them now and then.
+	Ignore []netip.Prefix
+	Guards func() []Guard
+	// EndConnections ends what newly blocked addresses have open.
+	EndConnections bool
+	// Deadline, unless zero, ends every ban by then.
+	Deadline time.Time
+	// ControlPath is the socket on which questions are answered; empty: none.
+	ControlPath string
+	// Metrics is the TCP address of the page for Prometheus; empty: none.
+	Metrics string
 	// Usage says how the LAPI is told what was done; without a Report it isn't.
 	Usage Usage
 	// Ready, if set, is called when everything that is known is enforced.
 	Ready func()
+	// Stopping, if set, is told how things are before the kernel is given up.
+	Stopping func(Status)
 	// Applied, if set, is told what the kernel has just taken. The changes are
 	// valid during the call.
 	Applied func(changes []remediate.Change, at time.Time)
@@ -109,6 +124,16 @@ type Bouncer struct {
 	report    reporter
 	changed   chan struct{} // something to save
 	readyOnce sync.Once
+	started   time.Time
+
+	meterMu sync.Mutex
+	meter   meter
+
+	mu      sync.Mutex
+	guarded []Guard
+	pulls   pulls
+	lag     lag
+	arrived time.Time // when the last delta did
 }
 
 // New returns a Bouncer that has not touched anything yet.
@@ -136,6 +161,7 @@ func New(cfg Config) (*Bouncer, error) {
 		cfg: cfg, log: cfg.Log, now: cfg.Now,
 		report:  reporter{log: cfg.Log, now: cfg.Now},
 		changed: make(chan struct{}, 1),
+		started: cfg.Now(),
 	}
 	b.r = remediate.New(remediate.Config{
 		Kernel:       cfg.Kernel,
@@ -145,10 +171,14 @@ func New(cfg Config) (*Bouncer, error) {
 		MaxDecisions: cfg.MaxDecisions,
 		MaxEntries:   cfg.MaxEntries,
 		MaxLengths:   cfg.MaxLengths,
+		Deadline:     cfg.Deadline,
 		Now:          cfg.Now,
-		Applied:      b.applied,
-		Loaded:       b.loaded,
+
+		EndConnections: cfg.EndConnections,
+		Applied:        b.applied,
+		Loaded:         b.loaded,
 	})
+	b.meter = meter{count: b.r.Counters, started: b.started, last: b.started}
 	return b, nil
 }
 
@@ -182,6 +212,10 @@ func (b *Bouncer) Run(ctx context.Context) error {
 	resync := make(chan time.Duration, 1)
 	failed := make(chan error, 1) // the feed's first answer, if that is an error
 	var work sync.WaitGroup
+	b.setIgnore(ctx)
+	work.Go(func() { b.guard(feedCtx) })
+	work.Go(func() { b.control(feedCtx) })
+	work.Go(func() { b.serveMetrics(feedCtx) })
 	work.Go(func() { b.follow(feedCtx, deltas, failed, resync) })
 	work.Go(func() { b.r.Run(feedCtx) })
 	work.Go(func() { b.reports(feedCtx) })
@@ -242,17 +276,26 @@ func (b *Bouncer) Run(ctx context.Context) error {
 	b.save()
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	defer cancel()
+	if b.cfg.Stopping != nil {
+		b.cfg.Stopping(b.Status(closing))
+	}
 	return errors.Join(gaveUp, b.r.Close(closing, b.cfg.OnStop == Clean))
 }
 
 // apply hands one delta to the reconciler. Its errors are told by loaded, and
 // the reconciler tries again by itself.
 func (b *Bouncer) apply(ctx context.Context, d decisions.Delta, resync chan<- time.Duration) {
+	b.mu.Lock()
+	b.arrived = b.now()
+	b.mu.Unlock()
 	diff, err := b.r.Apply(ctx, d)
 	if err != nil && ctx.Err() == nil {
 		b.log.Error("cannot enforce now, trying again", "err", err)
 	}
 	if diff.Suspect {
+		b.mu.Lock()
+		b.pulls.suspects++
+		b.mu.Unlock()
 		b.log.Warn("the LAPI's full list would lift most bans; keeping them until a second list agrees",
 			"listed", len(d.New), "again_in", suspectAgain)
 		select {
@@ -304,11 +347,15 @@ func (b *Bouncer) follow(ctx context.Context, out chan<- decisions.Delta, failed
 		if resyncer != nil && !b.now().Before(again) {
 			again = b.now().Add(jitter(b.cfg.Resync))
 			resyncer.Resync()
+			b.mu.Lock()
+			b.pulls.resyncs++
+			b.mu.Unlock()
 		}
 		d, err := b.cfg.Feed.Next(ctx)
 		if ctx.Err() != nil {
 			return
 		}
+		b.pulled(err)
 		if err != nil {
 			if failures++; failures == 1 {
 				since = b.now()
@@ -341,6 +388,19 @@ func (b *Bouncer) follow(ctx context.Context, out chan<- decisions.Delta, failed
 		case out <- d:
 		}
 	}
+}
+
+// pulled notes what came of asking the feed.
+func (b *Bouncer) pulled(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.pulls.count++
+	if err != nil {
+		b.pulls.failures++
+		b.pulls.trouble = err.Error()
+		return
+	}
+	b.pulls.last, b.pulls.trouble = b.now(), ""
 }
 
 // jitter returns between half of d and d, so that many bouncers that lost
@@ -377,6 +437,18 @@ func (b *Bouncer) save() time.Duration {
 
 func (b *Bouncer) applied(changes []remediate.Change, at time.Time) {
 	b.report.changes(changes, at)
+	b.mu.Lock()
+	for i := range changes {
+		c := &changes[i]
+		since := c.Created
+		if since.IsZero() {
+			since = b.arrived // an upstream LAPI doesn't tell
+		}
+		if c.Op == remediate.Add && !since.IsZero() {
+			b.lag.add(at.Sub(since), at)
+		}
+	}
+	b.mu.Unlock()
 	if b.cfg.Applied != nil {
 		b.cfg.Applied(changes, at)
 	}

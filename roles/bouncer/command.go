@@ -65,39 +65,42 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	if err != nil {
 		return err
 	}
-	b, err := prepare(env, r, c.Token, c.Name)
+	cfg, err := c.config(env, r)
+	if err != nil {
+		return err
+	}
+	b, err := New(cfg)
 	if err != nil {
 		return err
 	}
 	return b.Run(ctx)
 }
 
-// prepare makes the bouncer of a process of its own. What can't work is told
-// now; what may work later is tried again while it runs.
-func prepare(env *platform.Env, r config.Resolved, token, name string) (*Bouncer, error) {
+// config makes the configuration of a process of its own. What can't work is
+// told now; what may work later is tried again while it runs.
+func (c *Command) config(env *platform.Env, r config.Resolved) (Config, error) {
 	cfg, err := NewConfig(env, r)
 	if err != nil {
-		return nil, err
+		return cfg, err
 	}
 	feed := newRemote(env, r)
-	feed.Token, feed.Name = token, name
+	feed.Token, feed.Name = c.Token, c.Name
 	if err := feed.checkKey(); err != nil {
-		return nil, err
+		return cfg, err
 	}
 	if _, err := api.NewClient(feed.Client); err != nil {
-		return nil, err
+		return cfg, err
 	}
 	cfg.Feed = feed
 	cfg.Usage.Report = feed.Report
 	cfg.Ready = func() { _ = platform.Notify("READY=1") } // nobody to tell is fine
-	cfg.Log = cfg.Log.With("lapi", feed.Client.URL)
-	return New(cfg)
+	return cfg, nil
 }
 
 // resolve reads what the flags name: our own configuration, or the file of
 // upstream's firewall bouncer, known by its name.
 func (c *Command) resolve(env *platform.Env, flags *config.Flags) (config.Resolved, error) {
-	if !strings.HasPrefix(filepath.Base(flags.Config), UpstreamName) {
+	if !isUpstreamFile(flags.Config) {
 		return flags.Resolve(env, c.Overlay)
 	}
 	b, err := readUpstream(env, flags.Config, c.Overlay)
@@ -141,11 +144,20 @@ func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 		MaxDecisions: b.MaxDecisions,
 		MaxEntries:   b.MaxEntries,
 		MaxLengths:   maxLengths,
+		Ignore:       b.Ignore,
+		ControlPath:  filepath.Join(r.DataDir, controlName),
+		Metrics:      b.Metrics.Listen,
 		Log:          env.Log,
 		Usage:        Usage{Version: env.Version},
+
+		EndConnections: b.EndConnections,
+	}
+	if b.LockoutGuard {
+		session, _ := env.LookupEnv("SSH_CONNECTION")
+		cfg.Guards = func() []Guard { return guards(session) }
 	}
 	if b.Backend == "dry-run" {
-		cfg.SavedPath = "" // a bouncer that blocks may run beside
+		cfg.SavedPath, cfg.ControlPath = "", "" // a bouncer that blocks may run beside
 	}
 	return cfg, nil
 }

@@ -2,6 +2,7 @@ package bouncer
 
 import (
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"cs/remediate"
@@ -44,7 +45,7 @@ func (r *reporter) changes(list []remediate.Change, at time.Time) {
 			r.skipped++
 			continue
 		}
-		args := []any{"prefix", prefixText(c), "origin", c.Origin}
+		args := []any{"prefix", shortPrefix(c.Prefix), "origin", c.Origin}
 		if c.Op != remediate.Remove {
 			args = append(args, "left", c.Until.Sub(at).Round(time.Second))
 			if c.Scenario != "" {
@@ -66,10 +67,10 @@ func (r *reporter) summary(list []remediate.Change) {
 	r.log.Info("bans applied", "added", n[remediate.Add], "changed", n[remediate.Replace], "lifted", n[remediate.Remove])
 }
 
-// prefixText writes a single address without its length.
-func prefixText(c *remediate.Change) string {
-	if c.Prefix.IsSingleIP() {
-		return c.Prefix.Addr().String()
+// shortPrefix writes a single address without its length.
+func shortPrefix(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
 	}
-	return c.Prefix.String()
+	return p.String()
 }

@@ -117,7 +117,11 @@ func (f *upstreamFlags) run(ctx context.Context, env *platform.Env) error {
 	if dir, ok := env.LookupEnv("CS_DATA_DIR"); ok && dir != "" {
 		r.DataDir = dir
 	}
-	role, err := prepare(env, r, "", "")
+	cfg, err := new(Command).config(env, r)
+	if err != nil {
+		return err
+	}
+	role, err := New(cfg)
 	if err != nil {
 		return err
 	}

@@ -28,33 +28,56 @@ type Usage struct {
 	Version string
 }
 
-// meter makes reports of counters.
+// meter adds up what the packet filter counts, whose counters begin anew now
+// and then, and makes reports of it.
 type meter struct {
-	Usage
-	count         func(context.Context) ([]remediate.Counter, error)
-	started, last time.Time
-	seen          map[string]remediate.Counter // the counters when they were last read
-	unsent        map[string]remediate.Counter // what has been counted and not reported
+	count    func(context.Context) ([]remediate.Counter, error)
+	started  time.Time
+	primed   bool                          // what an earlier process has left is known
+	seen     map[counted]remediate.Counter // the counters when they were last read
+	total    map[counted]remediate.Counter // what was counted since started
+	reported map[counted]remediate.Counter // how much of it the LAPI was told
+	last     time.Time                     // when it was told
 }
 
-// report sends one report, nothing if the LAPI is not known to take any.
-func (m *meter) report(ctx context.Context, census map[string]remediate.Census, now time.Time) error {
-	err := m.read(ctx)
-	c := api.ComponentMetrics{
-		Type: "crowdsec-firewall-bouncer", Version: m.Version, Startup: m.started.Unix(), FeatureFlags: []string{},
+// counted names a counter.
+type counted struct {
+	origin string // "": of all packets
+	ipv6   bool
+}
+
+func (a counted) compare(b counted) int {
+	if a.ipv6 != b.ipv6 && a.origin == b.origin {
+		if a.ipv6 {
+			return 1
+		}
+		return -1
+	}
+	return strings.Compare(a.origin, b.origin)
+}
+
+func ipType(ipv6 bool) string {
+	if ipv6 {
+		return "ipv6"
+	}
+	return "ipv4"
+}
+
+// component is a report of the time since the last one.
+func (m *meter) component(version string, census map[string]remediate.Census, now time.Time) api.ComponentMetrics {
+	os := api.LocalOS()
+	return api.ComponentMetrics{
+		Type: UpstreamName, Version: version, Startup: m.started.Unix(), FeatureFlags: []string{}, OS: &os,
 		Metrics: []api.UsageWindow{{
 			Meta:  api.UsageMeta{Length: int64(now.Sub(m.last) / time.Second), Now: now.Unix()},
 			Items: m.items(census),
 		}},
 	}
-	os := api.LocalOS()
-	c.OS = &os
-	if rerr := m.Report(ctx, c); rerr != nil {
-		return errors.Join(err, rerr)
-	}
-	m.last = now
-	clear(m.unsent)
-	return err
+}
+
+// told notes that the LAPI has taken a report of some totals.
+func (m *meter) told(total map[counted]remediate.Counter, now time.Time) {
+	m.reported, m.last = total, now
 }
 
 // read adds what was counted since the last time. Counters begin anew when the
@@ -64,22 +87,25 @@ func (m *meter) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if m.unsent == nil {
-		m.unsent = make(map[string]remediate.Counter)
+	if m.total == nil {
+		m.total = make(map[counted]remediate.Counter)
 	}
-	seen := make(map[string]remediate.Counter)
+	seen := make(map[counted]remediate.Counter)
 	for _, c := range list {
-		seen[c.Name] = c
-		before := m.seen[c.Name]
-		if c.Packets < before.Packets || c.Bytes < before.Bytes {
+		key := counted{c.Origin, c.IPv6}
+		seen[key] = c
+		before := m.seen[key]
+		if !m.primed {
+			before = c // an earlier process has told it
+		} else if c.Packets < before.Packets || c.Bytes < before.Bytes {
 			before = remediate.Counter{}
 		}
-		sum := m.unsent[c.Name]
+		sum := m.total[key]
 		sum.Packets += c.Packets - before.Packets
 		sum.Bytes += c.Bytes - before.Bytes
-		m.unsent[c.Name] = sum
+		m.total[key] = sum
 	}
-	m.seen = seen
+	m.seen, m.primed = seen, m.primed || list != nil
 	return nil
 }
 
@@ -102,11 +128,13 @@ func (m *meter) items(census map[string]remediate.Census) (items []api.UsageItem
 			}
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(m.unsent)) {
-		c := m.unsent[name]
-		what, label := "dropped", []string{"origin", name}
-		if family, ok := strings.CutPrefix(name, "processed-"); ok {
-			what, label = "processed", []string{"ip_type", family}
+	for _, key := range slices.SortedFunc(maps.Keys(m.total), counted.compare) {
+		c, told := m.total[key], m.reported[key]
+		c.Packets -= told.Packets
+		c.Bytes -= told.Bytes
+		what, label := "dropped", []string{"origin", key.origin, "ip_type", ipType(key.ipv6)}
+		if key.origin == "" {
+			what, label = "processed", label[2:]
 		}
 		if c.Bytes > 0 {
 			put(what, "byte", c.Bytes, label...)
@@ -123,11 +151,6 @@ func (b *Bouncer) reports(ctx context.Context) {
 	if b.cfg.Usage.Report == nil {
 		return
 	}
-	started := b.now()
-	m := meter{Usage: b.cfg.Usage, count: b.r.Counters, started: started, last: started}
-	if err := m.read(ctx); err == nil {
-		clear(m.unsent) // what an earlier process has reported
-	}
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
 	failing := false
@@ -139,7 +162,7 @@ func (b *Bouncer) reports(ctx context.Context) {
 			done, limit = true, lastReportTime
 		}
 		one, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
-		err := m.report(one, b.r.Census(), b.now())
+		err := b.reportUsage(one)
 		cancel()
 		var refused *api.Error
 		switch {
@@ -153,4 +176,21 @@ func (b *Bouncer) reports(ctx context.Context) {
 			b.log.Warn("cannot report usage, trying again", "err", err)
 		}
 	}
+}
+
+// reportUsage makes one report. What does not arrive is in the next one.
+func (b *Bouncer) reportUsage(ctx context.Context) error {
+	now, census := b.now(), b.r.Census()
+	b.meterMu.Lock()
+	_ = b.meter.read(ctx) // what can't be read now is in the next report
+	total := maps.Clone(b.meter.total)
+	c := b.meter.component(b.cfg.Usage.Version, census, now)
+	b.meterMu.Unlock()
+	if err := b.cfg.Usage.Report(ctx, c); err != nil {
+		return err
+	}
+	b.meterMu.Lock()
+	defer b.meterMu.Unlock()
+	b.meter.told(total, now)
+	return nil
 }

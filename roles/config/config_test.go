@@ -203,7 +203,7 @@ func TestEveryKey(t *testing.T) {
 			b.Backend, b.DenyAction, b.DenyLog, b.DenyLogPrefix = "dry-run", "reject", true, "drop "
 			b.Ignore, b.LockoutGuard, b.OnStop = []netip.Prefix{p("192.0.2.1/32"), p("10.0.0.0/8")}, false, "clean"
 			b.Resync, b.TrustResync, b.EndConnections, b.GiveUp = time.Hour, true, true, true
-			b.Layout, b.Table, b.Hooks, b.Interfaces, b.Conntrack = "sets", "t", []string{"input", "forward"}, []string{"wan"}, "new"
+			b.Plain, b.Layout, b.Table, b.Hooks, b.Interfaces, b.Conntrack = true, "sets", "t", []string{"input", "forward"}, []string{"wan"}, "new"
 			priority := -5
 			b.IPv4 = BouncerFamily{
 				Set: "b4", Table: "t4", Chain: "c4", Priority: &priority, SetOnly: true,

@@ -93,8 +93,9 @@ type BouncerSection struct {
 }
 
 type nftables struct {
-	IPv4 nftablesFamily `yaml:"ipv4"`
-	IPv6 nftablesFamily `yaml:"ipv6"`
+	Owner *bool          `yaml:"owner"` // false: others may edit our tables
+	IPv4  nftablesFamily `yaml:"ipv4"`
+	IPv6  nftablesFamily `yaml:"ipv6"`
 }
 
 type nftablesFamily struct {
@@ -143,6 +144,7 @@ type Bouncer struct {
 	MaxEntries     int // 0: no limit
 
 	Layout     string   // "map" or "sets"
+	Plain      bool     // others may edit the tables
 	Table      string   // of layout map; "": the backend's own
 	Hooks      []string // empty: the backend's own
 	Interfaces []string // empty: all
@@ -299,6 +301,7 @@ func (r *resolver) bouncer(s *BouncerSection) Bouncer {
 		MaxEntries:     int(r.number("limits.max_entries", r.file.Limits.MaxEntries, 0, maxInt32)),
 
 		Layout:    r.oneOf("bouncer.layout", given("bouncer.layout", s.Layout), "map", "sets"),
+		Plain:     s.Nftables.Owner != nil && !*s.Nftables.Owner,
 		Table:     s.Table,
 		Conntrack: r.oneOf("bouncer.conntrack", given("bouncer.conntrack", s.Conntrack), "all", "new", "original"),
 		IPv4:      r.bouncerFamily(s, "ipv4", s.DisableIPv4, s.Nftables.IPv4, s.BlacklistsIPv4, s.IptablesV4Chains),

@@ -1,0 +1,56 @@
+package remediate
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// SetIgnore replaces what is never blocked. A kernel that can let packets pass
+// before it looks at entries does; for others what covers such an address is
+// left out, and counted. Call it after Open.
+func (r *Reconciler) SetIgnore(ctx context.Context, list []netip.Prefix) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if slices.Equal(r.ignored, list) {
+		return nil
+	}
+	r.ignored = slices.Clone(list)
+	if k, ok := r.kernel.(Ignoring); ok {
+		if err := k.Ignore(ctx, r.ignored); err != nil {
+			r.fail("what is never blocked has changed")
+			return fmt.Errorf("cannot change what %s never blocks: %w", r.kernel.Name(), err)
+		}
+		return nil
+	}
+	c := collector{ctx: ctx, r: r, diff: new(Diff)}
+	now := r.at()
+	for p, it := range r.items {
+		switch ignored := r.ignores(p); {
+		case ignored && it.out != outIgnored:
+			c.remove(p, it)
+			it.applied = 0
+			r.mark(&it, outIgnored)
+			r.items[p] = it
+		case !ignored && it.out == outIgnored:
+			r.mark(&it, outNot)
+			r.items[p] = it
+			c.settle(p, now)
+		}
+	}
+	c.flush()
+	return c.err
+}
+
+// ignores tells whether an entry is left out because it covers an address that
+// is never blocked, and the kernel can't let that pass.
+func (r *Reconciler) ignores(p netip.Prefix) bool {
+	if len(r.ignored) == 0 {
+		return false
+	}
+	if _, ok := r.kernel.(Ignoring); ok {
+		return false
+	}
+	return slices.ContainsFunc(r.ignored, p.Overlaps)
+}

@@ -1,0 +1,206 @@
+package remediate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"cs/decisions"
+)
+
+const (
+	// verifyPart is how many entries are asked for before others get their turn:
+	// a ban must not wait for a proof.
+	verifyPart = 64
+	// timeSlack is how far the time left of an entry in the kernel may be from what
+	// it was given; clocks tick at different rates.
+	timeSlack = 2 * time.Second
+)
+
+// Verdict is what Verify found.
+type Verdict struct {
+	Asked       int          `json:"asked"`        // entries that should be there
+	AskedAbsent int          `json:"asked_absent"` // neighbours of them, which should not
+	Structure   bool         `json:"structure"`    // rules and sets are as we made them
+	Differences []Difference `json:"differences"`
+}
+
+// Difference is an entry of which the kernel says something else than it should.
+type Difference struct {
+	Prefix netip.Prefix `json:"prefix"`
+	Origin string       `json:"origin"`
+	Where  string       `json:"where,omitempty"`
+	What   string       `json:"what"`
+}
+
+// Verify asks the kernel for up to n entries, some of them at random if there
+// are more, and for as many neighbours that nothing should be about.
+func (r *Reconciler) Verify(ctx context.Context, n int) (Verdict, error) {
+	var v Verdict
+	r.mu.Lock()
+	k, ok := r.kernel.(Probing)
+	if !ok {
+		r.mu.Unlock()
+		return v, fmt.Errorf("cannot verify: %s can't be asked for single entries: %w", r.kernel.Name(), errors.ErrUnsupported)
+	}
+	if !r.loaded {
+		r.mu.Unlock()
+		return v, errors.New("cannot verify: nothing was loaded yet")
+	}
+	var list []netip.Prefix
+	for p, it := range r.items { // in an order that differs each time
+		if len(list) == n {
+			break
+		}
+		if it.applied != 0 {
+			list = append(list, p)
+		}
+	}
+	v.Structure = !r.broken
+	if v.Structure {
+		fine, err := r.kernel.Check(ctx)
+		v.Structure = fine && err == nil
+	}
+	r.mu.Unlock()
+
+	for len(list) > 0 {
+		part := list[:min(verifyPart, len(list))]
+		list = list[len(part):]
+		if err := r.verify(ctx, k, part, &v); err != nil {
+			return v, err
+		}
+	}
+	return v, nil
+}
+
+// verify asks for a few entries, as they are wanted by now.
+func (r *Reconciler) verify(ctx context.Context, k Probing, list []netip.Prefix, v *Verdict) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.at()
+	var ask []Entry
+	var ends []time.Duration // 0: it should be absent
+	for _, p := range list {
+		it, ok := r.items[p]
+		if !ok || it.applied <= now+timeSlack {
+			continue // it has gone since, or may go any moment
+		}
+		origin := r.origins.keys[it.given]
+		ask, ends = append(ask, Entry{Prefix: p, Origin: origin}), append(ends, it.applied)
+		next := nextPrefix(p)
+		neighbour := netip.PrefixFrom(next, p.Bits())
+		if _, wanted := r.items[neighbour]; next.IsValid() && !wanted && !r.covers(neighbour) {
+			ask, ends = append(ask, Entry{Prefix: neighbour, Origin: origin}), append(ends, 0)
+		}
+	}
+	found, err := k.Probe(ctx, ask)
+	if err != nil {
+		return fmt.Errorf("cannot verify: %w", err)
+	}
+	for i, f := range found {
+		what := ""
+		if ends[i] == 0 {
+			v.AskedAbsent++
+			if f.Present {
+				what = "it is blocked, and nothing says that it should be"
+			}
+		} else {
+			v.Asked++
+			left := ends[i] - now
+			switch diff := max(f.Left-left, left-f.Left); {
+			case !f.Present && !leavesOut(k, ask[i].Prefix):
+				what = "it is not blocked"
+			case f.Present && f.Left != 0 && diff > timeSlack+left/slackShare:
+				what = fmt.Sprintf("it ends in %v instead of %v", f.Left.Round(time.Second), left.Round(time.Second))
+			}
+		}
+		if what != "" {
+			v.Differences = append(v.Differences, Difference{ask[i].Prefix, ask[i].Origin, f.Where, what})
+		}
+	}
+	return nil
+}
+
+// leavesOut tells whether the kernel can't hold an entry, and says so.
+func leavesOut(k any, p netip.Prefix) bool {
+	l, ok := k.(Limited)
+	return ok && l.LeavesOut(p)
+}
+
+// covers tells whether a wider prefix of the mirror covers p.
+func (r *Reconciler) covers(p netip.Prefix) bool {
+	for bits := p.Bits() - 1; bits >= 0; bits-- {
+		if _, ok := r.items[netip.PrefixFrom(p.Addr(), bits).Masked()]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// Explanation is why packets from an address pass or don't.
+type Explanation struct {
+	Address   netip.Addr           `json:"address"`
+	Blocked   bool                 `json:"blocked"`            // the kernel has an element that drops its packets
+	Ignored   []netip.Prefix       `json:"ignored,omitempty"`  // what lets it pass before elements are looked at
+	Decisions []decisions.Decision `json:"-"`                  // those that cover it, the longest prefixes first
+	Elements  []Element            `json:"elements,omitempty"` // what should drop its packets
+}
+
+// Element is one entry of the kernel, and what it says about it.
+type Element struct {
+	Prefix     netip.Prefix `json:"prefix"`
+	Origin     string       `json:"origin"`
+	Where      string       `json:"where,omitempty"`
+	Present    bool         `json:"present"`
+	Left       float64      `json:"left_seconds"`         // as the kernel says
+	Unenforced string       `json:"unenforced,omitempty"` // why it was not given to the kernel
+}
+
+// Explain tells what is known about an address, and asks the kernel for each
+// entry that covers it.
+func (r *Reconciler) Explain(ctx context.Context, a netip.Addr) (Explanation, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := Explanation{Address: a}
+	host := netip.PrefixFrom(a, a.BitLen())
+	for _, p := range r.ignored {
+		if p.Contains(a) {
+			e.Ignored = append(e.Ignored, p)
+		}
+	}
+	r.set.Covering(host, func(d *decisions.Decision) bool {
+		e.Decisions = append(e.Decisions, *d)
+		return true
+	})
+	k, probing := r.kernel.(Probing)
+	for bits := a.BitLen(); bits >= 0; bits-- {
+		p := netip.PrefixFrom(a, bits).Masked()
+		it, ok := r.items[p]
+		if !ok {
+			continue
+		}
+		el := Element{Prefix: p, Origin: r.origins.keys[it.given]}
+		switch {
+		case it.out == outFull:
+			el.Unenforced = reasonCapacity
+		case it.out == outIgnored:
+			el.Unenforced = reasonIgnored
+		case it.applied == 0:
+			el.Unenforced = "not given to the kernel yet"
+		case probing && r.loaded:
+			found, err := k.Probe(ctx, []Entry{{Prefix: p, Origin: el.Origin}})
+			if err != nil {
+				return e, fmt.Errorf("cannot ask the kernel: %w", err)
+			}
+			el.Where, el.Present, el.Left = found[0].Where, found[0].Present, found[0].Left.Seconds()
+		default: // it was told so
+			el.Present, el.Left = true, (it.applied - r.at()).Seconds()
+		}
+		e.Blocked = e.Blocked || el.Present
+		e.Elements = append(e.Elements, el)
+	}
+	e.Blocked = e.Blocked && len(e.Ignored) == 0
+	return e, nil
+}
