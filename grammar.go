@@ -45,7 +45,7 @@ type grammar struct {
 	AppsecRules   cli.Items      `cmd:"" name:"appsec-rules" aliases:"appsec-rule,waf-rules,waf-rule" group:"Operators' commands" help:"Rules of the WAF; the same commands."`
 
 	Explain cli.Explain `cmd:"" group:"Operators' commands" help:"What happens to lines: who parses them, which scenarios they feed."`
-	Hubtest cli.Hubtest `cmd:"" group:"Operators' commands" help:"For authors of content: run the tests of a hub."`
+	cli.Authors
 	Version cli.Version `cmd:"" group:"Operators' commands" help:"What this program is."`
 }
 

@@ -101,21 +101,25 @@ type (
 )
 
 func newOverflowEvent(r Result) overflowEvent {
-	evt, o := r.Event, r.Overflow
-	e := overflowEvent{
+	evt := r.Event
+	return overflowEvent{
 		Type: 1, Whitelisted: evt.Whitelisted, WhitelistReason: evt.WhitelistReason,
 		Parsed: evt.Parsed, Enriched: evt.Enriched, Unmarshaled: evt.Unmarshaled, Meta: evt.Meta,
 		Time: evt.Time, MarshaledTime: evt.MarshaledTime,
-		Overflow: dumpedOverflow{Sources: map[string]dumpedSource{}},
+		Overflow: newDumpedOverflow(r.Overflow),
 	}
+}
+
+func newDumpedOverflow(o *Overflow) dumpedOverflow {
+	d := dumpedOverflow{Sources: map[string]dumpedSource{}}
 	for name, src := range o.Sources() {
-		e.Overflow.Sources[name] = newDumpedSource(src)
+		d.Sources[name] = newDumpedSource(src)
 	}
 	for i := range o.Alerts {
-		e.Overflow.APIAlerts = append(e.Overflow.APIAlerts, newDumpedAlert(&o.Alerts[i]))
+		d.APIAlerts = append(d.APIAlerts, newDumpedAlert(&o.Alerts[i]))
 	}
-	e.Overflow.Alert = &e.Overflow.APIAlerts[0]
-	return e
+	d.Alert = &d.APIAlerts[0]
+	return d
 }
 
 func newDumpedAlert(a *decisions.Alert) dumpedAlert {

@@ -1,3 +1,5 @@
+//go:build !edge
+
 package explain
 
 import (
@@ -79,9 +81,18 @@ func acme(t *testing.T, more map[string]string) string {
 	return dir
 }
 
+// openHub opens a hub that downloads nothing.
+func openHub(dir string) (*Hub, error) {
+	h, err := OpenHub(dir, false)
+	if err == nil {
+		h.Offline = true
+	}
+	return h, err
+}
+
 func runAcme(t *testing.T, more map[string]string) *TestResult {
 	t.Helper()
-	h, err := OpenHub(acme(t, more))
+	h, err := openHub(acme(t, more))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,10 +204,15 @@ func TestIndex(t *testing.T) {
 }
 
 func TestHubWithoutTests(t *testing.T) {
-	if _, err := OpenHub(t.TempDir()); err == nil {
+	if _, err := openHub(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Fatal("want an error")
 	}
-	h, err := OpenHub(acme(t, nil))
+	if h, err := openHub(t.TempDir()); err != nil {
+		t.Fatal(err)
+	} else if _, err := h.Tests(); err == nil {
+		t.Fatal("want an error")
+	}
+	h, err := openHub(acme(t, nil))
 	if err != nil {
 		t.Fatal(err)
 	}

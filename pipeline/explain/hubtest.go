@@ -1,10 +1,11 @@
+//go:build !edge
+
 package explain
 
 import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,9 +15,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"cs/pipeline"
 	"cs/pipeline/hub"
+	"cs/pipeline/hub/catalog"
+	"cs/pipeline/source"
 	"cs/pipeline/source/file"
 	"cs/platform/strict"
 )
@@ -24,59 +28,90 @@ import (
 // Hub is a directory with content and, in .tests/, the tests of it: a checkout
 // of the public hub.
 type Hub struct {
+	// Offline forbids to download data files that the directory lacks.
+	Offline bool
+
 	dir   string
-	index map[string]map[string]indexed // kind of item, name; nil without an index
+	tests string        // the directory of the tests
+	index catalog.Index // nil without one: items are found by their paths
+
+	mu     sync.Mutex
+	source *catalog.Source // of data files; nil before the first
 }
 
-// indexed is an entry of .index.json.
-type indexed struct {
-	Path  string `json:"path"` // below the hub
-	Stage string `json:"stage"`
-}
+// Directories of tests in a hub: of logs, and of the WAF.
+const (
+	testsName    = ".tests"
+	wafTestsName = ".appsec-tests"
+)
 
-// maxIndex bounds .index.json, in bytes. It may hold the content of all items.
-const maxIndex = 256 << 20
-
-// OpenHub reads the hub's .index.json, if there is one. Without it items are
-// found by their paths.
-func OpenHub(dir string) (*Hub, error) {
+// OpenHub reads the hub's .index.json, if there is one. waf is for the tests of
+// the WAF, of which the names can be told.
+func OpenHub(dir string, waf bool) (*Hub, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot find the hub: %w", err)
 	}
-	h := &Hub{dir: abs}
-	if _, err := os.Stat(h.tests()); err != nil {
-		return nil, fmt.Errorf("cannot find tests in the hub: %w", err)
+	h := &Hub{dir: abs, tests: filepath.Join(abs, testsName)}
+	if waf {
+		h.tests = filepath.Join(abs, wafTestsName)
 	}
-	f, err := os.Open(filepath.Join(abs, ".index.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return h, nil
+	if _, err := os.Stat(abs); err != nil {
+		return nil, fmt.Errorf("cannot find the hub: %w", err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the hub's index: %w", err)
-	}
-	defer f.Close()
-	if err := json.NewDecoder(io.LimitReader(f, maxIndex)).Decode(&h.index); err != nil {
-		return nil, fmt.Errorf("cannot read the hub's index %s: %w", f.Name(), err)
+	name := filepath.Join(abs, catalog.IndexName)
+	if _, err := os.Stat(name); err == nil {
+		if h.index, err = catalog.ReadIndex(name); err != nil {
+			return nil, err
+		}
 	}
 	return h, nil
 }
 
-func (h *Hub) tests() string { return filepath.Join(h.dir, ".tests") }
-
 // Tests returns the names of all tests, sorted.
-func (h *Hub) Tests() ([]string, error) {
-	entries, err := os.ReadDir(h.tests())
+func (h *Hub) Tests() ([]string, error) { return testsIn(h.tests) }
+
+func testsIn(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the hub's tests: %w", err)
 	}
 	var names []string
 	for _, e := range entries {
-		if _, err := os.Stat(filepath.Join(h.tests(), e.Name(), configName)); err == nil {
+		if _, err := os.Stat(filepath.Join(dir, e.Name(), configName)); err == nil {
 			names = append(names, e.Name())
 		}
 	}
 	return names, nil
+}
+
+// A TestPath says where the files of a test are.
+type TestPath struct {
+	Name, Dir, Log, ParserAsserts, ScenarioAsserts, Config string
+}
+
+// Path returns where a test is, which must be there.
+func (h *Hub) Path(name string) (p TestPath, err error) {
+	dir, err := h.testDir(name)
+	if err != nil {
+		return p, err
+	}
+	p = TestPath{
+		Name: name, Dir: dir, Config: filepath.Join(dir, configName),
+		ParserAsserts: filepath.Join(dir, parserName), ScenarioAsserts: filepath.Join(dir, scenarioName),
+	}
+	conf, err := readConfig(p.Config, new(TestResult))
+	if err == nil && conf.LogFile != "" {
+		p.Log = filepath.Join(dir, conf.LogFile)
+	}
+	return p, err
+}
+
+func (h *Hub) testDir(name string) (string, error) {
+	if !filepath.IsLocal(name) {
+		return "", fmt.Errorf("%q is no name of a test", name)
+	}
+	return filepath.Join(h.tests, name), nil
 }
 
 // Files of a test.
@@ -101,6 +136,8 @@ type TestResult struct {
 	Generated map[string]string
 	// Record is what happened. Nil if nothing did.
 	Record *Record
+
+	events bool // Record has the events that were poured, too
 }
 
 // OK tells whether the test passed.
@@ -122,49 +159,28 @@ type testConfig struct {
 	OwnData       bool             `yaml:"own_data_dir"`
 }
 
-// Test runs one test. Nothing is written but temporary files.
+// Test runs one test. Nothing is written but temporary files and, in
+// .cache/data as upstream does, data files that had to be downloaded.
 func (h *Hub) Test(ctx context.Context, name string) *TestResult {
 	r := &TestResult{Name: name, Generated: map[string]string{}}
 	r.Err = h.test(ctx, r)
 	return r
 }
 
+// Trace is Test, but keeps more in the Record: all of what dump files have.
+func (h *Hub) Trace(ctx context.Context, name string) *TestResult {
+	r := &TestResult{Name: name, Generated: map[string]string{}, events: true}
+	r.Err = h.test(ctx, r)
+	return r
+}
+
 func (h *Hub) test(ctx context.Context, r *TestResult) error {
-	if !filepath.IsLocal(r.Name) {
-		return fmt.Errorf("%q is no name of a test", r.Name)
-	}
-	dir := filepath.Join(h.tests(), r.Name)
-	conf, err := readConfig(filepath.Join(dir, configName), r)
-	if err != nil {
+	p, err := h.prepare(ctx, r)
+	if err != nil || p == nil {
 		return err
 	}
-	if conf.Nuclei != "" {
-		r.Skipped = "it tests the WAF with nuclei, and there is no WAF"
-		return nil
-	}
-	if err := conf.check(dir); err != nil {
-		return err
-	}
-	items, err := h.install(conf, dir)
-	if err != nil {
-		return err
-	}
-	warn := func(message string) { r.Warnings = append(r.Warnings, message) }
-	dataDir, remove, err := h.provideData(items, conf.OwnData, warn)
-	if err != nil {
-		return err
-	}
-	defer remove()
-	labels := map[string]string{}
-	for k, v := range conf.Labels {
-		labels[k] = fmt.Sprint(v)
-	}
-	labels["type"] = conf.LogType
-	rec, faulty, err := Run(ctx, Options{Engine: pipeline.Options{
-		Content: hub.Content{Items: items},
-		DataDir: dataDir,
-		Warn:    warn,
-	}}, file.NewReplay(file.Config{Globs: []string{quoted(filepath.Join(dir, conf.LogFile))}, Labels: labels}))
+	defer p.remove()
+	rec, faulty, err := Run(ctx, Options{Engine: p.opt, Events: r.events}, p.src)
 	r.Record = rec
 	if err := errors.Join(errors.Join(faulty...), err); err != nil {
 		return err
@@ -173,14 +189,66 @@ func (h *Hub) test(ctx context.Context, r *TestResult) error {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("%d expressions failed, the last: %s", rec.Failures, rec.LastFailure))
 	}
 	var errs []error
-	if !conf.IgnoreParsers {
-		errs = append(errs, r.judge(dir, parserAsserts(parserName, rec), generateParser))
+	if !p.conf.IgnoreParsers {
+		errs = append(errs, r.judge(p.dir, parserAsserts(parserName, rec), generateParser))
 	}
-	if len(conf.Scenarios) > 0 {
-		errs = append(errs, r.judge(dir, scenarioAsserts(scenarioName, rec), generateScenario))
+	if len(p.conf.Scenarios) > 0 {
+		errs = append(errs, r.judge(p.dir, scenarioAsserts(scenarioName, rec), generateScenario))
 	}
 	return errors.Join(errs...)
 }
+
+// prepared is a test that can be run.
+type prepared struct {
+	dir    string
+	conf   *testConfig
+	opt    pipeline.Options
+	src    source.Source
+	remove func() // the temporary files
+}
+
+// prepare finds all that a test needs. It is nil if the test is none for us, as
+// r.Skipped then says.
+func (h *Hub) prepare(ctx context.Context, r *TestResult) (*prepared, error) {
+	dir, err := h.testDir(r.Name)
+	if err != nil {
+		return nil, err
+	}
+	conf, err := readConfig(filepath.Join(dir, configName), r)
+	if err != nil {
+		return nil, err
+	}
+	if conf.Nuclei != "" {
+		r.Skipped = "it tests the WAF with nuclei, and there is no WAF"
+		return nil, nil
+	}
+	if err := conf.check(dir); err != nil {
+		return nil, err
+	}
+	items, err := h.install(conf, dir)
+	if err != nil {
+		return nil, err
+	}
+	warn := func(message string) { r.Warnings = append(r.Warnings, message) }
+	dataDir, remove, err := h.provideData(ctx, items, conf.OwnData || ownData[r.Name], warn)
+	if err != nil {
+		return nil, err
+	}
+	labels := map[string]string{}
+	for k, v := range conf.Labels {
+		labels[k] = fmt.Sprint(v)
+	}
+	labels["type"] = conf.LogType
+	return &prepared{
+		dir: dir, conf: conf, remove: remove,
+		opt: pipeline.Options{Content: hub.Content{Items: items}, DataDir: dataDir, Warn: warn},
+		src: file.NewReplay(file.Config{Globs: []string{quoted(filepath.Join(dir, conf.LogFile))}, Labels: labels}),
+	}, nil
+}
+
+// ownData are the tests that share no data files, whatever they say: upstream
+// has databases of its own for them.
+var ownData = map[string]bool{"magento-ccs-by-as": true, "magento-ccs-by-country": true, "geoip-enrich": true}
 
 // quoted makes a path a pattern that matches just itself.
 func quoted(path string) string {
@@ -275,8 +343,8 @@ func parts(err error) []error {
 	return []error{err}
 }
 
-// kinds are the directories of a hub, which are also the kinds of the index.
-var kinds = map[hub.Kind]string{hub.Parser: "parsers", hub.Scenario: "scenarios", hub.PostOverflow: "postoverflows"}
+// types are the kinds of items that a test may name.
+var types = map[hub.Kind]catalog.Type{hub.Parser: catalog.Parsers, hub.Scenario: catalog.Scenarios, hub.PostOverflow: catalog.PostOverflows}
 
 // install returns the items of a test, in the order in which an installation
 // would load them: its directories are flat.
@@ -304,10 +372,17 @@ func (h *Hub) install(conf *testConfig, dir string) ([]hub.Item, error) {
 		}{"overrides", "1==1", conf.Overrides})
 		items = append(items, hub.Item{Kind: hub.Parser, Stage: "s00-raw", Path: overridesName, Name: "overrides", Data: text})
 	}
-	slices.SortStableFunc(items, func(a, b hub.Item) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Stage, b.Stage), cmp.Compare(path.Base(a.Path), path.Base(b.Path)))
-	})
+	slices.SortStableFunc(items, compareInstalled)
+	// Of two that would be the same file the last stays.
+	slices.Reverse(items)
+	items = slices.CompactFunc(items, func(a, b hub.Item) bool { return compareInstalled(a, b) == 0 })
+	slices.Reverse(items)
 	return items, errors.Join(errs...)
+}
+
+// compareInstalled compares where items would be installed.
+func compareInstalled(a, b hub.Item) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Stage, b.Stage), cmp.Compare(path.Base(a.Path), path.Base(b.Path)))
 }
 
 // item finds an item by the name that the hub gives it, or by a path below the
@@ -348,9 +423,9 @@ func (h *Hub) path(kind hub.Kind, name string) string {
 	if !fs.ValidPath(name) {
 		return ""
 	}
-	top := filepath.Join(h.dir, kinds[kind])
+	top := filepath.Join(h.dir, string(types[kind]))
 	if h.index != nil {
-		if e := h.index[kinds[kind]][name]; fs.ValidPath(e.Path) && e.Path != "" {
+		if e := h.index[types[kind]][name]; e != nil {
 			return filepath.Join(h.dir, filepath.FromSlash(e.Path))
 		}
 		return ""
@@ -376,53 +451,82 @@ func (h *Hub) path(kind hub.Kind, name string) string {
 
 // provideData puts the data files that items name into a directory of their
 // own, which remove removes. They are taken from data/ in the hub, by the last
-// part of their source_url, or from upstream's cache; nothing is downloaded. One
-// that is in neither is only warned of: the assertions tell whether it matters.
-func (h *Hub) provideData(items []hub.Item, own bool, warn func(message string)) (dir string, remove func(), err error) {
-	files, err := dataFiles(items)
-	if err != nil || len(files) == 0 {
-		return "", func() {}, err
+// part of their source_url, or from upstream's cache, or else downloaded into
+// that. One that can't be had is only warned of: the assertions tell whether it
+// matters.
+func (h *Hub) provideData(ctx context.Context, items []hub.Item, own bool, warn func(message string)) (dir string, remove func(), err error) {
+	files := dataFiles(items)
+	if len(files) == 0 {
+		return "", func() {}, nil
 	}
 	if dir, err = os.MkdirTemp("", "cs-hubtest-"); err != nil {
 		return "", nil, fmt.Errorf("cannot make a data directory: %w", err)
 	}
 	remove = func() { _ = os.RemoveAll(dir) } // what stays is the system's to clean
 	for _, f := range files {
-		err := h.provide(dir, f, own)
-		if errors.Is(err, fs.ErrNotExist) {
+		if err := h.provide(ctx, dir, f, own); err != nil {
 			warn(f.DestFile.Place.Errorf("%w", err).Error())
-		} else if err != nil {
-			remove()
-			return "", nil, f.DestFile.Place.Errorf("%w", err)
 		}
 	}
 	return dir, remove, nil
 }
 
-func (h *Hub) provide(dir string, f hub.DataFile, own bool) error {
+func (h *Hub) provide(ctx context.Context, dir string, f hub.DataFile, own bool) error {
 	name := f.DestFile.Value
 	if !fs.ValidPath(name) || strings.Contains(name, `\`) {
 		return fmt.Errorf("%s leads out of the data directory", name)
 	}
 	url, _, _ := strings.Cut(f.SourceURL, "?")
-	from := []string{filepath.Join(h.dir, "data", path.Base(cmp.Or(url, name)))}
+	cache := filepath.Join(h.dir, ".cache", "data")
+	from := []string{filepath.Join(h.dir, catalog.DataDirName, path.Base(cmp.Or(url, name)))}
 	if !own {
-		from = append(from, filepath.Join(h.dir, ".cache", "data", filepath.FromSlash(name)))
+		from = append(from, filepath.Join(cache, filepath.FromSlash(name)))
 	}
 	to := filepath.Join(dir, filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return fmt.Errorf("cannot make a data directory: %w", err)
 	}
 	for _, at := range from {
-		if _, err := os.Stat(at); err != nil {
-			continue
+		if _, err := os.Stat(at); err == nil {
+			return linkOrCopy(to, at)
 		}
-		if os.Link(at, to) == nil {
-			return nil
-		}
-		return copyFile(to, at)
 	}
-	return fmt.Errorf("data file %s of %s: %w: looked for %s", name, f.SourceURL, fs.ErrNotExist, strings.Join(from, ", "))
+	missing := fmt.Errorf("data file %s of %s: %w: looked for %s", name, f.SourceURL, fs.ErrNotExist, strings.Join(from, ", "))
+	if h.Offline || f.SourceURL == "" {
+		return missing
+	}
+	if own || os.MkdirAll(cache, 0o755) != nil { // a hub that can't be written to has no cache
+		cache = dir
+	}
+	if err := h.download(ctx, f, cache); err != nil {
+		return fmt.Errorf("%w: %w", missing, err)
+	}
+	if cache == dir {
+		return nil
+	}
+	return linkOrCopy(to, filepath.Join(cache, filepath.FromSlash(name)))
+}
+
+// download gets a data file. One at a time: two tests may want the same.
+func (h *Hub) download(ctx context.Context, f hub.DataFile, dir string) (err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, err := os.Stat(filepath.Join(dir, filepath.FromSlash(f.DestFile.Value))); err == nil {
+		return nil
+	}
+	if h.source == nil {
+		if h.source, err = catalog.NewSource(catalog.DefaultTemplate, "master", "cs-hubtest"); err != nil {
+			return err
+		}
+	}
+	return h.source.Data(ctx, f, dir)
+}
+
+func linkOrCopy(to, from string) error {
+	if os.Link(from, to) == nil {
+		return nil
+	}
+	return copyFile(to, from)
 }
 
 func copyFile(to, from string) error {
@@ -442,29 +546,16 @@ func copyFile(to, from string) error {
 	return nil
 }
 
-// dataFiles returns the data files that items name, each once. An item that can't be
-// parsed names none; the engine reports it.
-func dataFiles(items []hub.Item) (files []hub.DataFile, err error) {
+// dataFiles returns the data files that items name, each once.
+func dataFiles(items []hub.Item) (files []hub.DataFile) {
 	seen := map[string]bool{}
 	for _, it := range items {
-		docs, err := it.Documents()
-		if err != nil {
-			continue
-		}
-		for _, doc := range docs {
-			var d struct {
-				Data []hub.DataFile `yaml:"data"`
-			}
-			if _, err := decodeKnown(doc, &d); err != nil {
-				return nil, err
-			}
-			for _, f := range d.Data {
-				if name := f.DestFile.Value; name != "" && !seen[name] {
-					seen[name] = true
-					files = append(files, f)
-				}
+		for _, f := range catalog.DataFilesIn(it.Path, it.Data) {
+			if name := f.DestFile.Value; !seen[name] {
+				seen[name] = true
+				files = append(files, f)
 			}
 		}
 	}
-	return files, nil
+	return files
 }

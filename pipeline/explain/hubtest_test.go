@@ -1,3 +1,5 @@
+//go:build !edge
+
 package explain
 
 import (
@@ -8,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -22,7 +25,7 @@ import (
 // assertions a second time, with upstream's own language, over results in
 // upstream's own form.
 func TestHub(t *testing.T) {
-	h, err := OpenHub(filepath.Join(sharedtest.Dir(t), "hub"))
+	h, err := openHub(filepath.Join(sharedtest.Dir(t), "hub"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,6 +34,7 @@ func TestHub(t *testing.T) {
 		t.Fatal("no tests found: ", err)
 	}
 	checked := 0
+	mutated := map[string]int{}
 	for i, name := range names {
 		if testing.Short() && i%5 != 0 {
 			continue
@@ -47,9 +51,16 @@ func TestHub(t *testing.T) {
 			if r.Err != nil {
 				t.Fatal(r.Err)
 			}
-			compareWithVM(t, filepath.Join(h.tests(), name), r.Record)
+			compareWithVM(t, filepath.Join(h.tests, name), r.Record)
+			mutate(t, filepath.Join(h.tests, name), r.Record, mutated)
 		})
 	}
+	for _, kind := range kindsOfAsserts {
+		if mutated[kind.name] == 0 && !testing.Short() {
+			t.Errorf("no assertion of the kind %q was mutated", kind.name)
+		}
+	}
+	t.Logf("mutated: %v", mutated)
 	t.Logf("%d tests with %d assertions", len(names), checked)
 }
 
@@ -166,4 +177,80 @@ func compareWithVM(t *testing.T, dir string, rec *Record) {
 			}
 		}
 	}
+}
+
+// kindsOfAsserts are the shapes of assertions that the hub's tests have.
+var kindsOfAsserts = []struct {
+	name string
+	re   *regexp.Regexp
+}{
+	{"number of results", regexp.MustCompile(`^len\(results\) == `)},
+	{"number of entries", regexp.MustCompile(`^len\(results\[.*\) == `)},
+	{"success", regexp.MustCompile(`\.Success == `)},
+	{"path of the log", regexp.MustCompile(`datasource_path`)},
+	{"parsed", regexp.MustCompile(`\.Evt\.Parsed\[.* == "`)},
+	{"meta", regexp.MustCompile(`\.Evt\.Meta\[.* == "`)},
+	{"enriched", regexp.MustCompile(`\.Evt\.Enriched\[.* == "`)},
+	{"text in a document", regexp.MustCompile(`\.Evt\.Unmarshaled\[.* == "`)},
+	{"number in a document", regexp.MustCompile(`\.Evt\.Unmarshaled\[.* == [0-9]`)},
+	{"truth in a document", regexp.MustCompile(`\.Evt\.Unmarshaled\[.* == (true|false)`)},
+	{"nearly a number", regexp.MustCompile(`^FloatApproxEqual\(`)},
+	{"whitelisted", regexp.MustCompile(`\.Evt\.Whitelisted == `)},
+	{"reason", regexp.MustCompile(`\.Evt\.WhitelistReason == `)},
+	{"address of a source", regexp.MustCompile(`\.Sources\[.*\.IP == `)},
+	{"range of a source", regexp.MustCompile(`\.Sources\[.*\.Range == `)},
+	{"scope of a source", regexp.MustCompile(`\.Sources\[.*\.GetScope\(\) == `)},
+	{"value of a source", regexp.MustCompile(`\.Sources\[.*\.GetValue\(\) == `)},
+	{"meta of an event", regexp.MustCompile(`\.Events\[.*\.GetMeta\(.* == `)},
+	{"scenario", regexp.MustCompile(`\.Alert\.GetScenario\(\) == `)},
+	{"remediation", regexp.MustCompile(`\.Alert\.Remediation == `)},
+	{"number of events", regexp.MustCompile(`\.Alert\.GetEventsCount\(\) == `)},
+}
+
+// mutate makes some assertions of each kind untrue, one at a time: each must be
+// found, with what was expected and what is.
+func mutate(t *testing.T, dir string, rec *Record, mutated map[string]int) {
+	for _, a := range []*asserts{parserAsserts(parserName, rec), scenarioAsserts(scenarioName, rec)} {
+		text, err := os.ReadFile(filepath.Join(dir, a.file))
+		if err != nil || len(rec.Overflows) == 0 && a.file == scenarioName && !bytes.HasPrefix(text, []byte("len(results) ==")) {
+			continue
+		}
+		done := map[string]int{}
+		for raw := range bytes.Lines(text) {
+			line := strings.TrimRight(string(raw), "\r\n")
+			for _, kind := range kindsOfAsserts {
+				if !kind.re.MatchString(line) {
+					continue
+				}
+				if done[kind.name]++; done[kind.name] > 2 {
+					break
+				}
+				wrong := untrue(line)
+				failures, checked, err := a.check([]byte("true\n" + wrong + "\n"))
+				if err != nil || checked != 2 || len(failures) != 1 || failures[0].Line != 2 || failures[0].Assert != wrong || failures[0].Expected == failures[0].Value {
+					t.Errorf("%s: %s\npasses: %+v, %v", a.file, wrong, failures, err)
+				}
+				mutated[kind.name]++
+				break
+			}
+		}
+	}
+}
+
+// untrue turns an assertion that holds into one that doesn't.
+func untrue(line string) string {
+	if strings.HasPrefix(line, "FloatApproxEqual(") {
+		return strings.TrimSuffix(line, ")") + " * 2 + 1)"
+	}
+	i := strings.LastIndex(line, " == ") + len(" == ")
+	left, right := line[:i], line[i:]
+	switch {
+	case strings.HasSuffix(right, `"`):
+		return left + right[:len(right)-1] + `~"`
+	case right == "true":
+		return left + "false"
+	case right == "false":
+		return left + "true"
+	}
+	return left + right + " + 1"
 }

@@ -1,3 +1,5 @@
+//go:build !edge
+
 package cli
 
 import (
@@ -13,15 +15,54 @@ import (
 	"cs/platform"
 )
 
-// Hubtest groups the commands for those who write content.
+// Authors are commands for those who write content.
+type Authors struct {
+	Hubtest Hubtest `cmd:"" group:"Operators' commands" help:"For authors of content: run the tests of a hub."`
+}
+
+// Hubtest groups the commands about the tests of a hub.
 type Hubtest struct {
-	Hub string `default:"." placeholder:"DIR" type:"path" help:"Directory of the hub, with its tests in .tests/."`
+	Hub     string `default:"." placeholder:"DIR" type:"path" help:"Directory of the hub, with its tests in .tests/."`
+	Appsec  bool   `help:"The tests of the WAF, in .appsec-tests/."`
+	Offline bool   `help:"Download no data files that the hub lacks."`
 
 	// Upstream runs its own programs, we are one.
 	Crowdsec string `hidden:""`
 	Cscli    string `hidden:""`
 
-	Run HubtestRun `cmd:"" help:"Run tests: is what the parsers and scenarios make of logs what their authors expect?"`
+	Create   HubtestCreate   `cmd:"" help:"Make the files of a test, to be filled."`
+	Run      HubtestRun      `cmd:"" help:"Run tests: is what the parsers and scenarios make of logs what their authors expect?"`
+	List     HubtestList     `cmd:"" help:"Which tests there are."`
+	Info     HubtestInfo     `cmd:"" help:"Where the files of tests are."`
+	Clean    HubtestClean    `cmd:"" help:"Remove what runs left in tests."`
+	Coverage HubtestCoverage `cmd:"" help:"Which items have tests."`
+	Eval     HubtestEval     `cmd:"" help:"The value of an expression over the results of a test."`
+	Explain  HubtestExplain  `cmd:"" help:"What happens to the lines of a test."`
+}
+
+// open opens the hub that the flags name.
+func (c *Hubtest) open(env *platform.Env, g *Globals) (*session, *explain.Hub, error) {
+	s, err := open(env, g)
+	if err != nil {
+		return nil, nil, err
+	}
+	h, err := explain.OpenHub(c.Hub, c.Appsec)
+	if err != nil {
+		return nil, nil, err
+	}
+	h.Offline = c.Offline
+	return s, h, nil
+}
+
+// testNames returns the named tests, or all.
+func testNames(h *explain.Hub, names []string, all bool, verb string) ([]string, error) {
+	switch {
+	case all == (len(names) > 0):
+		return nil, &usageError{"name the tests to " + verb + ", or give --all"}
+	case all:
+		return h.Tests()
+	}
+	return names, nil
 }
 
 // HubtestRun runs tests of a hub.
@@ -30,10 +71,12 @@ type HubtestRun struct {
 	All           bool     `help:"Run all tests of the hub."`
 	MaxJobs       int      `placeholder:"N" help:"Tests to run at once (default: one a processor)."`
 	ReportSuccess bool     `help:"List the tests that passed, too."`
+	NoClean       bool     `help:"Keep what happened as dump files, in the directory results/ of each test."`
 
-	// Nothing is left behind that could be cleaned.
-	Clean   bool `hidden:""`
-	NoClean bool `hidden:""`
+	// Nothing is left behind that could be cleaned, and there is no WAF to test.
+	Clean  bool   `hidden:""`
+	Target string `hidden:""`
+	Host   string `hidden:""`
 }
 
 // errTestsFailed ends a run in which not all passed.
@@ -42,25 +85,17 @@ var errTestsFailed = errors.New("some tests failed")
 // Run runs the tests, each in an engine of its own. What fails is told at once
 // and listed at the end; the last line counts.
 func (c *HubtestRun) Run(ctx context.Context, env *platform.Env, g *Globals, parent *Hubtest) error {
-	s, err := open(env, g)
+	s, h, err := parent.open(env, g)
 	if err != nil {
 		return err
 	}
-	if c.All == (len(c.Names) > 0) {
-		return &usageError{"name the tests to run, or give --all"}
-	}
-	h, err := explain.OpenHub(parent.Hub)
+	names, err := testNames(h, c.Names, c.All, "run")
 	if err != nil {
 		return err
-	}
-	names := c.Names
-	if c.All {
-		if names, err = h.Tests(); err != nil {
-			return err
-		}
 	}
 	report := hubtestJSON{Success: []string{}, Fail: []string{}, Skipped: []string{}, Failures: map[string]hubtestFailure{}}
 	table := s.table("Test", "Result", "Assertions")
+	table.whole = true
 	for r := range c.results(ctx, h, names) {
 		for _, w := range r.Warnings {
 			s.debug("%s: %s", r.Name, w)
@@ -129,9 +164,7 @@ func (c *HubtestRun) results(ctx context.Context, h *explain.Hub, names []string
 					return
 				}
 				go func() {
-					r := h.Test(ctx, name)
-					r.Record = nil // it is large
-					done <- r
+					done <- c.test(ctx, h, name)
 				}()
 			}
 		}()
@@ -141,6 +174,20 @@ func (c *HubtestRun) results(ctx context.Context, h *explain.Hub, names []string
 			}
 		}
 	}
+}
+
+// test runs one test.
+func (c *HubtestRun) test(ctx context.Context, h *explain.Hub, name string) *explain.TestResult {
+	run := h.Test
+	if c.NoClean {
+		run = h.Trace
+	}
+	r := run(ctx, name)
+	if c.NoClean {
+		r.Err = errors.Join(r.Err, h.Keep(r))
+	}
+	r.Record = nil // it is large
+	return r
 }
 
 // failureText tells what is wrong in a test.

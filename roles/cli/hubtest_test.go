@@ -1,3 +1,5 @@
+//go:build !edge
+
 package cli
 
 import (
@@ -40,7 +42,7 @@ func TestHubtestRun(t *testing.T) {
 	hub := smallHub(t)
 	f := func(wantCode int, wantLast string, args ...string) result {
 		t.Helper()
-		r := run(t, t.TempDir(), "", append([]string{"hubtest", "run", "--hub", hub}, args...)...)
+		r := run(t, t.TempDir(), "", append([]string{"hubtest", "run", "--hub", hub, "--offline"}, args...)...)
 		if r.code != wantCode {
 			t.Errorf("%v: exit code %d, want %d: %s", args, r.code, wantCode, r.stderr)
 		}

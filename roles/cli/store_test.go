@@ -179,7 +179,7 @@ func TestMachinesAddFile(t *testing.T) {
 		"level=info msg=\"Machine 'm2' successfully added to the local API.\"\nlevel=info msg=\"API credentials written to '"+other+"'.\"\n" {
 		t.Errorf("got %q", r.stderr)
 	}
-	if got := read(other); got != "url: http://lapi:1/\nlogin: m2\npassword: \"typed in\"\n" {
+	if got := read(other); got != "url: http://lapi:1/\nlogin: m2\npassword: typed in\n" {
 		t.Errorf("got %s", got)
 	}
 	if r := run(t, dir, "", "machines", "add", "m3", "-i", "-f", "-"); r.code != 1 || !strings.Contains(r.stderr, "cannot read the password: it is empty") {

@@ -279,6 +279,7 @@ func runeColumns(r rune) int {
 		r >= 0xFFE0 && r <= 0xFFE6,
 		r >= 0x1F300 && r <= 0x1F64F, // emoji
 		r >= 0x1F680 && r <= 0x1F6FF,
+		r >= 0x1F7E0 && r <= 0x1F7EB, // coloured circles and squares
 		r >= 0x1F900 && r <= 0x1F9FF,
 		r >= 0x20000 && r <= 0x3FFFD:
 		return 2

@@ -167,3 +167,14 @@ func (d *dataDir) remember(name, tag string) error {
 	}
 	return nil
 }
+
+// Data gets a data file into a directory.
+func (s *Source) Data(ctx context.Context, f hub.DataFile, dir string) error {
+	d, err := openDataDir(dir)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	_, err = d.fetch(ctx, s, f, false, time.Now(), func(string) {})
+	return err
+}

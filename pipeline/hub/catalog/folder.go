@@ -47,7 +47,7 @@ func ReadFolder(dir string, known Index) (x Index, warnings []string, err error)
 				warnings = append(warnings, fmt.Sprintf("Ignoring file %s: %v", p, err))
 				return nil
 			}
-			name := nameOf(e.Path)
+			name := NameOf(e.Path)
 			e.number(known[t][name])
 			x[t][name] = e
 			return nil

@@ -258,9 +258,9 @@ func readAll(r io.Reader, most int64, name string) ([]byte, error) {
 	return text, err
 }
 
-// nameOf is the name of an item of the hub by its path: AUTHOR/FILE without the
+// NameOf is the name of an item of the hub by its path: AUTHOR/FILE without the
 // extension, as the index has it.
-func nameOf(p string) string {
+func NameOf(p string) string {
 	dir, file := path.Split(p)
 	return path.Join(path.Base(dir), strings.TrimSuffix(file, path.Ext(file)))
 }
