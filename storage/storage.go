@@ -152,6 +152,10 @@ type Store interface {
 	// again: it gets the ID it has, its Decisions become nil, and known
 	// reports it. An empty UUID is never known.
 	AddAlerts(ctx context.Context, alerts []decisions.Alert) (known []bool, err error)
+	// Restore stores alerts that another store has kept, under the IDs that they
+	// and their decisions have: those of an alert follow each other, and all are
+	// greater than any given before, else the error is ErrExists. All or none.
+	Restore(ctx context.Context, alerts []decisions.Alert) error
 	Alert(ctx context.Context, id int64) (decisions.Alert, error)
 	// EachAlert calls f for every alert the filter selects until it returns
 	// false, newest first. The alert is valid during the call only. No

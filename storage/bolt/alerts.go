@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"go.etcd.io/bbolt"
@@ -41,6 +42,22 @@ func (s *Store) AddAlerts(ctx context.Context, alerts []decisions.Alert) (known 
 	return known, nil
 }
 
+func (s *Store) Restore(ctx context.Context, alerts []decisions.Alert) error {
+	err := s.write(ctx, func(tx *bbolt.Tx) error {
+		w := newAlertWriter(tx)
+		for i := range alerts {
+			if err := w.restore(alerts[i]); err != nil {
+				return fmt.Errorf("alert %d: %w", alerts[i].ID, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("cannot restore alerts: %w", err)
+	}
+	return nil
+}
+
 // alertWriter adds alerts in one transaction.
 type alertWriter struct {
 	alerts, heads, byUUID, decisions *bbolt.Bucket
@@ -72,26 +89,51 @@ func (w *alertWriter) add(a *decisions.Alert) (known bool, err error) {
 	if a.ID, err = nextID(w.alerts); err != nil {
 		return false, err
 	}
+	for i := range a.Decisions {
+		if a.Decisions[i].ID, err = nextID(w.decisions); err != nil {
+			return false, err
+		}
+	}
+	return false, w.put(a)
+}
+
+// restore adds an alert under the IDs that it has.
+func (w *alertWriter) restore(a decisions.Alert) error {
+	last := int64(w.decisions.Sequence())
+	for i := range a.Decisions {
+		if id := a.Decisions[i].ID; id <= last || i > 0 && id != last+1 {
+			return fmt.Errorf("decision %d: %w", id, storage.ErrExists)
+		}
+		last = a.Decisions[i].ID
+	}
+	if a.ID <= int64(w.alerts.Sequence()) {
+		return storage.ErrExists
+	}
+	if err := errors.Join(w.alerts.SetSequence(uint64(a.ID)), w.decisions.SetSequence(uint64(last))); err != nil {
+		return err
+	}
+	return w.put(&a)
+}
+
+// put writes an alert and its decisions, which have their IDs.
+func (w *alertWriter) put(a *decisions.Alert) error {
 	record := alertRecord{Alert: *a, count: uint64(len(a.Decisions))}
 	for i := range a.Decisions {
 		d := &a.Decisions[i]
 		d.AlertID = a.ID
-		if d.ID, err = nextID(w.decisions); err != nil {
-			return false, err
-		}
 		if i == 0 {
 			record.first = d.ID
 		}
 		var key [8]byte // Put makes a copy of it
 		binary.BigEndian.PutUint64(key[:], uint64(d.ID))
 		if err := w.decisions.Put(key[:], w.decision(d)); err != nil {
-			return false, err
+			return err
 		}
 	}
 	if err := w.link(&record); err != nil {
-		return false, err
+		return err
 	}
-	return false, w.alerts.Put(idKey(a.ID), encode(alertVersion, &record, (*coder).alert))
+	return w.alerts.Put(idKey(a.ID), encode(alertVersion, &record, (*coder).alert))
 }
 
 // decision returns the record of a decision, which is good as long as the transaction.

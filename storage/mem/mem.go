@@ -230,6 +230,35 @@ func (s *Store) addAlert(a *decisions.Alert) (known bool) {
 	return false
 }
 
+func (s *Store) Restore(ctx context.Context, alerts []decisions.Alert) error {
+	return s.do(ctx, func() error {
+		lastAlert, lastDecision := s.lastAlert, s.lastDecision
+		for _, a := range alerts {
+			for i, d := range a.Decisions {
+				if d.ID <= lastDecision || i > 0 && d.ID != lastDecision+1 {
+					return fmt.Errorf("cannot restore alerts: alert %d: decision %d: %w", a.ID, d.ID, storage.ErrExists)
+				}
+				lastDecision = d.ID
+			}
+			if a.ID <= lastAlert {
+				return fmt.Errorf("cannot restore alerts: alert %d: %w", a.ID, storage.ErrExists)
+			}
+			lastAlert = a.ID
+		}
+		for _, a := range alerts {
+			for _, d := range a.Decisions {
+				d.AlertID = a.ID
+				s.decisions = append(s.decisions, copyDecision(d))
+			}
+			a = copyAlert(a)
+			a.Decisions = nil
+			s.alerts = append(s.alerts, a)
+		}
+		s.lastAlert, s.lastDecision = lastAlert, lastDecision
+		return nil
+	})
+}
+
 func (s *Store) Alert(ctx context.Context, id int64) (a decisions.Alert, err error) {
 	err = s.do(ctx, func() error {
 		for _, kept := range s.alerts {

@@ -36,6 +36,7 @@ func Run(t *testing.T, open Opener) {
 		{"Stamps", testStamps},
 		{"Alerts", testAlerts},
 		{"KnownAlerts", testKnownAlerts},
+		{"Restore", testRestore},
 		{"EachAlert", testEachAlert},
 		{"AlertHeads", testAlertHeads},
 		{"EachDecision", testEachDecision},
@@ -263,6 +264,44 @@ func testAlerts(t *testing.T, open Opener) {
 		return true
 	}))
 	equal(t, left, slices.Concat(batch[2].Decisions, next[0].Decisions))
+}
+
+func testRestore(t *testing.T, open Opener) {
+	s, _ := open(t)
+	d := func(id int64) decisions.Decision {
+		return decisions.Decision{ID: id, Scope: "Ip", Value: "192.0.2.1", Type: "ban", Until: time.Unix(2e9, 0)}
+	}
+	old := []decisions.Alert{
+		{ID: 17, UUID: "a", MachineID: "m", Scenario: "x", Decisions: []decisions.Decision{d(40), d(41)}},
+		{ID: 19, UUID: "b"},
+		{ID: 20, UUID: "c", Decisions: []decisions.Decision{d(50)}},
+	}
+	must(t, s.Restore(t.Context(), old))
+	for _, bad := range [][]decisions.Alert{
+		{{ID: 20}},
+		{{ID: 21}, {ID: 21}},
+		{{ID: 21, Decisions: []decisions.Decision{d(50)}}},
+		{{ID: 21, Decisions: []decisions.Decision{d(51), d(53)}}},
+		{{ID: 21, Decisions: []decisions.Decision{d(52), d(51)}}},
+	} {
+		if err := s.Restore(t.Context(), bad); !errors.Is(err, storage.ErrExists) {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	fresh := []decisions.Alert{{UUID: "d", MachineID: "m", Decisions: []decisions.Decision{d(0)}}, {UUID: "a", MachineID: "m", Decisions: []decisions.Decision{d(0)}}}
+	known, err := s.AddAlerts(t.Context(), fresh)
+	must(t, err)
+	equal(t, []bool{false, true}, known)
+	equal(t, []int64{21, 17}, []int64{fresh[0].ID, fresh[1].ID})
+	equal(t, int64(51), fresh[0].Decisions[0].ID)
+	a, err := s.Alert(t.Context(), 17)
+	must(t, err)
+	var ids []int64
+	for _, d := range a.Decisions {
+		equal(t, int64(17), d.AlertID)
+		ids = append(ids, d.ID)
+	}
+	equal(t, []int64{40, 41}, ids)
 }
 
 func testKnownAlerts(t *testing.T, open Opener) {
