@@ -47,6 +47,8 @@ type grammar struct {
 	Explain cli.Explain `cmd:"" group:"Operators' commands" help:"What happens to lines: who parses them, which scenarios they feed."`
 	cli.Authors
 	Version cli.Version `cmd:"" group:"Operators' commands" help:"What this program is."`
+
+	fullCommands `embed:""`
 }
 
 // newGrammar returns the grammar, to be filled.

@@ -11,6 +11,9 @@ import (
 	"cs/roles/cli"
 )
 
+// fullCommands are those that a router has no use for.
+type fullCommands struct{}
+
 // read fills the grammar from a command line. There is no call if that was a
 // request for help or a mistake, which has been answered, but an exit code.
 // kong would make this build larger by a tenth.

@@ -12,7 +12,13 @@ import (
 
 	"cs/platform"
 	"cs/roles/cli"
+	"cs/roles/takeover"
 )
+
+// fullCommands are those that a router has no use for.
+type fullCommands struct {
+	Takeover takeover.Command `cmd:"" group:"Operators' commands" help:"Take the place of CrowdSec's programs on this host, and back."`
+}
 
 // read fills the grammar from a command line. There is no call if that was a
 // request for help or a mistake, which has been answered, but an exit code.

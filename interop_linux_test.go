@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -186,6 +187,41 @@ func TestDebiansLAPIWithOurs(t *testing.T) {
 	h.passes(lab.Innocent)
 	h.mentions(d.cscli("alerts", "list", "-m"), lab.Attacker.String(), "ours")
 	h.mentions(d.cscli("bouncers", "list"), "our-fw")
+	d.cscli("decisions", "delete", "--ip", lab.Attacker.String())
+	h.passes(lab.Attacker)
+}
+
+// TestTakeover: a host of Debian's crowdsec, with a machine, a bouncer, an alert
+// and bans in its database, is ours after one command: the old credentials and
+// the old key work, and the same is banned.
+func TestTakeover(t *testing.T) {
+	h := newHost(t)
+	d := h.debian()
+	d.cscli("machines", "add", "debian", "--password", "a-password-for-cscli", "-f", d.etc+"/credentials.yaml")
+	key := strings.TrimSpace(d.cscli("bouncers", "add", "debian-fw", "-o", "raw"))
+	old := d.crowdsec("Adding file")
+	h.bruteForceUntil(lab.Attacker, old)
+	d.cscli("decisions", "add", "--range", "198.51.100.0/24", "--duration", "10h", "--reason", "by-hand")
+	d.cscli("decisions", "add", "--ip", "192.0.2.99", "--duration", "1h", "--type", "captcha")
+	seen := func() string {
+		remaining := regexp.MustCompile(`,(\d+h)?(\d+m)?\d+(\.\d+)?s,`)
+		return remaining.ReplaceAllString(d.cscli("decisions", "list", "-o", "raw"), ",T,")
+	}
+	before := seen()
+	h.mentions(before, lab.Attacker.String(), "198.51.100.0/24", "by-hand", "192.0.2.99")
+	old.Kill() // so that a part of it is in the log of its database only
+
+	h.mentions(h.cs("takeover", "--from", d.etc), "1 machine and 1 bouncer", "3 decisions, of which 3 in force")
+	h.mentions(h.cs("takeover", "--from", d.etc, "--apply", "--units", h.path("units"), "--links", h.path("links")), "The way back")
+	h.start("lapi", "-c", d.etc+"/config.yaml", "--data-dir", h.path("lapi"))
+	h.mentions(d.cscli("lapi", "status"), "You can successfully interact with Local API")
+	if after := seen(); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	h.mentions(d.cscli("alerts", "list"), "crowdsecurity/ssh-bf")
+	d.bouncer(key)
+	h.drops(lab.Attacker)
+	h.passes(lab.Innocent)
 	d.cscli("decisions", "delete", "--ip", lab.Attacker.String())
 	h.passes(lab.Attacker)
 }

@@ -24,7 +24,7 @@ func (f *Flags) Load(env *platform.Env) (*File, error) {
 	case f.Config != "":
 		file, err = Load(f.Config, env.LookupEnv)
 	case env.Program == "cscli" || env.Program == "crowdsec":
-		file, err = Load(upstreamPath(), env.LookupEnv)
+		file, err = Load(UpstreamPath(), env.LookupEnv)
 		if errors.Is(err, fs.ErrNotExist) {
 			file, err = new(File), nil
 		}
@@ -57,8 +57,8 @@ func (f *Flags) Resolve(env *platform.Env, overlay func(*File)) (Resolved, error
 	return r, nil
 }
 
-// upstreamPath is where upstream's packages put config.yaml.
-func upstreamPath() string {
+// UpstreamPath is where upstream's packages put config.yaml.
+func UpstreamPath() string {
 	switch runtime.GOOS {
 	case "windows":
 		return `C:\ProgramData\CrowdSec\config\config.yaml`
