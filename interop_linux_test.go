@@ -13,6 +13,7 @@ import (
 
 	"cs/bench/lab"
 	"cs/platform/sharedtest"
+	"cs/roles/lapi/auth/authtest"
 )
 
 // The stories in this file are played by strangers: Debian's crowdsec, cscli
@@ -106,6 +107,12 @@ func (d *debian) crowdsec(ready string, args ...string) *lab.Proc {
 // bouncer starts Debian's firewall bouncer with a key.
 func (d *debian) bouncer(key string) *lab.Proc {
 	d.t.Helper()
+	return d.bouncerTo("api_url: " + lapiURL + "/\napi_key: " + key + "\n")
+}
+
+// bouncerTo starts it with lines that say how it reaches the LAPI.
+func (d *debian) bouncerTo(lines string) *lab.Proc {
+	d.t.Helper()
 	d.write("bouncer.yaml", `
 mode: nftables
 pid_dir: ETC
@@ -114,9 +121,7 @@ daemonize: false
 log_mode: stdout
 log_dir: ETC
 log_level: info
-api_url: `+lapiURL+`/
-api_key: `+key+`
-disable_ipv6: false
+`+lines+`disable_ipv6: false
 deny_action: DROP
 nftables: {ipv4: {enabled: true, set-only: false, table: crowdsec, chain: crowdsec-chain}, ipv6: {enabled: true, set-only: false, table: crowdsec6, chain: crowdsec6-chain}}
 blacklists_ipv4: crowdsec-blacklists
@@ -166,6 +171,40 @@ func TestDebianWithOurLAPI(t *testing.T) {
 	d.cscli("decisions", "add", "--ip", lab.Innocent.String(), "--duration", "10m", "--reason", "by-hand")
 	h.drops(lab.Innocent)
 	h.mentions(h.cs("decisions", "list", "-o", "raw"), lab.Innocent.String(), "by-hand")
+}
+
+// TestDebianWithOurLAPIOverTLS: Debian's cscli, agent and firewall bouncer come
+// in by certificate, without accounts made for them; one of another unit
+// doesn't.
+func TestDebianWithOurLAPIOverTLS(t *testing.T) {
+	h := newHost(t)
+	d := h.debian()
+	ca := authtest.NewCA(t, "test")
+	server := ca.Issue(t, authtest.Leaf{Name: "lapi", Server: true})
+	identity := func(p authtest.Pair) string {
+		return "ca_cert_path: " + ca.File + "\ncert_path: " + p.CertFile + "\nkey_path: " + p.KeyFile + "\n"
+	}
+	d.write("ours.yaml", "api: {server: {listen_uri: 127.0.0.1:8080, tls: {cert_file: "+server.CertFile+", key_file: "+server.KeyFile+
+		", ca_cert_path: "+ca.File+", client_verification: VerifyClientCertIfGiven, agents_allowed_ou: [agents], bouncers_allowed_ou: [bouncers]}}}\n")
+	h.start("lapi", "-c", d.etc+"/ours.yaml", "--data-dir", h.path("lapi"))
+	const url = "https://127.0.0.1:8080/"
+	d.write("credentials.yaml", "url: "+url+"\n"+identity(ca.Issue(t, authtest.Leaf{Name: "stranger", OU: []string{"bouncers"}})))
+	if out, err := h.Sh(h.ctx, d.usr+"/bin/cscli -c "+d.etc+"/config.yaml lapi status 2>&1"); err == nil {
+		t.Errorf("a bouncer's certificate logs in: %s", out)
+	}
+	d.write("credentials.yaml", "url: "+url+"\n"+identity(ca.Issue(t, authtest.Leaf{Name: "debian-agent", OU: []string{"agents"}})))
+	h.mentions(d.cscli("lapi", "status"), "You can successfully interact with Local API")
+	agent := d.crowdsec("Adding file", "-no-api")
+	d.bouncerTo("api_url: " + url + "\n" + identity(ca.Issue(t, authtest.Leaf{Name: "debian-fw", OU: []string{"bouncers"}})))
+
+	h.bruteForceUntil(lab.Attacker, agent)
+	h.drops(lab.Attacker)
+	h.passes(lab.Innocent)
+	h.mentions(h.cs("machines", "list", "-o", "raw"), "debian-agent@127.0.0.1", ",tls,")
+	h.mentions(h.cs("bouncers", "list", "-o", "raw"), "debian-fw@127.0.0.1", ",tls")
+	h.mentions(d.cscli("alerts", "list"), lab.Attacker.String(), "crowdsecurity/ssh-bf")
+	d.cscli("decisions", "delete", "--ip", lab.Attacker.String())
+	h.passes(lab.Attacker)
 }
 
 // TestDebiansLAPIWithOurs: our agent and our bouncer work with Debian's LAPI.
