@@ -268,9 +268,11 @@ func playViews(t *testing.T, r *rand.Rand) {
 		}
 	}
 
+	m.from = "127.0.0.1" // who may delete alerts
+	untold := false      // an alert was deleted: of that no server knows any more after a restart
 	for range 60 {
 		time.Sleep(time.Duration(r.IntN(3000)) * time.Millisecond)
-		switch r.IntN(8) {
+		switch r.IntN(9) {
 		case 0, 1, 2:
 			value := fmt.Sprintf("10.0.0.%d", r.IntN(3))
 			scope := "Ip"
@@ -289,6 +291,12 @@ func playViews(t *testing.T, r *rand.Rand) {
 			if r.IntN(3) > 0 {
 				continue
 			}
+			for _, u := range old {
+				if untold {
+					u.poll(false, time.Now())
+				}
+			}
+			untold = false
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -299,6 +307,13 @@ func playViews(t *testing.T, r *rand.Rand) {
 			}
 			feed = s.Feed("ours")
 			wire = streamOf(t, s, wire.key)
+		case 6:
+			query := fmt.Sprintf("?ip=10.0.0.%d", r.IntN(3))
+			if r.IntN(2) == 0 {
+				query = "?origin=cscli"
+			}
+			m.want("DELETE", "/v1/alerts"+query, "", 200, "*")
+			untold = true
 		default:
 			now := time.Now()
 			u := old[r.IntN(len(old))]
