@@ -114,7 +114,7 @@ func (h *host) lookAtFirewall(from string, env *platform.Env) {
 	if _, err := os.Stat(path); err != nil {
 		return
 	}
-	_, warnings, errs := config.ReadFirewallBouncer(path, env.LookupEnv)
+	_, warnings, errs := config.ReadFirewallBouncer(path, env.LookupEnv, nil)
 	for _, err := range errs {
 		h.obstacles = append(h.obstacles, err.Error())
 	}
