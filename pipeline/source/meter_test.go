@@ -20,7 +20,7 @@ func (*fixed) Name() string { return "fixed" }
 
 func (f *fixed) Run(ctx context.Context, out Sink) error {
 	for _, b := range f.batches {
-		if err := out(ctx, b, nowhere); err != nil {
+		if err := out(ctx, b, Nowhere); err != nil {
 			return err
 		}
 	}

@@ -7,9 +7,6 @@ import (
 
 const streamBuffer = 256 << 10
 
-// nowhere is the position of what can't be read again.
-func nowhere() {}
-
 // Stream delivers the lines of r until it ends; the last one needs no newline.
 // A Read that hangs is not interrupted by ctx, but nothing is delivered after
 // ctx has ended.
@@ -40,7 +37,7 @@ func (s *Splitter) Stream(ctx context.Context, r io.Reader, out Sink) error {
 			if len(batch) == 0 {
 				continue
 			}
-			if err := out(ctx, batch, nowhere); err != nil {
+			if err := out(ctx, batch, Nowhere); err != nil {
 				return err
 			}
 		}

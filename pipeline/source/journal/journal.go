@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
@@ -43,6 +42,7 @@ type Config struct {
 	Since     string // of a source that is read once: from when on, in journalctl's words
 	MaxLine   int    // bytes from which a line is cut; 0: source.MaxLine
 	Positions *source.Positions
+	Meter     *source.Meter // may be nil
 	// Report is told about trouble while Run tries again. nil: nobody is.
 	Report func(error)
 	// Started is called when journalctl runs. May be nil.
@@ -60,6 +60,7 @@ type Source struct {
 	mark *source.Mark
 	pos  source.Position // Cursor, and in Offset the entry's time in µs
 	tell string          // the last trouble reported
+	cut  int64           // cut lines already reported
 }
 
 // New returns a source that has not started anything.
@@ -69,6 +70,9 @@ func New(cfg Config) *Source {
 	}
 	if cfg.MaxLine <= 0 {
 		cfg.MaxLine = source.MaxLine
+	}
+	if cfg.Meter == nil {
+		cfg.Meter = new(source.Meter)
 	}
 	return &Source{
 		cfg: cfg, name: program + "-" + strings.Join(cfg.Filter, "."),
@@ -197,31 +201,37 @@ func (s *Source) follow(ctx context.Context, useCursor bool, out source.Sink) er
 // read delivers the entries of a stream in the export format.
 func (s *Source) read(ctx context.Context, stream io.Reader, skipKnown bool, out source.Sink) error {
 	r := newExportReader(stream, s.cfg.MaxLine)
-	b := batch{line: event.Line{Src: s.name, Module: program, Labels: s.cfg.Labels, Mode: s.cfg.Mode}, max: s.cfg.MaxLine}
+	b := source.NewBatch(event.Line{Src: s.name, Module: program, Labels: s.cfg.Labels, Mode: s.cfg.Mode}, s.cfg.MaxLine, s.cfg.Meter)
 	next := s.pos
 	done := func() {
 		s.pos = next
 		s.mark.Set(next)
 	}
+	sink := func(ctx context.Context, batch []event.Line, done func()) error {
+		if err := out(ctx, batch, done); err != nil {
+			return &sinkError{err}
+		}
+		return nil
+	}
 	for {
 		e, err := r.next()
 		if err == nil && !(skipKnown && e.micros <= s.pos.Offset) {
-			b.add(e, s.local)
+			add(b, e, s.local)
+			s.cfg.Meter.Cut.Add(int64(e.cut))
 			next.Cursor, next.Offset = string(e.cursor), e.micros
 		}
-		if b.full() || len(b.ends) > 0 && (err != nil || r.in.Buffered() == 0) {
-			if ctx.Err() != nil {
-				return ctx.Err()
+		if b.Full() || b.Len() > 0 && (err != nil || r.in.Buffered() == 0) {
+			now := s.now()
+			s.cfg.Meter.SetBehind(now.Sub(time.UnixMicro(next.Offset)))
+			if err := b.Deliver(ctx, sink, now, done); err != nil {
+				return err
 			}
-			if err := out(ctx, b.lines(s.now()), done); err != nil {
-				return &sinkError{err}
-			}
-			b.reset()
 			s.tell = ""
 		}
 		if err == io.EOF {
-			if b.cut > 0 {
-				s.cfg.Report(fmt.Errorf("%d lines of the journal were longer than %d bytes and are cut", b.cut, s.cfg.MaxLine))
+			if cut := s.cfg.Meter.Cut.Load(); cut > s.cut {
+				s.cfg.Report(fmt.Errorf("%d lines of the journal were longer than %d bytes and are cut", cut-s.cut, s.cfg.MaxLine))
+				s.cut = cut
 			}
 			return nil
 		}
@@ -231,60 +241,37 @@ func (s *Source) read(ctx context.Context, stream io.Reader, skipKnown bool, out
 	}
 }
 
-// batch collects lines in one buffer.
-type batch struct {
-	line event.Line
-	max  int
-	cut  int
-	text []byte
-	ends []int
-	out  []event.Line
-}
-
-const (
-	batchLines = 256
-	batchBytes = 1 << 20
-)
-
-func (b *batch) full() bool { return len(b.ends) >= batchLines || len(b.text) >= batchBytes }
-
 // add writes an entry as syslog daemons do, "Jan  2 15:04:05 host name[pid]: message". Each
 // line of a message gets a head of its own, so that nobody's message can look
 // like somebody else's line.
-func (b *batch) add(e *entry, local *time.Location) {
+func add(b *source.Batch, e *entry, local *time.Location) {
 	for text := range bytes.SplitSeq(e.message, []byte{'\n'}) {
 		text = bytes.TrimSuffix(text, []byte{'\r'})
 		if len(text) == 0 {
 			continue
 		}
-		begin := len(b.text)
-		b.text = time.UnixMicro(e.micros).In(local).AppendFormat(b.text, time.Stamp)
-		b.text = append(b.text, ' ')
-		b.text = appendWord(b.text, e.host, "localhost")
-		b.text = append(b.text, ' ')
+		b.Text = time.UnixMicro(e.micros).In(local).AppendFormat(b.Text, time.Stamp)
+		b.Text = append(b.Text, ' ')
+		b.Text = appendWord(b.Text, e.host, "localhost")
+		b.Text = append(b.Text, ' ')
 		name := e.ident
 		if len(name) == 0 {
 			name = e.comm
 		}
-		b.text = appendWord(b.text, name, "unknown")
+		b.Text = appendWord(b.Text, name, "unknown")
 		pid := e.pid
 		if len(pid) == 0 {
 			pid = e.syslogPID
 		}
 		if len(pid) > 0 {
-			b.text = append(b.text, '[')
-			b.text = appendWord(b.text, pid, "")
-			b.text = append(b.text, ']')
+			b.Text = append(b.Text, '[')
+			b.Text = appendWord(b.Text, pid, "")
+			b.Text = append(b.Text, ']')
 		}
-		b.text = append(b.text, ": "...)
-		b.text = append(b.text, text...)
-		if len(b.text)-begin > b.max {
-			b.text = b.text[:begin+b.max]
-			b.cut++
-		}
-		b.ends = append(b.ends, len(b.text))
+		b.Text = append(b.Text, ": "...)
+		b.Text = append(b.Text, text...)
+		b.End("", time.Time{})
 	}
-	b.cut += e.cut
 }
 
 // appendWord appends what must not break the head of a line.
@@ -299,29 +286,6 @@ func appendWord(dst, word []byte, absent string) []byte {
 		dst = append(dst, c)
 	}
 	return dst
-}
-
-func (b *batch) lines(now time.Time) []event.Line {
-	b.out = slices.Grow(b.out[:0], len(b.ends))
-	begin := 0
-	for _, end := range b.ends {
-		l := b.line
-		l.Time = now
-		l.Raw = view(b.text[begin:end])
-		b.out = append(b.out, l)
-		begin = end
-	}
-	return b.out
-}
-
-func (b *batch) reset() {
-	if cap(b.text) > 2*batchBytes {
-		b.text = nil // one huge entry must not pin its size for ever
-	}
-	if cap(b.ends) > 4*batchLines { // nor one of very many lines
-		b.ends, b.out = nil, nil
-	}
-	b.text, b.ends = b.text[:0], b.ends[:0]
 }
 
 // sinkError tells trouble with the sink from trouble with journalctl.

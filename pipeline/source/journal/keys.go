@@ -29,6 +29,6 @@ func open(s *source.Spec) (source.Source, error) {
 	}
 	return New(Config{
 		Filter: k.Filter, Since: k.Since, Labels: s.Labels, Mode: s.Mode, Once: s.Once,
-		Positions: s.Positions, Report: s.Report, Started: s.Started,
+		Positions: s.Positions, Meter: s.Meter, Report: s.Report, Started: s.Started,
 	}), nil
 }
