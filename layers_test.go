@@ -49,6 +49,7 @@ var forbidden = []struct{ tags, pkg, why string }{
 	{"", "cs/remediate/remediatetest", "test code in the product"},
 	{"", "cs/pipeline/enrich/enrichtest", "test code in the product"},
 	{"", "net/http/httptest", "test code in the product"},
+	{"", "cs/pipeline/source/sourcetest", "test code in the product"},
 	{"", "cs/pipeline/expr/syntax/syntaxtest", "test code in the product"},
 	{"", "github.com/expr-lang/expr/...", "the oracle of the tests; pipeline/expr parses and compiles expressions itself"},
 	{"", "github.com/google/nftables", "reads back in tests; remediate/nft writes netlink itself"},

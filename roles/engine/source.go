@@ -13,6 +13,7 @@ import (
 	"cs/pipeline/source/file"
 	"cs/pipeline/source/journal"
 	"cs/pipeline/source/stdin"
+	"cs/pipeline/source/syslog"
 	"cs/pipeline/source/transform"
 	"cs/roles/config"
 )
@@ -23,6 +24,7 @@ var kinds = map[string]source.Kind{
 	"file":       file.Kind,
 	"journalctl": journal.Kind,
 	"stdin":      stdin.Kind,
+	"syslog":     syslog.Kind,
 }
 
 // others are sources that upstream has, too: what isn't among the kinds was left

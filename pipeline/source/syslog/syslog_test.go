@@ -1,0 +1,427 @@
+package syslog
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"cs/pipeline/event"
+	"cs/pipeline/source/sourcetest"
+)
+
+// freePort returns a port that is free for TCP and, most likely, UDP.
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func start(t testing.TB, port int, more string) *sourcetest.Run {
+	t.Helper()
+	return sourcetest.Start(t, Kind, sourcetest.Spec(t, "syslog", fmt.Sprintf("listen_port: %d\n%s", port, more)))
+}
+
+func dial(t testing.TB, network, addr string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func send(t testing.TB, w io.Writer, text string) {
+	t.Helper()
+	if _, err := io.WriteString(w, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func at(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+
+const (
+	msg  = "<34>Oct 11 22:14:15 web su: "
+	line = "Oct 11 22:14:15 web su: "
+)
+
+func TestUDP(t *testing.T) {
+	port := freePort(t)
+	r := start(t, port, "max_message_len: 100\n")
+	conn := dial(t, "udp", at(port))
+	for i := range 200 {
+		send(t, conn, fmt.Sprintf("%sn%d\n", msg, i))
+	}
+	got := r.Wait(200)
+	for i := range 200 {
+		if want := fmt.Sprintf("%sn%d", line, i); got[i] != want {
+			t.Fatalf("got %q, want %q", got[i], want)
+		}
+	}
+	l := r.Lines()[0]
+	if l.Src != "127.0.0.1" || l.Module != "syslog" || l.Labels["type"] != "test" || l.Mode != event.Live || time.Since(l.Time) > time.Minute {
+		t.Errorf("got %+v", l)
+	}
+	send(t, conn, msg+strings.Repeat("x", 200))
+	send(t, conn, "")
+	send(t, conn, "\n")
+	send(t, conn, "raw")
+	got = r.Wait(202)
+	if got[200] != (line+strings.Repeat("x", 100-len(msg))) || got[201] != "raw" {
+		t.Errorf("got %q", got[200:])
+	}
+	if r.Spec.Meter.Cut.Load() != 1 {
+		t.Errorf("%d cut", r.Spec.Meter.Cut.Load())
+	}
+	r.Spec.Meter.Parsed.Each(func(name string, n int64) {
+		if name != "127.0.0.1\x00rfc3164" || n != 201 {
+			t.Errorf("%q: %d", name, n)
+		}
+	})
+	r.Stop()
+}
+
+func TestIPv6(t *testing.T) {
+	port := freePort(t)
+	r := start(t, port, "listen_addr: '::1'\nprotocol: udp,tcp\n")
+	for _, network := range []string{"udp", "tcp"} {
+		send(t, dial(t, network, fmt.Sprintf("[::1]:%d", port)), msg+"six\n")
+	}
+	r.Wait(2)
+	for _, l := range r.Lines() {
+		if l.Raw != line+"six" || l.Src != "::1" {
+			t.Errorf("got %+v", l)
+		}
+	}
+}
+
+func TestTCP(t *testing.T) {
+	port := freePort(t)
+	r := start(t, port, "protocol: tcp\nmax_message_len: 300\n")
+	a, b := dial(t, "tcp", at(port)), dial(t, "tcp", at(port))
+	counted := func(s string) string { return fmt.Sprintf("%d %s", len(s), s) }
+	send(t, a, msg+"one\n"+counted(msg+"two\nlines")+counted(msg+"three")+msg+"four\x00"+"5 apples\n"+msg[:10])
+	r.Wait(5)
+	send(t, b, msg+"other\n") // while a message of the first is incomplete
+	r.Wait(6)
+	send(t, a, msg[10:]+"six\n"+counted(msg+strings.Repeat("x", 1000))+msg+strings.Repeat("y", 1000)+"\n"+msg+"last")
+	r.Wait(9)
+	a.Close()
+	want := []string{
+		line + "one", line + "two\nlines", line + "three", line + "four", "5 apples", line + "other", line + "six",
+		line + strings.Repeat("x", 300-len(msg)), line + strings.Repeat("y", 300-len(msg)), line + "last",
+	}
+	if got := r.Wait(10); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+	if r.Spec.Meter.Cut.Load() != 2 {
+		t.Errorf("%d cut", r.Spec.Meter.Cut.Load())
+	}
+	r.Stop() // with b open and silent
+}
+
+func TestUnix(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	for range 2 { // the second time over what the first left
+		r := start(t, 0, "listen_socket: "+path+"\n")
+		if _, err := Kind.Open(r.Spec); err != nil {
+			t.Fatal(err)
+		}
+		conn := dial(t, "unixgram", path)
+		send(t, conn, "<13>Oct 11 22:14:15 me[7]: hello") // as syslog(3) does, without host
+		if got := r.Wait(1); got[0] != "Oct 11 22:14:15 unknownhost me[7]: hello" || r.Lines()[0].Src != path {
+			t.Errorf("got %+v", r.Lines())
+		}
+		r.Stop()
+		stale, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+		if err == nil {
+			stale.Close()
+		}
+	}
+	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	src, err := Kind.Open(sourcetest.Spec(t, "syslog", "listen_socket: "+path+"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := src.Run(t.Context(), nil); err == nil {
+		t.Error("a file was taken for a socket")
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "precious" {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+func TestAllowFrom(t *testing.T) {
+	port := freePort(t)
+	r := start(t, port, "protocol: udp,tcp\nallow_from: [192.0.2.0/24, 127.0.0.2]\n")
+	from := func(network, addr string) net.Conn {
+		d := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(addr)}}
+		if network == "tcp" {
+			d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(addr)}
+		}
+		conn, err := d.Dial(network, at(port))
+		if err != nil {
+			t.Skipf("this system has no second loopback address: %v", err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	for _, network := range []string{"udp", "tcp"} {
+		stranger := from(network, "127.0.0.1")
+		_, _ = io.WriteString(stranger, msg+"stranger\n")
+		send(t, from(network, "127.0.0.2"), msg+network+"\n")
+	}
+	r.Wait(2)
+	for _, l := range r.Lines() {
+		if l.Src != "127.0.0.2" {
+			t.Errorf("got %+v", l)
+		}
+	}
+}
+
+// certificates writes a CA and a certificate of it for 127.0.0.1, its clients and servers.
+func certificates(t *testing.T) (dir string, pair tls.Certificate, pool *x509.CertPool) {
+	t.Helper()
+	dir = t.TempDir()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: der}, "key": {Type: "PRIVATE KEY", Bytes: keyDER}} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if pair, err = tls.LoadX509KeyPair(filepath.Join(dir, "cert"), filepath.Join(dir, "key")); err != nil {
+		t.Fatal(err)
+	}
+	pool = x509.NewCertPool()
+	pool.AddCert(pair.Leaf)
+	return dir, pair, pool
+}
+
+func TestTLS(t *testing.T) {
+	dir, pair, pool := certificates(t)
+	port := freePort(t)
+	keys := fmt.Sprintf("protocol: tls\ntls: {server_cert: %s/cert, server_key: %s/key, ca_cert: %s/cert}\n", dir, dir, dir)
+	r := start(t, port, keys)
+	conn, err := tls.Dial("tcp", at(port), &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	send(t, conn, msg+"secret\n")
+	if got := r.Wait(1); got[0] != line+"secret" {
+		t.Errorf("got %q", got)
+	}
+	stranger, err := tls.Dial("tcp", at(port), &tls.Config{RootCAs: pool})
+	if err == nil {
+		_, _ = io.WriteString(stranger, msg+"stranger\n")
+		if _, err = stranger.Read(make([]byte, 1)); err == nil {
+			t.Error("a client without certificate is let in")
+		}
+		stranger.Close()
+	}
+	silent := dial(t, "tcp", at(port)) // never shakes hands
+	_ = silent
+	send(t, dial(t, "tcp", at(port)), msg+"plain\n")
+	send(t, conn, msg+"again\n")
+	if got := r.Wait(2); got[1] != line+"again" {
+		t.Errorf("got %q", got)
+	}
+	r.Stop()
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	port := freePort(t)
+	r := start(t, port, "protocol: tcp\nmax_connections: 2\n")
+	first := dial(t, "tcp", at(port))
+	send(t, first, msg+"1\n")
+	second := dial(t, "tcp", at(port))
+	send(t, second, msg+"2\n")
+	r.Wait(2)
+	third := dial(t, "tcp", at(port))
+	_ = third.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := third.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
+		t.Errorf("the third connection: %v", err)
+	}
+	first.Close()
+	sourcetest.Until(t, "there is room again", func() bool {
+		again := dial(t, "tcp", at(port))
+		_, _ = io.WriteString(again, msg+"3\n")
+		time.Sleep(5 * time.Millisecond)
+		return len(r.Lines()) > 2
+	})
+}
+
+// TestSlowEngine: a stream waits for the engine; what the kernel drops of datagrams is
+// counted.
+func TestSlowEngine(t *testing.T) {
+	port := freePort(t)
+	r := start(t, port, "protocol: udp,tcp\n")
+	release := r.Hold()
+	tcp := dial(t, "tcp", at(port))
+	_ = tcp.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+	sent := 0
+	chunk := strings.Repeat(msg+strings.Repeat("x", 1000)+"\n", 64)
+	for sent < 100<<20 {
+		n, err := io.WriteString(tcp, chunk)
+		sent += n
+		if err != nil {
+			break
+		}
+	}
+	if sent >= 100<<20 {
+		t.Fatal("the sender never had to wait")
+	}
+	release()
+	want := sent / len(msg+strings.Repeat("x", 1000)+"\n")
+	r.Wait(want)
+	r.Stop()
+}
+
+func TestFaults(t *testing.T) {
+	sourcetest.Faults(t, "syslog", Kind,
+		"listen_addr: localhost", "acquis.yaml:2: listen_addr",
+		"listen_port: 70000", "acquis.yaml:2: listen_port: want a port",
+		"protocol: sctp", "acquis.yaml:2: protocol: want udp",
+		"protocol: tcp,tls", "one port speaks",
+		"protocol: tls", "needs tls.server_cert",
+		"max_message_len: 0", "max_message_len: want",
+		"max_connections: 0", "max_connections: want",
+		"allow_from: [192.0.2.0/24, there]", "acquis.yaml:2: allow_from[1]",
+		"listen_prot: 7", "unknown key (did you mean listen_port?)",
+		"tls: {cert: x}", "tls.cert: unknown key",
+	)
+	port := freePort(t)
+	start(t, port, "protocol: tcp\n")
+	src, err := Kind.Open(sourcetest.Spec(t, "syslog", fmt.Sprintf("listen_port: %d\nprotocol: udp,tcp\n", port)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if src.Name() != "udp,tcp "+at(port) {
+		t.Error(src.Name())
+	}
+	if err := src.Run(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "cannot listen for syslog") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// FuzzFramer compares what a stream is cut into with what the same bytes, one
+// at a time, are cut into.
+func FuzzFramer(f *testing.F) {
+	f.Add([]byte("<1>a\n5 <1>bc<1>d\x00\n3 apples"), 10)
+	f.Add([]byte("9999999 <1>a"), 3)
+	f.Fuzz(func(t *testing.T, data []byte, most int) {
+		if most < 1 || most > 1000 {
+			return
+		}
+		cut := func(r io.Reader) (msgs []string, err error) {
+			fr := framer{in: bufio.NewReaderSize(r, streamBuffer), max: most}
+			for len(msgs) <= len(data) {
+				msg, err := fr.next()
+				if err != nil {
+					return msgs, err
+				}
+				if len(msg) > most {
+					t.Fatalf("%d bytes", len(msg))
+				}
+				msgs = append(msgs, string(msg))
+			}
+			t.Fatal("more messages than bytes")
+			return nil, nil
+		}
+		a, aErr := cut(bytes.NewReader(data))
+		b, bErr := cut(iotest.OneByteReader(bytes.NewReader(data)))
+		if !slices.Equal(a, b) || fmt.Sprint(aErr) != fmt.Sprint(bErr) {
+			t.Fatalf("got %q, %v and %q, %v", a, aErr, b, bErr)
+		}
+	})
+}
+
+// BenchmarkUDP sends 200,000 datagrams a second, as far as the machine can, and
+// tells how many of them were received and lost.
+func BenchmarkUDP(b *testing.B) {
+	port := freePort(b)
+	spec := sourcetest.Spec(b, "syslog", fmt.Sprintf("listen_port: %d\n", port))
+	started := make(chan struct{})
+	spec.Started = func() { close(started) }
+	src, err := Kind.Open(spec)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan struct{})
+	var got atomic.Int64
+	go func() {
+		defer close(done)
+		_ = src.Run(ctx, func(_ context.Context, batch []event.Line, _ func()) error {
+			got.Add(int64(len(batch)))
+			return nil
+		})
+	}()
+	<-started
+	conn := dial(b, "udp", at(port))
+	datagram := []byte(msg + "Failed password for invalid user admin from 192.0.2.77 port 50022 ssh2")
+	const burst, aSecond = 400, 200_000
+	b.SetBytes(int64(len(datagram)))
+	b.ResetTimer()
+	begin := time.Now()
+	for i := range b.N {
+		if i%burst == 0 {
+			time.Sleep(time.Until(begin.Add(time.Duration(i) * time.Second / aSecond)))
+		}
+		if _, err := conn.Write(datagram); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	for last := int64(-1); got.Load() != last; time.Sleep(50 * time.Millisecond) {
+		last = got.Load()
+	}
+	cancel()
+	<-done
+	b.ReportMetric(float64(got.Load())/b.Elapsed().Seconds(), "msg/s")
+	b.ReportMetric(float64(int64(b.N)-got.Load())/float64(b.N)*100, "%lost")
+}
