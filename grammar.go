@@ -44,6 +44,8 @@ type grammar struct {
 	AppsecConfigs cli.Items      `cmd:"" name:"appsec-configs" aliases:"appsec-config,waf-configs,waf-config" group:"Operators' commands" help:"Configurations of the WAF; the same commands."`
 	AppsecRules   cli.Items      `cmd:"" name:"appsec-rules" aliases:"appsec-rule,waf-rules,waf-rule" group:"Operators' commands" help:"Rules of the WAF; the same commands."`
 
+	operators
+
 	Explain cli.Explain `cmd:"" group:"Operators' commands" help:"What happens to lines: who parses them, which scenarios they feed."`
 	cli.Authors
 	Version cli.Version `cmd:"" group:"Operators' commands" help:"What this program is."`
@@ -53,7 +55,7 @@ type grammar struct {
 
 // newGrammar returns the grammar, to be filled.
 func newGrammar() *grammar {
-	g := &grammar{Globals: cli.Globals{Offline: lapi.Offline}}
+	g := &grammar{Globals: globals()}
 	for t, items := range map[catalog.Type]*cli.Items{
 		catalog.Collections: &g.Collections, catalog.Parsers: &g.Parsers, catalog.Scenarios: &g.Scenarios,
 		catalog.PostOverflows: &g.Postoverflows, catalog.Contexts: &g.Contexts,
@@ -88,6 +90,9 @@ func execute(ctx context.Context, args []string, env *platform.Env) int {
 	}
 	if env.Program == bouncer.UpstreamName {
 		return bouncer.Upstream(ctx, args, env)
+	}
+	if len(args) > 0 && (args[0] == "__complete" || args[0] == "__completeNoDesc") {
+		return complete(ctx, args[1:], env)
 	}
 	g := newGrammar()
 	c, code := g.read(args, env)

@@ -23,7 +23,7 @@ var allowed = map[string][]string{
 	"cs/roles/bouncer":   {"cs/roles/config", "cs/roles/api", "cs/remediate", "cs/decisions", "cs/platform"},
 	"cs/roles/takeover":  {"cs/roles/config", "cs/storage", "cs/platform"},
 	"cs/roles/register":  {"cs/roles/config", "cs/roles/api", "cs/platform"},
-	"cs/roles/cli":       {"cs/roles/engine", "cs/roles/config", "cs/roles/api", "cs/pipeline/explain", "cs/pipeline/hub", "cs/storage", "cs/decisions", "cs/platform"},
+	"cs/roles/cli":       {"cs/roles/status", "cs/roles/engine", "cs/roles/config", "cs/roles/api", "cs/pipeline/explain", "cs/pipeline/hub", "cs/storage", "cs/decisions", "cs/platform"},
 	"cs/roles/status":    {"cs/roles/config", "cs/roles/api", "cs/storage", "cs/decisions", "cs/platform"},
 	"cs/roles/engine":    {"cs/roles/config", "cs/pipeline", "cs/decisions", "cs/platform"},
 	"cs/roles/config":    {"cs/roles/api", "cs/decisions", "cs/platform"},

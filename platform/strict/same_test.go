@@ -17,7 +17,7 @@ func TestSame(t *testing.T) {
 	one, uno, two := 1, 1, 2
 	make1 := func(line int) settings {
 		return settings{
-			Name: Text{"x", Place{"f", line, "name"}}, Rx: []*regexp.Regexp{regexp.MustCompile("a+")},
+			Name: Text{"x", Place{File: "f", Line: line, Key: "name"}}, Rx: []*regexp.Regexp{regexp.MustCompile("a+")},
 			Pairs: Map{{"k", Text{Value: "v", Place: Place{Line: line}}}}, More: map[string]*int{"a": &one, "b": nil}, Any: 7, n: 3,
 		}
 	}

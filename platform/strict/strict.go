@@ -36,9 +36,10 @@ const (
 
 // Place is where a value stands.
 type Place struct {
-	File string
-	Line int
-	Key  string // path from the top: "nodes[2].grok.pattern"
+	File   string
+	Line   int
+	Column int    // in characters; 0: not told, see Doc.WithColumns
+	Key    string // path from the top: "nodes[2].grok.pattern"
 }
 
 // Errorf returns an error about the value at p.
@@ -52,11 +53,19 @@ type Error struct {
 	Err   error
 }
 
+// String is where to look: "file:line", "file:line:column".
+func (p Place) String() string {
+	if p.Column == 0 {
+		return fmt.Sprintf("%s:%d", p.File, p.Line)
+	}
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+}
+
 func (e *Error) Error() string {
 	if e.Place.Key == "" {
-		return fmt.Sprintf("%s:%d: %v", e.Place.File, e.Place.Line, e.Err)
+		return fmt.Sprintf("%s: %v", e.Place, e.Err)
 	}
-	return fmt.Sprintf("%s:%d: %s: %v", e.Place.File, e.Place.Line, e.Place.Key, e.Err)
+	return fmt.Sprintf("%s: %s: %v", e.Place, e.Place.Key, e.Err)
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -78,13 +87,44 @@ type Pair struct {
 
 // Doc is one document of a file.
 type Doc struct {
-	file string
-	skip int // lines of the file before the text that root was parsed from
-	root ast.Node
+	file    string
+	skip    int // lines of the file before the text that root was parsed from
+	root    ast.Node
+	columns bool
+}
+
+// WithColumns returns the document such that its places, and so its errors,
+// tell the column, too.
+func (d Doc) WithColumns() Doc {
+	d.columns = true
+	return d
 }
 
 // Place returns where the document begins.
 func (d Doc) Place() Place { return Place{File: d.file, Line: d.skip + line(d.root)} }
+
+// Places returns where the scalars and the lists of scalars of a document stand,
+// by their keys.
+func (d Doc) Places() map[string]Place {
+	found := make(map[string]Place)
+	r := &reader{file: d.file, skip: d.skip, columns: d.columns, anchors: map[string]ast.Node{}}
+	var walk func(n ast.Node, key string, depth int)
+	walk = func(n ast.Node, key string, depth int) {
+		n, ok := r.resolve(n, key, depth)
+		if !ok {
+			return
+		}
+		switch n.(type) {
+		case *ast.MappingNode, *ast.MappingValueNode:
+			r.pairs(n, key, depth, func(_ entry, key string, val ast.Node) { walk(val, key, depth+1) })
+		case nil, *ast.NullNode:
+		default:
+			found[key] = r.place(n, key)
+		}
+	}
+	walk(d.root, "", 0)
+	return found
+}
 
 // Parse splits a file into its documents; empty ones are left out.
 func Parse(file string, data []byte) (docs []Doc, err error) {
@@ -159,7 +199,7 @@ func parse(file string, skip int, text []byte) (docs []Doc, err error) {
 		switch d.Body.(type) {
 		case nil, *ast.NullNode, *ast.CommentGroupNode, *ast.DirectiveNode:
 		default:
-			docs = append(docs, Doc{file, skip, d.Body})
+			docs = append(docs, Doc{file: file, skip: skip, root: d.Body})
 		}
 	}
 	return docs, nil
@@ -202,7 +242,7 @@ func (d Doc) Decode(dst ...any) (err error) {
 			err = d.Place().Errorf("cannot read YAML: %v", r)
 		}
 	}()
-	r := &reader{file: d.file, skip: d.skip, anchors: map[string]ast.Node{}}
+	r := &reader{file: d.file, skip: d.skip, columns: d.columns, anchors: map[string]ast.Node{}}
 	if len(dst) == 1 {
 		r.value(reflect.ValueOf(dst[0]).Elem(), d.root, "", 0)
 		return errors.Join(r.errs...)
@@ -242,12 +282,13 @@ func (d Doc) PlaceOf(key string) (Place, bool) {
 			return p, false
 		}
 	}
-	return Place{d.file, d.skip + line(n), key}, true
+	return Place{File: d.file, Line: d.skip + line(n), Key: key}, true
 }
 
 type reader struct {
 	file    string
 	skip    int
+	columns bool
 	anchors map[string]ast.Node
 	nodes   int
 	errs    []error
@@ -257,7 +298,13 @@ func (r *reader) fail(n ast.Node, key, format string, args ...any) {
 	r.errs = append(r.errs, r.place(n, key).Errorf(format, args...))
 }
 
-func (r *reader) place(n ast.Node, key string) Place { return Place{r.file, r.skip + line(n), key} }
+func (r *reader) place(n ast.Node, key string) Place {
+	p := Place{File: r.file, Line: r.skip + line(n), Key: key}
+	if r.columns {
+		p.Column = column(n)
+	}
+	return p
+}
 
 var (
 	textType     = reflect.TypeFor[Text]()
@@ -332,15 +379,15 @@ func (r *reader) value(v reflect.Value, n ast.Node, key string, depth int) {
 	case reflect.Map: // by name
 		m := reflect.MakeMap(v.Type())
 		elem := v.Type().Elem()
-		r.pairs(n, key, depth, func(k string, key string, val ast.Node) {
+		r.pairs(n, key, depth, func(k entry, key string, val ast.Node) {
 			if elem.Kind() != reflect.Interface {
 				e := reflect.New(elem).Elem()
 				r.value(e, val, key, depth+1)
-				m.SetMapIndex(reflect.ValueOf(k), e)
+				m.SetMapIndex(reflect.ValueOf(k.name), e)
 				return
 			}
 			if a := r.free(val, key, depth+1); a != nil {
-				m.SetMapIndex(reflect.ValueOf(k), reflect.ValueOf(a))
+				m.SetMapIndex(reflect.ValueOf(k.name), reflect.ValueOf(a))
 			}
 		})
 		v.Set(m)
@@ -361,10 +408,10 @@ func (r *reader) object(n ast.Node, key string, depth int, structs ...reflect.Va
 			}
 		}
 	}
-	r.pairs(n, key, depth, func(k, key string, val ast.Node) {
-		field, ok := fields[k]
+	r.pairs(n, key, depth, func(k entry, key string, val ast.Node) {
+		field, ok := fields[k.name]
 		if !ok {
-			r.fail(val, key, "%w%s", ErrUnknownKey, Suggest(k, names))
+			r.fail(k.node, key, "%w%s", ErrUnknownKey, Suggest(k.name, names))
 			return
 		}
 		r.value(field, val, key, depth+1)
@@ -386,20 +433,26 @@ func (r *reader) list(v reflect.Value, n ast.Node, key string, depth int) {
 
 func (r *reader) texts(v reflect.Value, n ast.Node, key string, depth int) {
 	var m Map
-	r.pairs(n, key, depth, func(k, key string, val ast.Node) {
+	r.pairs(n, key, depth, func(k entry, key string, val ast.Node) {
 		val, ok := r.resolve(val, key, depth+1)
 		if !ok {
 			return
 		}
 		if s, ok := r.scalar(val, key); ok {
-			m = append(m, Pair{k, Text{s, r.place(val, key)}})
+			m = append(m, Pair{k.name, Text{s, r.place(val, key)}})
 		}
 	})
 	v.Set(reflect.ValueOf(m))
 }
 
+// entry is the key of an entry of a mapping.
+type entry struct {
+	name string
+	node ast.Node
+}
+
 // pairs calls f for each entry of a mapping, merged ones (<<) after its own.
-func (r *reader) pairs(n ast.Node, key string, depth int, f func(name, key string, val ast.Node)) {
+func (r *reader) pairs(n ast.Node, key string, depth int, f func(k entry, key string, val ast.Node)) {
 	var entries []*ast.MappingValueNode
 	switch n := n.(type) {
 	case *ast.MappingNode:
@@ -434,17 +487,17 @@ func (r *reader) pairs(n ast.Node, key string, depth int, f func(name, key strin
 			continue
 		}
 		seen[name] = true
-		f(name, path, e.Value)
+		f(entry{name, e.Key}, path, e.Value)
 	}
 	for _, m := range merged {
 		m, ok := r.resolve(m, key, depth+1)
 		if !ok {
 			continue
 		}
-		r.pairs(m, key, depth+1, func(name, path string, val ast.Node) {
-			if !seen[name] {
-				seen[name] = true
-				f(name, path, val)
+		r.pairs(m, key, depth+1, func(k entry, path string, val ast.Node) {
+			if !seen[k.name] {
+				seen[k.name] = true
+				f(k, path, val)
 			}
 		})
 	}
@@ -546,7 +599,7 @@ func (r *reader) free(n ast.Node, key string, depth int) any {
 		return l
 	case *ast.MappingNode, *ast.MappingValueNode:
 		m := map[string]any{}
-		r.pairs(n, key, depth, func(name, key string, val ast.Node) { m[name] = r.free(val, key, depth+1) })
+		r.pairs(n, key, depth, func(k entry, key string, val ast.Node) { m[k.name] = r.free(val, key, depth+1) })
 		return m
 	}
 	if b, ok := boolOf(n); ok {
@@ -635,20 +688,34 @@ func short(s string) string {
 }
 
 func line(n ast.Node) int {
+	if at := position(n); at != nil {
+		return at.Line
+	}
+	return 1
+}
+
+func column(n ast.Node) int {
+	if at := position(n); at != nil {
+		return at.Column
+	}
+	return 1
+}
+
+// position may be nil.
+func position(n ast.Node) *token.Position {
 	if n == nil {
-		return 1
+		return nil
 	}
 	switch x := n.(type) { // their own token is the colon after the first key
 	case *ast.MappingNode:
 		if len(x.Values) > 0 {
-			return line(x.Values[0].Key)
+			return position(x.Values[0].Key)
 		}
 	case *ast.MappingValueNode:
-		return line(x.Key)
+		return position(x.Key)
 	}
-	t := n.GetToken()
-	if t == nil || t.Position == nil {
-		return 1
+	if t := n.GetToken(); t != nil {
+		return t.Position
 	}
-	return t.Position.Line
+	return nil
 }

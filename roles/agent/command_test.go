@@ -65,7 +65,7 @@ func TestInputs(t *testing.T) {
 	f("must not be empty", Reading{Logs: []string{""}, Types: []string{"x"}})
 	f("--type needs a --log", Reading{Types: []string{"x"}})
 	f("nginx=/var/log/x.log;", Reading{Acquis: acquis})
-	f("acquis.yaml:5: label", Reading{Acquis: acquis})
+	f("acquis.yaml:5:1: label", Reading{Acquis: acquis})
 	f("cannot read the acquisition file", Reading{Acquis: filepath.Join(dir, "missing")})
 	f("syslog=/a;", Reading{Acquis: acquis, Logs: []string{"/a"}, Types: []string{"syslog"}})
 }

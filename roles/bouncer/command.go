@@ -145,7 +145,7 @@ func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 		MaxEntries:   b.MaxEntries,
 		MaxLengths:   maxLengths,
 		Ignore:       b.Ignore,
-		ControlPath:  filepath.Join(r.DataDir, controlName),
+		ControlPath:  filepath.Join(r.DataDir, config.BouncerSocketName),
 		Metrics:      b.Metrics.Listen,
 		Log:          env.Log,
 		Usage:        Usage{Version: env.Version},

@@ -16,13 +16,11 @@ import (
 	"cs/decisions"
 	"cs/platform"
 	"cs/remediate"
+	"cs/roles/config"
 )
 
 // A running bouncer answers questions on a socket in the data directory, which
 // only its owner may open: one line of JSON in, one out.
-
-// controlName is the socket in the data directory.
-const controlName = "bouncer.sock"
 
 const (
 	maxQuestion = 4 << 10
@@ -185,7 +183,7 @@ func (b *Bouncer) explain(ctx context.Context, addr netip.Addr) (explanation, er
 
 // askRunning asks the bouncer that runs with a data directory.
 func askRunning(ctx context.Context, dir string, q question) (a answer, err error) {
-	path := filepath.Join(dir, controlName)
+	path := filepath.Join(dir, config.BouncerSocketName)
 	d := net.Dialer{Timeout: 5 * time.Second}
 	conn, err := d.DialContext(ctx, "unix", path)
 	if err != nil {

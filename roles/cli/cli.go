@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"time"
 
+	"cs/decisions"
 	"cs/platform"
 	"cs/roles/config"
 )
@@ -37,6 +38,21 @@ type Globals struct {
 	Now func() time.Time `kong:"-"`
 	// Offline must be set.
 	Offline Offline `kong:"-"`
+	// Check tells what is wrong with the configuration and all that it names; it
+	// must be set.
+	Check func(context.Context, *platform.Env, *config.Flags) error `kong:"-"`
+	// Notifier reads the notifications of this host; it must be set.
+	Notifier func(*platform.Env, *config.File) (Notifier, error) `kong:"-"`
+}
+
+// Notifier is the notifications of this host, as its LAPI would send them.
+type Notifier interface {
+	List() []config.Notification // by name
+	// Test sends an alert to one notification, now and once.
+	Test(ctx context.Context, name string, a *decisions.Alert) error
+	// Match tells f of each profile whether it matches an alert, and which
+	// notifications it names.
+	Match(a *decisions.Alert, f func(profile string, matched bool, notify []string, err error))
 }
 
 // Offline opens the LAPI of this host on its store, while none runs: the

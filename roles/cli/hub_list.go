@@ -88,7 +88,7 @@ func (c *content) list(lists []list) error {
 		table := c.table("Name", "📦 Status", "Version", "Local Path")
 		table.whole, table.title = true, strings.ToUpper(string(l.t))
 		for _, it := range l.items {
-			words, icon := status(it)
+			words, icon := itemStatus(it)
 			table.add(it.Name, icon+"  "+words, it.LocalVersion, it.InstallPath)
 		}
 		if err := c.text(table.light()); err != nil {
@@ -108,7 +108,7 @@ func (c *content) listJSON(lists []list) error {
 	for _, l := range lists {
 		out[l.t] = []listedItem{}
 		for _, it := range l.items {
-			words, icon := status(it)
+			words, icon := itemStatus(it)
 			out[l.t] = append(out[l.t], listedItem{it.Name, it.LocalVersion, it.InstallPath, it.Description, icon + "  " + words, words})
 		}
 	}
@@ -127,7 +127,7 @@ func (c *content) listRaw(lists []list) error {
 	var rows [][]string
 	for _, l := range lists {
 		for _, it := range l.items {
-			words, _ := status(it)
+			words, _ := itemStatus(it)
 			row := []string{it.Name, words, it.LocalVersion, it.Description}
 			if len(lists) > 1 {
 				row = append(row, string(l.t))
@@ -138,8 +138,8 @@ func (c *content) listRaw(lists []list) error {
 	return c.csv(header, rows)
 }
 
-// status is the state of an item in words and as a sign.
-func status(it *catalog.Item) (words, icon string) {
+// itemStatus is the state of an item in words and as a sign.
+func itemStatus(it *catalog.Item) (words, icon string) {
 	words, icon = "disabled", "🚫"
 	if it.Installed() {
 		words, icon = "enabled", "✔️"

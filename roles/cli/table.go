@@ -14,7 +14,8 @@ const wrapAt = 60
 // A table is text in columns. Cells hold any text, hostile text too: what a
 // terminal would act upon is made visible before it is laid out.
 type table struct {
-	title  string // first line, over all columns; may be empty
+	title  string   // first line, over all columns; may be empty
+	groups []string // a line above the header, of a boxed table; may be nil
 	header []string
 	rows   [][]string
 	right  []int // columns of numbers, which a light table puts to the right
@@ -81,6 +82,9 @@ func (t *table) boxed() string {
 		rule(f.titleSeparator)
 	} else {
 		rule(f.top)
+	}
+	if t.groups != nil {
+		row(t.groups, centred)
 	}
 	if t.header != nil {
 		row(t.header, centred)
@@ -151,6 +155,9 @@ func (t *table) layout(gap, title int) (width []int, rows [][][]string) {
 	}
 	for i, h := range t.header {
 		width[i] = columns(h)
+	}
+	for i, g := range t.groups {
+		width[i] = max(width[i], columns(g))
 	}
 	for _, r := range t.rows {
 		var lines [][]string

@@ -80,7 +80,11 @@ func parseFile(path string, env func(string) (string, bool)) ([]strict.Doc, erro
 	if err != nil {
 		return nil, err
 	}
-	return strict.Parse(path, expand(text, env))
+	docs, err := strict.Parse(path, expand(text, env))
+	for i := range docs {
+		docs[i] = docs[i].WithColumns()
+	}
+	return docs, err
 }
 
 func readFile(path string) ([]byte, error) {

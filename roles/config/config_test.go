@@ -302,7 +302,7 @@ api: {server: {trusted_ips: [192.0.2.1], auto_registration: {enabled: true}}}
 		got.LAPI.Token == "" {
 		t.Errorf("%+v", got)
 	}
-	if _, err := load("common: [1]\n"); err == nil || !strings.Contains(err.Error(), "config.yaml.local:1: common: want a mapping") {
+	if _, err := load("common: [1]\n"); err == nil || !strings.Contains(err.Error(), "config.yaml.local:1:9: common: want a mapping") {
 		t.Errorf("another kind of value: %v", err)
 	}
 	if _, err := load("api: {server: {trusted_ips: {a: 1}}}\n"); err == nil || !strings.Contains(err.Error(), "want a list") {
@@ -420,7 +420,7 @@ func TestCredentials(t *testing.T) {
 	f("url: http://a\nlogin: l\ncert_path: c\nkey_path: k\n", "", "mutually exclusive")
 	f("url: http://a\ncert_path: c\n", "", "go together")
 	f("url: /run/cs.sock\ncert_path: c\nkey_path: k\n", "", "cannot use TLS with a unix socket")
-	f("url: http://a\nlogn: l\n", "", "c.yaml:2: logn: unknown key (did you mean login?)")
+	f("url: http://a\nlogn: l\n", "", "c.yaml:2:1: logn: unknown key (did you mean login?)")
 }
 
 func TestCredentialsThroughALink(t *testing.T) {

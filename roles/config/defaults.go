@@ -1,5 +1,7 @@
 package config
 
+import "cs/platform/strict"
+
 // fallback is the value of a key that is not given, and the reason for it.
 type fallback struct{ key, value, why string }
 
@@ -44,3 +46,6 @@ func defaultOf(key string) string {
 	}
 	panic("BUG: no default for " + key)
 }
+
+// OrDefault returns a value of the file, or the default of its key.
+func (f *File) OrDefault(key string, v strict.Text) string { return given(key, v).Value }

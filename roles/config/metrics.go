@@ -26,3 +26,15 @@ func (p *Prometheus) metrics() Metrics {
 	}
 	return Metrics{Listen: net.JoinHostPort(host, strconv.Itoa(port)), Level: p.Level}
 }
+
+// MetricsURL is where the page is read: what cscli.prometheus_uri says, or where
+// this host serves it; "" if it doesn't.
+func (f *File) MetricsURL() string {
+	if f.Cscli.PrometheusURI != "" {
+		return f.Cscli.PrometheusURI
+	}
+	if m := f.Prometheus.metrics(); m.Listen != "" {
+		return "http://" + reachable(m.Listen) + "/metrics"
+	}
+	return ""
+}

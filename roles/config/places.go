@@ -13,8 +13,9 @@ const (
 	CredentialsName = "local_api_credentials.yaml" // of this host's machine
 	SocketName      = "cs.sock"                    // of the LAPI
 	StoreName       = "cs.db"                      // of the LAPI
-	// Of an agent and a bouncer in processes of their own: their numbers are
-	// read here (platform/metric.ServeSocket). The LAPI's socket has them, too.
+	// The numbers of an agent in a process of its own are read here
+	// (platform/metric.ServeSocket); those of others on the LAPI's socket. A bouncer
+	// answers questions on its own.
 	AgentSocketName   = "agent.sock"
 	BouncerSocketName = "bouncer.sock"
 )
@@ -52,6 +53,12 @@ func (f *File) CredentialsPath() string {
 func (f *File) ServesLAPI() bool {
 	s := orZero(f.API.Server)
 	return f.enabled(f.named.lapi, s.Enable)
+}
+
+// Listen is the TCP address of the LAPI of this host.
+func (f *File) Listen() string {
+	s := orZero(f.API.Server)
+	return given("api.server.listen_uri", s.ListenURI).Value
 }
 
 // LAPIURL is where machines of this host find its LAPI: the socket that was

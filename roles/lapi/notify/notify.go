@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/url"
 	"os"
@@ -51,6 +52,7 @@ type Instance struct {
 	MaxRetry   int // 0: for five minutes
 	Timeout    time.Duration
 	Format     string
+	Keys       map[string]any // all that was typed
 
 	text   formatter
 	sender sender
@@ -96,6 +98,12 @@ func Load(dir string, used []string, env func(string) (string, bool)) (map[strin
 	return all, errors.Join(errs...)
 }
 
+// Names returns the names of the instances in the files of a directory.
+func Names(dir string) ([]string, error) {
+	all, err := Load(dir, nil, nil)
+	return slices.Sorted(maps.Keys(all)), err
+}
+
 func load(path string, all map[string]*Instance, used []string, env func(string) (string, bool)) error {
 	info, err := os.Stat(path)
 	if err == nil && info.Size() > maxFile {
@@ -131,7 +139,7 @@ func load(path string, all map[string]*Instance, used []string, env func(string)
 		in := &Instance{
 			Type: o.literal("type"), Name: o.literal("name"), Format: o.literal("format"),
 			GroupWait: o.duration("group_wait", 0), Threshold: o.number("group_threshold", 0),
-			MaxRetry: o.number("max_retry", 0), Timeout: o.duration("timeout", defaultTimeout),
+			MaxRetry: o.number("max_retry", 0), Timeout: o.duration("timeout", defaultTimeout), Keys: keys,
 		}
 		fail := func(err error) { errs = append(errs, doc.Place().Errorf("%w", err)) }
 		if in.Type == "" {

@@ -1,0 +1,13 @@
+//go:build !edge && !bouncer_only
+
+package main
+
+import "cs/roles/cli"
+
+// desk are the commands that a router doesn't need.
+type desk struct {
+	Notifications cli.Notifications `cmd:"" aliases:"notification" group:"Operators' commands" help:"Who is told of alerts: list, inspect, test, reinject."`
+	Console       cli.Console       `cmd:"" group:"Operators' commands" help:"What is shared with CrowdSec's console: enable, disable, status."`
+	CAPI          cli.CAPI          `cmd:"" name:"capi" group:"Operators' commands" help:"CrowdSec's central API: status."`
+	PAPI          cli.PAPI          `cmd:"" name:"papi" hidden:"" group:"Operators' commands" help:"Orders from CrowdSec's console."`
+}

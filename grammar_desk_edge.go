@@ -1,0 +1,6 @@
+//go:build edge && !bouncer_only
+
+package main
+
+// desk are the commands that a router doesn't need.
+type desk struct{}

@@ -1,0 +1,5 @@
+//go:build !edge
+
+package cli
+
+func completeConsole() []string { return consoleNames() }
