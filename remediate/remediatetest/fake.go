@@ -236,6 +236,43 @@ func (k *Fake) Entries() map[netip.Prefix]remediate.Entry {
 	return out
 }
 
+// Probe tells whether entries are there.
+func (k *Fake) Probe(_ context.Context, entries []remediate.Entry) ([]remediate.Found, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.usable(); err != nil {
+		return nil, err
+	}
+	k.expire()
+	out := make([]remediate.Found, len(entries))
+	for i, e := range entries {
+		have, ok := k.entries[e.Prefix]
+		out[i] = remediate.Found{Present: ok, Left: have.Until.Sub(k.now()), Where: "fake"}
+	}
+	return out, nil
+}
+
+// Meddle lets f change what is blocked until when, unnoticed.
+func (k *Fake) Meddle(f func(map[netip.Prefix]time.Time)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	ends := map[netip.Prefix]time.Time{}
+	for p, e := range k.entries {
+		ends[p] = e.Until
+	}
+	f(ends)
+	for p := range k.entries {
+		if _, stays := ends[p]; !stays {
+			delete(k.entries, p)
+		}
+	}
+	for p, until := range ends {
+		e := k.entries[p]
+		e.Prefix, e.Until = p, until
+		k.entries[p] = e
+	}
+}
+
 // Blocked tells whether packets from an address are dropped now.
 func (k *Fake) Blocked(from netip.Addr) bool {
 	k.mu.Lock()

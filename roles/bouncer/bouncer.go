@@ -225,6 +225,9 @@ func (b *Bouncer) Run(ctx context.Context) error {
 		b.log.Warn("starting without the saved set", "err", err)
 	}
 	if !live {
+		b.meterMu.Lock()
+		b.meter.primed = true // no earlier process has counted
+		b.meterMu.Unlock()
 		// Nobody is blocked yet: better a set that is a little old than none.
 		b.apply(ctx, decisions.Delta{Full: true, New: saved}, nil)
 		if len(saved) > 0 {
@@ -292,6 +295,11 @@ func (b *Bouncer) apply(ctx context.Context, d decisions.Delta, resync chan<- ti
 	if err != nil && ctx.Err() == nil {
 		b.log.Error("cannot enforce now, trying again", "err", err)
 	}
+	b.meterMu.Lock()
+	if !b.meter.primed {
+		_ = b.meter.read(ctx) // what an earlier process has counted, it has told
+	}
+	b.meterMu.Unlock()
 	if diff.Suspect {
 		b.mu.Lock()
 		b.pulls.suspects++

@@ -1,0 +1,402 @@
+package bouncer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"cs/decisions"
+	"cs/platform"
+	"cs/remediate/nft"
+	"cs/remediate/remediatetest"
+	"cs/roles/config"
+)
+
+// The stories in this file are told with a real nftables and real packets.
+
+// live is a bouncer in a lab.
+type live struct {
+	*testing.T
+	lab  *remediatetest.Lab
+	feed *feed
+	b    *Bouncer
+	dir  string
+	end  func() error
+}
+
+func newLive(t *testing.T, lab *remediatetest.Lab, dir string, conf nft.Config, change func(*Config)) *live {
+	t.Helper()
+	k, err := nft.New(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &live{T: t, lab: lab, feed: newFeed(), dir: dir}
+	cfg := Config{
+		Feed: l.feed, Kernel: k, SavedPath: filepath.Join(dir, savedName), ControlPath: filepath.Join(dir, controlName),
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	if l.b, err = New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	started := make(chan struct{})
+	go lab.Host.Do(func() { // Run opens the kernel's sockets on this thread
+		close(started)
+		done <- l.b.Run(ctx)
+	})
+	<-started
+	l.end = func() error {
+		stop()
+		return <-done
+	}
+	t.Cleanup(func() { stop() })
+	return l
+}
+
+func (l *live) tell(d decisions.Delta) {
+	l.Helper()
+	select {
+	case l.feed.next <- d:
+	case <-time.After(20 * time.Second):
+		l.Fatal("the bouncer does not ask")
+	}
+}
+
+// blocks waits until packets of an address are dropped, or pass.
+func (l *live) blocks(addr string, want bool) {
+	l.Helper()
+	for deadline := time.Now().Add(20 * time.Second); l.lab.Blocked(netip.MustParseAddr(addr)) != want; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			l.Fatalf("%s is blocked: %v", addr, !want)
+		}
+	}
+}
+
+func by(origin string, d decisions.Decision) decisions.Decision {
+	d.Origin = origin
+	return d
+}
+
+// TestBansAreTrue tells the short stories of a ban in both layouts.
+func TestBansAreTrue(t *testing.T) {
+	for _, layout := range []string{nft.LayoutMap, nft.LayoutSets} {
+		t.Run(layout, func(t *testing.T) {
+			t.Parallel()
+			l := newLive(t, remediatetest.NewLab(t), t.TempDir(), nft.Config{Layout: layout}, nil)
+			l.tell(decisions.Delta{Full: true, New: []decisions.Decision{
+				by("CAPI", ban(1, "203.0.113.1", time.Hour)), by("crowdsec", ban(2, "203.0.113.1", 2*time.Hour)), // two origins
+				ban(3, "::ffff:203.0.113.3", time.Hour),
+				ban(4, "203.0.113.64/26", time.Hour), ban(5, "203.0.113.77", 2*time.Hour), // the inner ban outlives the range
+				ban(6, "203.0.114.0/24", 2*time.Hour), ban(7, "203.0.114.7", time.Hour), // and the reverse
+				ban(8, "203.0.115.8", 3650*24*time.Hour),
+				ban(9, "203.0.115.9", 1500*time.Millisecond), ban(10, "203.0.115.10", time.Hour),
+				by("lists", ban(11, "2001:db8:1::/48", time.Hour)),
+			}})
+			for _, a := range []string{"203.0.113.1", "203.0.113.3", "203.0.113.65", "203.0.113.77", "203.0.114.7", "203.0.115.8", "203.0.115.9", "2001:db8:1:2::3"} {
+				l.blocks(a, true)
+			}
+			for _, a := range []string{"203.0.113.2", "203.0.113.63", "203.0.113.128", "203.0.115.7", "2001:db8:2::"} {
+				l.blocks(a, false)
+			}
+			// The first of both origins ends, then the other.
+			l.tell(decisions.Delta{Deleted: []decisions.Decision{ban(2, "203.0.113.1", 0), ban(4, "203.0.113.64/26", 0), ban(7, "203.0.114.7", 0)}})
+			l.blocks("203.0.113.65", false)
+			l.blocks("203.0.113.1", true)
+			l.blocks("203.0.113.77", true)
+			l.blocks("203.0.114.7", true)
+			l.tell(decisions.Delta{Deleted: []decisions.Decision{ban(1, "203.0.113.1", 0), ban(6, "203.0.114.0/24", 0)}})
+			l.blocks("203.0.113.1", false)
+			l.blocks("203.0.114.7", false)
+			// One is extended before it ends, one is shortened.
+			l.tell(decisions.Delta{New: []decisions.Decision{ban(9, "203.0.115.9", time.Hour), ban(10, "203.0.115.10", 500*time.Millisecond)}})
+			l.blocks("203.0.115.10", false)
+			time.Sleep(time.Second)
+			l.blocks("203.0.115.9", true)
+			v, err := l.b.r.Verify(t.Context(), 100)
+			if err != nil || !v.Structure || len(v.Differences) > 0 || v.Asked < 5 {
+				t.Errorf("verified %+v, %v", v, err)
+			}
+			if err := l.end(); err != nil {
+				t.Error(err)
+			}
+			l.blocks("203.0.115.9", true) // kept
+		})
+	}
+}
+
+// TestOperatorsSeeTheTruth: status, verify and explain tell what is, also after
+// somebody has taken an element out of the kernel.
+func TestOperatorsSeeTheTruth(t *testing.T) {
+	lab := remediatetest.NewLab(t)
+	guard := Guard{netip.MustParsePrefix("203.0.113.200/32"), "gateway"}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := free.Addr().String()
+	free.Close()
+	l := newLive(t, lab, t.TempDir(), nft.Config{Plain: true}, func(c *Config) {
+		c.Guards = func() []Guard { return []Guard{guard} }
+		c.MaxEntries, c.Metrics = 64, page
+	})
+	l.tell(decisions.Delta{Full: true, New: []decisions.Decision{
+		ban(1, "203.0.113.1", time.Hour), by("CAPI", ban(2, "203.0.113.0/24", time.Hour)), by("lists", ban(3, "2001:db8::1", time.Hour)),
+	}})
+	l.blocks("203.0.113.1", true)
+	l.blocks("203.0.113.200", false) // inside the range, and guarded
+	for range 4 {
+		lab.Blocked(netip.MustParseAddr("203.0.113.9"))
+	}
+	env := &platform.Env{LookupEnv: func(string) (string, bool) { return "", false }}
+	run := func(output string, c interface {
+		Run(context.Context, *platform.Env, *config.Flags, string) error
+	}) (string, error) {
+		var out bytes.Buffer
+		env.Stdout = &out
+		err := c.Run(t.Context(), env, &config.Flags{DataDir: l.dir}, output)
+		return out.String(), err
+	}
+	has := func(text string, words ...string) {
+		t.Helper()
+		for _, w := range words {
+			if !strings.Contains(text, w) {
+				t.Errorf("there is no %q in:\n%s", w, text)
+			}
+		}
+	}
+	out, err := run("", &StatusCommand{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(out, "nftables, healthy", "enforced       3 of 3 prefixes (ratio 1), from 3 decisions", "never blocked  203.0.113.200 (gateway)", "CAPI", "lists:crowdsecurity/ssh-bf")
+	out, err = run("json", &StatusCommand{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(out, `"enforced_ratio": 1`, `"desired": 3`, `"dropped_packets": 4`)
+	if out, err = run("", &VerifyCommand{Sample: 10}); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	has(out, "asked for 3 entries and 2 neighbours: 0 differences")
+	out, _ = run("", &ExplainCommand{Address: "203.0.113.1"})
+	has(out, "203.0.113.1 is blocked", "decision       1: ban 203.0.113.1 by crowdsec, crowdsecurity/ssh-bf", "decision       2: ban 203.0.113.0/24 by CAPI",
+		"element        203.0.113.1 (crowdsec) in table inet crowdsec v4_32", "element        203.0.113.0/24 (CAPI) in table inet crowdsec v4_24")
+	out, _ = run("", &ExplainCommand{Address: "203.0.113.200"})
+	has(out, "203.0.113.200 is not blocked", "never blocked  203.0.113.200 (gateway)")
+	out, _ = run("", &ExplainCommand{Address: "203.0.114.1"})
+	has(out, "203.0.114.1 is not blocked")
+	if _, err := run("", &ExplainCommand{Address: "nonsense"}); err == nil {
+		t.Error("nonsense was explained")
+	}
+
+	text := get(page, "/metrics")
+	has(text, "fw_bouncer_enforced_ratio 1\n", `fw_bouncer_banned_ips{ip_type="ipv4",origin="CAPI"} 1`, `fw_bouncer_dropped_packets{ip_type="ipv4",origin="CAPI"} 4`,
+		`fw_bouncer_processed_packets{ip_type="ipv6"} `, "lapi_requests_total 1\n")
+
+	// The counters go on over a rebuild.
+	lab.Host.Run("nft", "flush", "ruleset")
+	for deadline := time.Now().Add(10 * time.Second); l.b.r.Stats().Repairs == 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no repair")
+		}
+	}
+	lab.Blocked(netip.MustParseAddr("203.0.113.9"))
+	text = get(page, "/metrics")
+	has(text, `fw_bouncer_dropped_packets{ip_type="ipv4",origin="CAPI"} 5`, "fw_bouncer_ruleset_repairs_total 1\n")
+
+	// Somebody takes one element away where nobody looks.
+	lab.Host.Run("nft", "delete", "element", "inet", "crowdsec", "v4_32", "{ 203.0.113.1 }")
+	out, err = run("", &VerifyCommand{Sample: 10})
+	if err == nil { // the watch was faster: it is in order again
+		has(out, "0 differences")
+	}
+	if err := l.end(); err != nil {
+		t.Error(err)
+	}
+	if _, err := run("", &StatusCommand{}); err == nil || !strings.Contains(err.Error(), "no firewall bouncer runs") {
+		t.Errorf("a stopped bouncer answers: %v", err)
+	}
+}
+
+// get fetches a page by hand.
+func get(addr, path string) string {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err.Error()
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", path)
+	var b bytes.Buffer
+	_, _ = b.ReadFrom(conn)
+	return b.String()
+}
+
+// TestVerifyFindsDifferences: what the kernel lacks or has too much is named.
+func TestVerifyFindsDifferences(t *testing.T) {
+	k := remediatetest.NewFake(time.Now)
+	b, err := New(Config{Feed: newFeed(), Kernel: k, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.r.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.r.Apply(t.Context(), decisions.Delta{Full: true, New: []decisions.Decision{ban(1, "203.0.113.1", time.Hour), ban(2, "203.0.114.0/24", time.Hour)}}); err != nil {
+		t.Fatal(err)
+	}
+	verify := func(want ...string) {
+		t.Helper()
+		a := b.answer(t.Context(), &question{Ask: "verify", Sample: 100})
+		if a.Error != "" {
+			t.Fatal(a.Error)
+		}
+		var got []string
+		for _, d := range a.Verdict.Differences {
+			got = append(got, d.Prefix.String()+" "+d.What)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("found %q, want %q", got, want)
+		}
+	}
+	verify()
+	k.Meddle(func(m map[netip.Prefix]time.Time) {
+		delete(m, netip.MustParsePrefix("203.0.113.1/32"))
+		m[netip.MustParsePrefix("203.0.115.0/24")] = time.Now().Add(time.Hour)
+	})
+	verify("203.0.113.1/32 it is not blocked", "203.0.115.0/24 it is blocked, and nothing says that it should be")
+	k.Meddle(func(m map[netip.Prefix]time.Time) {
+		m[netip.MustParsePrefix("203.0.113.1/32")] = time.Now().Add(3 * time.Hour)
+		delete(m, netip.MustParsePrefix("203.0.115.0/24"))
+	})
+	verify("203.0.113.1/32 it ends in 3h0m0s instead of 1h0m0s")
+}
+
+// TestNoLockOut: a ban on everybody leaves those in who must get in, whatever
+// the layout, and a list that is found later counts as well.
+func TestNoLockOut(t *testing.T) {
+	lab := remediatetest.NewLab(t)
+	l := newLive(t, lab, t.TempDir(), nft.Config{}, func(c *Config) {
+		c.Ignore = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
+		c.Guards = func() []Guard { return append(guards("203.7.7.7 50000 10.99.0.1 22"), guards("")...) }
+	})
+	l.tell(decisions.Delta{Full: true, New: []decisions.Decision{ban(1, "0.0.0.0/0", time.Hour), ban(2, "::/1", time.Hour)}})
+	l2 := func(addr string, want bool) {
+		t.Helper()
+		// The address that nobody blocks, with which the lab compares, is blocked now.
+		if got := l.b.answer(t.Context(), &question{Ask: "explain", Address: addr}); got.Explanation == nil || got.Explanation.Blocked != want {
+			t.Errorf("%s: %+v", addr, got.Explanation)
+		}
+	}
+	for deadline := time.Now().Add(20 * time.Second); l.b.r.Stats().Applied < 2; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not applied")
+		}
+	}
+	l2("203.0.114.1", true)
+	l2("203.0.113.1", false)
+	l2("203.7.7.7", false) // the session that started us
+	l2("127.0.0.1", false)
+	out := lab.Host.Run("nft", "list", "set", "inet", "crowdsec", "ignore4")
+	for _, want := range []string{"127.0.0.0/8", "203.0.113.0/24", "203.7.7.7"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%s is not let in:\n%s", want, out)
+		}
+	}
+	if err := l.b.r.SetIgnore(t.Context(), []netip.Prefix{netip.MustParsePrefix("203.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}); err != nil {
+		t.Fatal(err)
+	}
+	l.blocks("203.0.114.1", false)
+	if err := l.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTrialEndsInTheKernel: the entries of a trial end there by themselves.
+func TestTrialEndsInTheKernel(t *testing.T) {
+	lab := remediatetest.NewLab(t)
+	l := newLive(t, lab, t.TempDir(), nft.Config{}, func(c *Config) { c.Deadline = time.Now().Add(3 * time.Second) })
+	l.tell(decisions.Delta{Full: true, New: []decisions.Decision{ban(1, "203.0.113.1", time.Hour)}})
+	l.blocks("203.0.113.1", true)
+	if out := lab.Host.Run("nft", "list", "map", "inet", "crowdsec", "v4_32"); strings.Contains(out, "h") && strings.Contains(out, "expires 5") {
+		t.Errorf("it ends too late:\n%s", out)
+	}
+	// The process is gone: nobody takes anything back.
+	if err := l.end(); err != nil {
+		t.Fatal(err)
+	}
+	l.blocks("203.0.113.1", false)
+}
+
+// TestGivesUpWhenAsked: with retry_initial_connect false the first error ends it.
+func TestGivesUpWhenAsked(t *testing.T) {
+	k := remediatetest.NewFake(time.Now)
+	f := newFeed()
+	b, err := New(Config{Feed: f, Kernel: k, GiveUp: true, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- b.Run(t.Context()) }()
+	f.next <- errors.New("refused")
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// TestConversationsAreBounded: who sends garbage to the socket gets nothing, and
+// others are answered.
+func TestConversationsAreBounded(t *testing.T) {
+	dir := t.TempDir()
+	b, err := New(Config{Feed: newFeed(), Kernel: remediatetest.NewFake(time.Now), ControlPath: filepath.Join(dir, controlName), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	ask := func() (a answer, err error) {
+		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+			if a, err = askRunning(t.Context(), dir, question{Ask: "status"}); err == nil {
+				return a, nil
+			}
+		}
+		return a, err
+	}
+	if _, err := ask(); err != nil {
+		t.Fatal(err)
+	}
+	if fi, err := os.Stat(filepath.Join(dir, controlName)); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("the socket has mode %v, %v", fi.Mode(), err)
+	}
+	for _, garbage := range []string{"\n", "{", strings.Repeat("x", 1<<20), `{"ask":"nothing"}` + "\n", "\x00\xff\n"} {
+		c, err := net.Dial("unix", filepath.Join(dir, controlName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Write([]byte(garbage))
+		c.Close()
+	}
+	if a, err := ask(); err != nil || a.Status == nil || a.Status.Backend != "fake" {
+		t.Errorf("answered %+v, %v", a, err)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
