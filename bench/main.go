@@ -102,6 +102,7 @@ func run(ctx context.Context, args []string) (err error) {
 		{"compare", b.compare},
 		{"live", b.live},
 		{"lapi", b.lapi},
+		{"firewall", b.firewall},
 	}
 	for name := range strings.SplitSeq(*only, ",") {
 		if name != "" && !slices.ContainsFunc(sections, func(s section) bool { return s.name == name }) {

@@ -3,7 +3,7 @@ package remediate
 import (
 	"errors"
 	"net/netip"
-	"slices"
+	"sort"
 	"time"
 )
 
@@ -85,11 +85,13 @@ func (c *capacity) choose(r *Reconciler) {
 			all = append(all, ranked{r.rankOf(it), p})
 		}
 	}
-	slices.SortFunc(all, func(a, b ranked) int {
-		if c := a.compare(b.rank); c != 0 {
-			return c
+	// Not slices.SortFunc, whose code is there once for each type: the smallest
+	// build counts kilobytes. So it is done elsewhere in remediate and roles/bouncer.
+	sort.Slice(all, func(i, j int) bool {
+		if c := all[i].compare(all[j].rank); c != 0 {
+			return c < 0
 		}
-		return a.prefix.Compare(b.prefix)
+		return all[i].prefix.Compare(all[j].prefix) < 0
 	})
 	keep := max(c.max-c.max/64, 1)
 	for i, a := range all {

@@ -363,3 +363,26 @@ func (p *Probe) Await(ctx context.Context, a netip.Addr, passing bool) (time.Tim
 }
 
 var _ io.Closer = (*Lab)(nil)
+
+// Inside runs f on a thread in the victim's namespace. Sockets that f opens stay there.
+func (l *Lab) Inside(f func() error) error { return inside(l.victim, f) }
+
+// Flood sends n packets from the innocent address to a port of the victim where
+// nobody listens, and returns how long each took, its way through the victim included.
+func (l *Lab) Flood(n int) (each time.Duration, err error) {
+	err = inside(l.peer, func() error {
+		c, err := net.DialUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(Innocent, 0)), net.UDPAddrFromAddrPort(netip.AddrPortFrom(Victim, 9)))
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		payload := []byte("x")
+		began := time.Now()
+		for range n {
+			_, _ = c.Write(payload) // refusals come back, and don't matter
+		}
+		each = time.Since(began) / time.Duration(n)
+		return nil
+	})
+	return each, err
+}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -356,7 +357,7 @@ type prefixUntil struct {
 // segments returns the elements that prefixes become, in the order of their
 // addresses.
 func (set *ownedSet) segments(list []prefixUntil) []segment {
-	slices.SortFunc(list, func(a, b prefixUntil) int { return a.prefix.Compare(b.prefix) })
+	sort.Slice(list, func(i, j int) bool { return list[i].prefix.Compare(list[j].prefix) < 0 })
 	if !set.timeout {
 		for i := range list {
 			list[i].until = 0

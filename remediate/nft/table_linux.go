@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"net/netip"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -451,12 +451,17 @@ func (t *table) checks() (chains []string) {
 
 // sortedSlots returns the slots as the rules stand: narrow prefixes first.
 func (t *table) sortedSlots() []slot {
-	return slices.SortedFunc(maps.Keys(t.slots), func(a, b slot) int {
-		if a.bits != b.bits {
-			return int(b.bits) - int(a.bits)
+	list := make([]slot, 0, len(t.slots))
+	for s := range t.slots {
+		list = append(list, s)
+	}
+	sort.Slice(list, func(i, j int) bool {
+		if list[i].bits != list[j].bits {
+			return list[i].bits > list[j].bits
 		}
-		return int(a.origin) - int(b.origin)
+		return list[i].origin < list[j].origin
 	})
+	return list
 }
 
 // hookRules makes the chain of a hook and the rules for all families.

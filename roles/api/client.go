@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -401,13 +400,9 @@ func (c *Client) request(ctx context.Context, who identity, method, path string,
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
-	compressed := len(body) > gzipOver
+	compressed := compresses && len(body) > gzipOver
 	if compressed {
-		var z bytes.Buffer
-		w := gzip.NewWriter(&z)
-		w.Write(body) // into memory: can't fail
-		w.Close()
-		body = z.Bytes()
+		body = compress(body)
 	}
 	var r io.Reader
 	if body != nil {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sort"
 	"time"
 
 	"cs/decisions"
@@ -49,8 +50,15 @@ func guards(session string) []Guard {
 	add("gateway", gateways()...)
 	add("logged in", sessionPeer(session))
 	add("logged in", loggedIn()...)
-	slices.SortFunc(list, func(a, b Guard) int { return a.Prefix.Compare(b.Prefix) })
-	return slices.CompactFunc(list, func(a, b Guard) bool { return a.Prefix == b.Prefix })
+	sort.SliceStable(list, func(i, j int) bool { return list[i].Prefix.Compare(list[j].Prefix) < 0 })
+	n := 0
+	for _, g := range list {
+		if n == 0 || list[n-1].Prefix != g.Prefix {
+			list[n] = g
+			n++
+		}
+	}
+	return list[:n]
 }
 
 // sessionPeer returns the client in the value of SSH_CONNECTION ("client port

@@ -109,7 +109,7 @@ func (b *Bouncer) Status(ctx context.Context) Status {
 		o := origin(key)
 		o.IPv4, o.IPv6 = n.IPv4, n.IPv6
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(totals), counted.compare) {
+	for _, key := range sortedKeys(totals) {
 		c := totals[key]
 		if key.origin == "" {
 			s.Processed = append(s.Processed, FamilyCount{ipType(key.ipv6), c.Packets, c.Bytes})

@@ -6,7 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
+	"sort"
 	"time"
 
 	"cs/remediate"
@@ -46,14 +46,19 @@ type counted struct {
 	ipv6   bool
 }
 
-func (a counted) compare(b counted) int {
-	if a.ipv6 != b.ipv6 && a.origin == b.origin {
-		if a.ipv6 {
-			return 1
-		}
-		return -1
+// sortedKeys returns the names of counters in order.
+func sortedKeys(m map[counted]remediate.Counter) []counted {
+	list := make([]counted, 0, len(m))
+	for key := range m {
+		list = append(list, key)
 	}
-	return strings.Compare(a.origin, b.origin)
+	sort.Slice(list, func(i, j int) bool {
+		if list[i].origin != list[j].origin {
+			return list[i].origin < list[j].origin
+		}
+		return list[j].ipv6 && !list[i].ipv6
+	})
+	return list
 }
 
 func ipType(ipv6 bool) string {
@@ -128,7 +133,7 @@ func (m *meter) items(census map[string]remediate.Census) (items []api.UsageItem
 			}
 		}
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(m.total), counted.compare) {
+	for _, key := range sortedKeys(m.total) {
 		c, told := m.total[key], m.reported[key]
 		c.Packets -= told.Packets
 		c.Bytes -= told.Bytes

@@ -1,0 +1,450 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"cs/bench/lab"
+	"cs/remediate"
+	"cs/remediate/nft"
+)
+
+const (
+	bans     = 100_000
+	moreBans = 1_000_000
+	lapiAddr = "127.0.0.1:8080"
+	fwKey    = "key-of-the-firewall-bench"
+)
+
+// firewall measures the bouncer with many bans, beside Debian's and nft, each in
+// a network of its own. A LAPI that answers from memory stands in, so that the
+// figures are the bouncers'.
+func (b *bench) firewall(ctx context.Context) error {
+	if err := lab.Usable(); err != nil {
+		return err
+	}
+	for _, n := range []int{bans, moreBans} {
+		if err := b.bouncer(ctx, n); err != nil {
+			return err
+		}
+		if err := b.kernel(ctx, n); err != nil {
+			return err
+		}
+		if err := b.nftFile(ctx, n); err != nil {
+			return err
+		}
+	}
+	if err := b.newBan(ctx); err != nil {
+		return err
+	}
+	if b.peers == "" {
+		return nil
+	}
+	return b.debianBouncer(ctx, bans)
+}
+
+// address returns the i-th of a million banned addresses.
+func address(i int) netip.Addr {
+	x := uint32(i)*2654435761%(1<<24) + 11<<24 // spread over 11.0.0.0/8
+	return netip.AddrFrom4([4]byte{byte(x >> 24), byte(x >> 16), byte(x >> 8), byte(x)})
+}
+
+// standIn is a LAPI of upstream's kind that knows n bans, the attacker's last.
+type standIn struct {
+	all    []byte
+	mu     sync.Mutex
+	news   string // told once
+	server *http.Server
+}
+
+func oneBan(id int, a netip.Addr, origin string) string {
+	return fmt.Sprintf(`{"duration":"167h30m0s","id":%d,"origin":%q,"scenario":"crowdsecurity/ssh-bf","scope":"Ip","type":"ban","value":"%s"}`, id, origin, a)
+}
+
+func serveBans(l *lab.Lab, n int) (*standIn, error) {
+	var body bytes.Buffer
+	body.WriteString(`{"deleted":[],"new":[`)
+	for i := range n - 1 {
+		body.WriteString(oneBan(i+1, address(i), "CAPI") + ",")
+	}
+	body.WriteString(oneBan(n, lab.Attacker, "CAPI") + "]}")
+	s := &standIn{all: body.Bytes()}
+	s.server = &http.Server{Handler: s}
+	var listener net.Listener
+	if err := l.Inside(func() (err error) {
+		listener, err = net.Listen("tcp", lapiAddr)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	go s.server.Serve(listener)
+	return s, nil
+}
+
+func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet || r.URL.Path != "/v1/decisions/stream" {
+		http.Error(w, `{"message":"not found"}`, http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if r.URL.Query().Get("startup") == "true" {
+		w.Write(s.all)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintf(w, `{"deleted":[],"new":[%s]}`, s.news)
+	s.news = ""
+}
+
+// tell has the stand-in tell of one more ban.
+func (s *standIn) tell(ban string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.news = ban
+}
+
+// bouncer measures our bouncer with n bans.
+func (b *bench) bouncer(ctx context.Context, n int) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	dir := filepath.Join(b.dir, fmt.Sprintf("firewall-%d", n))
+	args := []string{"bouncer-firewall", "--lapi-url", "http://" + lapiAddr, "--api-key", fwKey, "--update-frequency", "1s", "--data-dir", dir}
+	run := func(what, target string, withLAPI bool, then func(*lab.Lab, *lab.Proc) error) error {
+		l, err := lab.New(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, l.Close()) }()
+		if withLAPI {
+			s, err := serveBans(l, n)
+			if err != nil {
+				return err
+			}
+			defer s.server.Close()
+		}
+		probe, err := l.Probe(ctx)
+		if err != nil {
+			return err
+		}
+		defer probe.Stop()
+		if _, err := probe.Await(ctx, lab.Attacker, true); err != nil {
+			return err
+		}
+		before := slab()
+		began := time.Now()
+		p, err := l.Start(nil, b.binary, args...)
+		if err != nil {
+			return err
+		}
+		last, err := probe.Await(ctx, lab.Attacker, false)
+		if err != nil {
+			return fmt.Errorf("%w; it printed:\n%s", err, p.Output())
+		}
+		b.row(fmt.Sprintf("%s, %d bans", what, n), round(last.Sub(began)), target)
+		if then == nil {
+			return nil
+		}
+		b.row(fmt.Sprintf("kernel memory of a ban, %d bans", n), fmt.Sprintf("%.0f B", float64(slab()-before)/float64(n)), "target 110 B; growth of SUnreclaim")
+		return then(l, p)
+	}
+	first, saved, memory := "target 0.6 s", "target 0.3 s", "target 25 MB"
+	if n > bans {
+		first, saved, memory = "target 4 s", "", "target 120 MB"
+	}
+	err = run("cs bouncer: process start to last ban enforced", first, true, func(_ *lab.Lab, p *lab.Proc) error {
+		time.Sleep(4 * time.Second)
+		kib, err := lab.Memory(p.Pid())
+		if err != nil {
+			return err
+		}
+		b.row(fmt.Sprintf("cs bouncer: memory, %d bans", n), fmt.Sprintf("%.1f MB", float64(kib)*1024/1e6), memory+"; VmRSS")
+		cpu0, err := cpuTime(p.Pid())
+		if err != nil {
+			return err
+		}
+		const rest = 10 * time.Second
+		time.Sleep(rest)
+		cpu1, err := cpuTime(p.Pid())
+		if err != nil {
+			return err
+		}
+		b.row(fmt.Sprintf("cs bouncer: idle CPU, %d bans", n), fmt.Sprintf("%.2f %%", 100*(cpu1-cpu0).Seconds()/rest.Seconds()), "target 0.1 % of a core; an upstream LAPI polled each second")
+		_, err = p.Stop(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return run("cs bouncer: from the saved set, LAPI away", saved, false, nil)
+}
+
+// kernel measures single changes and clean packets with n elements in the kernel.
+func (b *bench) kernel(ctx context.Context, n int) (err error) {
+	l, err := lab.New(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	const packets = 200_000
+	flood := func() (best time.Duration, err error) {
+		for range 5 {
+			each, err := l.Flood(packets)
+			if err != nil {
+				return 0, err
+			}
+			if best == 0 || each < best {
+				best = each
+			}
+		}
+		return best, nil
+	}
+	bare, err := flood()
+	if err != nil {
+		return err
+	}
+	k, err := nft.New(nft.Config{})
+	if err == nil {
+		err = l.Inside(func() error { _, err := k.Open(ctx); return err })
+	}
+	if err != nil {
+		return err
+	}
+	defer k.Close(context.Background(), true)
+	until := time.Now().Add(time.Hour)
+	began := time.Now()
+	err = k.Load(ctx, func(yield func(remediate.Entry) bool) {
+		for i := range n {
+			p := netip.PrefixFrom(address(i), 32)
+			if i%10 == 0 { // a tenth are ranges
+				p = netip.PrefixFrom(p.Addr(), 24).Masked()
+			}
+			if !yield(remediate.Entry{Prefix: p, Origin: "CAPI", Until: until}) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	b.row(fmt.Sprintf("kernel: load %d", n), round(time.Since(began)), "our netlink writer alone")
+	var times []time.Duration
+	for i := range 300 {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}), 32)
+		began := time.Now()
+		if err := k.Apply(ctx, []remediate.Change{{Op: remediate.Add, Entry: remediate.Entry{Prefix: p, Origin: "CAPI", Until: until}}}); err != nil {
+			return err
+		}
+		times = append(times, time.Since(began))
+	}
+	slices.Sort(times)
+	b.row(fmt.Sprintf("kernel: one new ban, %d present", n), fmt.Sprintf("%v, p99 %v", times[len(times)/2], times[len(times)*99/100]), "target under 1 ms, not growing; median")
+	loaded, err := flood()
+	if err != nil {
+		return err
+	}
+	b.row(fmt.Sprintf("a clean packet more, %d bans", n), fmt.Sprintf("%.2f µs", (loaded-bare).Seconds()*1e6), fmt.Sprintf("target 0.5 µs; %v without; hosts and /24s", bare))
+	return nil
+}
+
+// nftFile measures nft with a file of n elements.
+func (b *bench) nftFile(ctx context.Context, n int) (err error) {
+	l, err := lab.New(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	path := filepath.Join(b.dir, "bans.nft")
+	var text strings.Builder
+	text.WriteString("table ip t { set s { type ipv4_addr; flags timeout; elements = {\n")
+	for i := range n {
+		fmt.Fprintf(&text, "%s timeout 1h,\n", address(i))
+	}
+	text.WriteString("} } }\n")
+	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+		return err
+	}
+	began := time.Now()
+	if out, err := l.Sh(ctx, "nft -f "+path); err != nil {
+		return fmt.Errorf("nft: %w: %s", err, out)
+	}
+	b.row(fmt.Sprintf("nft -f, %d bans", n), round(time.Since(began)), "a set of addresses; no ranges, no counters")
+	return nil
+}
+
+// newBan measures from the end of the command that bans to the last packet that
+// came through, with our LAPI.
+func (b *bench) newBan(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	dir := filepath.Join(b.dir, "firewall-new")
+	l, err := lab.New(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	list := filepath.Join(b.dir, "bans.csv")
+	var text strings.Builder
+	text.WriteString("value,duration\n")
+	for i := range bans {
+		fmt.Fprintf(&text, "%s,24h\n", address(i))
+	}
+	if err := os.WriteFile(list, []byte(text.String()), 0o600); err != nil {
+		return err
+	}
+	server, err := l.Start(nil, b.binary, "lapi", "--data-dir", dir, "--listen", lapiAddr)
+	if err == nil {
+		_, err = server.Wait(ctx, lab.Ready("lapi"))
+	}
+	if err != nil {
+		return err
+	}
+	for _, command := range []string{"decisions import -i " + list + " --format csv", "bouncers add fw --key " + fwKey} {
+		if out, err := l.Sh(ctx, b.binary+" "+command+" --data-dir "+dir); err != nil {
+			return fmt.Errorf("cs %s: %w: %s", command, err, out)
+		}
+	}
+	p, err := l.Start(nil, b.binary, "bouncer-firewall", "--lapi-url", "http://"+lapiAddr, "--api-key", fwKey, "--data-dir", dir+"-fw")
+	if err == nil {
+		_, err = p.Wait(ctx, "prefixes="+fmt.Sprint(bans))
+	}
+	if err != nil {
+		return err
+	}
+	probe, err := l.Probe(ctx)
+	if err != nil {
+		return err
+	}
+	defer probe.Stop()
+	var times []time.Duration
+	for range 30 {
+		if _, err := probe.Await(ctx, lab.Attacker, true); err != nil {
+			return err
+		}
+		began := time.Now()
+		if out, err := l.Sh(ctx, b.binary+" decisions add -i "+lab.Attacker.String()+" -d 1h --data-dir "+dir); err != nil {
+			return fmt.Errorf("cs decisions add: %w: %s", err, out)
+		}
+		last, err := probe.Await(ctx, lab.Attacker, false)
+		if err != nil {
+			return err
+		}
+		times = append(times, last.Sub(began))
+		if out, err := l.Sh(ctx, b.binary+" decisions delete -i "+lab.Attacker.String()+" --data-dir "+dir); err != nil {
+			return fmt.Errorf("cs decisions delete: %w: %s", err, out)
+		}
+	}
+	slices.Sort(times)
+	b.row(fmt.Sprintf("one new ban, %d present: command to drop", bans), fmt.Sprintf("%v, worst %v", round(times[len(times)/2]), round(times[len(times)-1])),
+		"target p99 100 ms; start of the command included; median of 30")
+	return nil
+}
+
+// debianBouncer measures Debian's bouncer with n bans.
+func (b *bench) debianBouncer(ctx context.Context, n int) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	l, err := lab.New(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	s, err := serveBans(l, n)
+	if err != nil {
+		return err
+	}
+	defer s.server.Close()
+	conf := filepath.Join(b.dir, "bouncer.yaml")
+	err = os.WriteFile(conf, fmt.Appendf(nil, `mode: nftables
+update_frequency: 1s
+log_mode: stdout
+log_level: info
+pid_dir: %[1]s
+log_dir: %[1]s
+api_url: http://%[2]s/
+api_key: %[3]s
+deny_action: DROP
+nftables: {ipv4: {enabled: true, set-only: false, table: crowdsec, chain: crowdsec-chain}, ipv6: {enabled: true, set-only: false, table: crowdsec6, chain: crowdsec6-chain}}
+blacklists_ipv4: crowdsec-blacklists
+blacklists_ipv6: crowdsec6-blacklists
+`, b.dir, lapiAddr, fwKey), 0o600)
+	if err != nil {
+		return err
+	}
+	probe, err := l.Probe(ctx)
+	if err != nil {
+		return err
+	}
+	defer probe.Stop()
+	if _, err := probe.Await(ctx, lab.Attacker, true); err != nil {
+		return err
+	}
+	began := time.Now()
+	p, err := l.Start(nil, filepath.Join(b.peers, "usr/bin/crowdsec-firewall-bouncer"), "-c", conf)
+	if err != nil {
+		return err
+	}
+	last, err := probe.Await(ctx, lab.Attacker, false)
+	if err != nil {
+		return fmt.Errorf("%w; it printed:\n%s", err, p.Output())
+	}
+	b.row(fmt.Sprintf("Debian's bouncer: process start to last ban enforced, %d bans", n), round(last.Sub(began)), "0.0.25, nftables")
+	time.Sleep(4 * time.Second)
+	kib, err := lab.Memory(p.Pid())
+	if err != nil {
+		return err
+	}
+	b.row(fmt.Sprintf("Debian's bouncer: memory, %d bans", n), fmt.Sprintf("%.1f MB", float64(kib)*1024/1e6), "VmRSS")
+	began = time.Now()
+	s.tell(oneBan(n+1, lab.Innocent, "cscli"))
+	last, err = probe.Await(ctx, lab.Innocent, false)
+	if err != nil {
+		return err
+	}
+	b.row(fmt.Sprintf("Debian's bouncer: one new ban, %d present", n), round(last.Sub(began)), "polls each second")
+	return nil
+}
+
+// slab returns the kernel's memory that it can't take back, in bytes.
+func slab() int64 {
+	text, _ := os.ReadFile("/proc/meminfo")
+	for line := range strings.Lines(string(text)) {
+		var kib int64
+		if _, err := fmt.Sscanf(line, "SUnreclaim: %d kB", &kib); err == nil {
+			return kib << 10
+		}
+	}
+	return 0
+}
+
+// cpuTime returns what a process has used of the processors.
+func cpuTime(pid int) (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("cannot read %q", text)
+	}
+	var user, system int64
+	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {
+		return 0, err
+	}
+	return time.Duration(user+system) * (time.Second / 100), nil // USER_HZ
+}
+
+func round(d time.Duration) string { return d.Round(time.Millisecond / 10).String() }
