@@ -218,7 +218,7 @@ func TestDebiansLAPIWithOurs(t *testing.T) {
 	}
 	d.cscli("machines", "validate", "ours")
 	key := strings.TrimSpace(d.cscli("bouncers", "add", "our-fw", "-o", "raw"))
-	h.start("bouncer-firewall", "--data-dir", h.path("bouncer"), "--lapi-url", lapiURL, "--api-key", key)
+	h.start("bouncer-firewall", "--data-dir", h.path("bouncer"), "--lapi-url", lapiURL, "--api-key", key, "--update-frequency", "1s")
 	h.start("agent", "--data-dir", h.path("agent"), "--lapi-url", lapiURL, "--log", h.path("auth.log"), "--type", "syslog")
 
 	h.bruteForce(lab.Attacker)
@@ -228,6 +228,25 @@ func TestDebiansLAPIWithOurs(t *testing.T) {
 	h.mentions(d.cscli("bouncers", "list"), "our-fw")
 	d.cscli("decisions", "delete", "--ip", lab.Attacker.String())
 	h.passes(lab.Attacker)
+
+	// A range, which its own bouncer takes for one address, a ban in it that goes
+	// on when the range is lifted, and one that is extended.
+	d.cscli("decisions", "add", "--range", "198.51.100.0/25", "--duration", "1h")
+	h.drops(lab.Attacker)
+	h.drops(lab.Innocent)
+	d.cscli("decisions", "add", "--ip", lab.Innocent.String(), "--duration", "4s")
+	d.cscli("decisions", "add", "--ip", lab.Innocent.String(), "--duration", "2h")
+	d.cscli("decisions", "delete", "--range", "198.51.100.0/25")
+	h.passes(lab.Attacker)
+	time.Sleep(4 * time.Second)
+	if h.probe.Passing(lab.Innocent) {
+		t.Error("a ban that was extended ended at its old time")
+	}
+	status, err := h.Sh(h.ctx, h.bin+" bouncer-firewall verify --data-dir "+h.path("bouncer"))
+	if err != nil {
+		t.Errorf("verify: %v: %s", err, status)
+	}
+	h.mentions(status, "0 differences")
 }
 
 // TestTakeover: a host of Debian's crowdsec, with a machine, a bouncer, an alert

@@ -273,7 +273,7 @@ func (b *bench) nftFile(ctx context.Context, n int) (err error) {
 	for i := range n {
 		fmt.Fprintf(&text, "%s timeout 1h,\n", address(i))
 	}
-	text.WriteString("} } }\n")
+	text.WriteString("}\n}\n}\n")
 	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package decisions
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,7 +20,7 @@ import (
 //
 //	"cs-saved" version(1 byte)
 //	count of texts, each length and bytes
-//	count of decisions, in the order of their prefixes, each
+//	count of decisions, each
 //	  bytes of the address (1 byte, 4 or 16), bits (1 byte), address,
 //	  origin, scenario, type (indexes of texts), ID, end, creation (milliseconds since 1970)
 //	CRC-32C of all that, 4 bytes little endian
@@ -43,17 +42,16 @@ var ErrCorrupt = errors.New("the saved set is damaged")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Save writes the Ip and Range decisions of list to a file, whole or not at
-// all. Others are left out.
-func Save(path string, list []Decision) error {
-	if err := platform.WriteFile(path, appendSaved(nil, list), 0o600); err != nil {
-		return fmt.Errorf("cannot save %d decisions: %w", len(list), err)
+// Save writes what AppendSaved has made of a Set to a file, whole or not at all.
+func Save(path string, saved []byte) error {
+	if err := platform.WriteFile(path, saved, 0o600); err != nil {
+		return fmt.Errorf("cannot save the decisions: %w", err)
 	}
 	return nil
 }
 
 // Load reads a file that Save wrote and returns the decisions that are in
-// force at now, sorted by prefix. The error is ErrCorrupt when the content is damaged and
+// force at now. The error is ErrCorrupt when the content is damaged and
 // fs.ErrNotExist when there is no file.
 func Load(path string, now time.Time) ([]Decision, error) {
 	f, err := os.Open(path)
@@ -72,51 +70,69 @@ func Load(path string, now time.Time) ([]Decision, error) {
 	return list, nil
 }
 
-func appendSaved(b []byte, list []Decision) []byte {
-	type saved struct {
-		prefix netip.Prefix
-		d      *Decision
-	}
-	var keep []saved
-	index := map[string]uint64{}
-	var texts []string
-	for i := range list {
-		d := &list[i]
-		p, ok := d.Prefix()
-		if !ok || max(len(d.Origin), len(d.Scenario), len(d.Type)) > maxText {
-			continue
-		}
-		keep = append(keep, saved{p, d})
-		for _, s := range [...]string{d.Origin, d.Scenario, d.Type} {
-			if _, ok := index[s]; !ok {
-				index[s] = uint64(len(texts))
-				texts = append(texts, s)
-			}
-		}
-	}
-	slices.SortFunc(keep, func(a, b saved) int {
-		return cmp.Or(a.prefix.Compare(b.prefix), cmp.Compare(a.d.ID, b.d.ID))
-	})
-
+// AppendSaved appends the Ip and Range decisions of the set in the form that
+// Save writes and Load reads. Ends are told by the wall clock of now, which may
+// have been set since they came.
+func (s *Set) AppendSaved(b []byte, now time.Time) []byte {
 	start := len(b)
 	b = append(append(b, savedMagic...), savedVersion)
-	b = binary.AppendUvarint(b, uint64(len(texts)))
-	for _, s := range texts {
-		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
+	index := map[string]uint64{}
+	var texts []byte
+	number := func(text string) uint64 {
+		i, ok := index[text]
+		if !ok {
+			i = uint64(len(index))
+			index[text] = i
+			texts = append(binary.AppendUvarint(texts, uint64(len(text))), text...)
+		}
+		return i
 	}
-	b = binary.AppendUvarint(b, uint64(len(keep)))
-	for _, k := range keep {
-		addr := k.prefix.Addr().AsSlice()
-		b = append(append(b, byte(len(addr)), byte(k.prefix.Bits())), addr...)
-		b = binary.AppendUvarint(b, index[k.d.Origin])
-		b = binary.AppendUvarint(b, index[k.d.Scenario])
-		b = binary.AppendUvarint(b, index[k.d.Type])
-		b = binary.AppendVarint(b, k.d.ID)
-		b = binary.AppendVarint(b, k.d.Until.UnixMilli())
-		b = binary.AppendVarint(b, k.d.Created.UnixMilli())
+	kinds := make([]savedKind, len(s.kinds))
+	count := 0
+	for i := range s.kinds {
+		k := &s.kinds[i]
+		if k.Count == 0 || k.Scope != ScopeIP && k.Scope != ScopeRange || max(len(k.Origin), len(k.Scenario), len(k.Type)) > maxText {
+			continue
+		}
+		kinds[i] = savedKind{true, number(k.Origin), number(k.Scenario), number(k.Type)}
+		count += k.Count
+	}
+	b = append(binary.AppendUvarint(b, uint64(len(index))), texts...)
+	b = binary.AppendUvarint(b, uint64(count))
+	b = slices.Grow(b, count*savedRecord+4)
+	for _, i := range s.heap {
+		r := s.at(i)
+		k := &kinds[r.kind]
+		if !k.keep {
+			continue
+		}
+		addr := r.addr[:]
+		if r.flags&isIPv4 != 0 {
+			addr = addr[12:]
+		}
+		b = append(append(b, byte(len(addr)), r.bits), addr...)
+		b = binary.AppendUvarint(b, k.origin)
+		b = binary.AppendUvarint(b, k.scenario)
+		b = binary.AppendUvarint(b, k.typ)
+		b = binary.AppendVarint(b, r.id)
+		b = binary.AppendVarint(b, now.Add(s.end(r).Sub(now)).UnixMilli())
+		created := time.Time{}.UnixMilli()
+		if r.created != noTime {
+			created = r.created / int64(time.Millisecond)
+		}
+		b = binary.AppendVarint(b, created)
 	}
 	return appendSum(b, start)
 }
+
+// savedKind is a Kind by the numbers of its texts.
+type savedKind struct {
+	keep                  bool
+	origin, scenario, typ uint64
+}
+
+// savedRecord is what one decision about an IPv4 address takes at most, if it has few kinds.
+const savedRecord = 1 + 1 + 4 + 3 + 10 + 6 + 6
 
 func appendSum(b []byte, start int) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))

@@ -395,20 +395,12 @@ func (r *Reconciler) Stats() Stats {
 	return s
 }
 
-// Decisions returns the wanted decisions that are in force, for the saved set.
-func (r *Reconciler) Decisions() []decisions.Decision {
+// AppendSaved appends the wanted decisions that are in force, as
+// decisions.Save takes them.
+func (r *Reconciler) AppendSaved(b []byte) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.now()
-	out := make([]decisions.Decision, 0, r.set.Len())
-	r.set.All(func(d *decisions.Decision) bool {
-		saved := *d
-		// By today's wall clock, which may have been set since it came.
-		saved.Until = now.Add(d.Until.Sub(now))
-		out = append(out, saved)
-		return true
-	})
-	return out
+	return r.set.AppendSaved(b, r.now())
 }
 
 // at returns the time as a distance from base.

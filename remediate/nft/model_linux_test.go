@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -185,8 +186,15 @@ func (s *story) play(steps int) {
 				s.repaired()
 				dirty = true
 			}
-		default: // SIGKILL: sockets close, nothing is taken back, and the saved set may be a little old
-			saved := s.rec.Decisions()
+		default: // SIGKILL: sockets close, nothing is taken back
+			path := filepath.Join(s.TempDir(), "saved")
+			if err := decisions.Save(path, s.rec.AppendSaved(nil)); err != nil {
+				s.Fatal(err)
+			}
+			saved, err := decisions.Load(path, s.m.now)
+			if err != nil {
+				s.Fatal(err)
+			}
 			if err := s.k.Close(s.Context(), false); err != nil {
 				s.Fatal(err)
 			}

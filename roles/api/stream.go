@@ -254,6 +254,7 @@ func decodeStream(r io.Reader, now time.Time, byValue bool) (decisions.Delta, er
 	}
 	texts := make(interner)
 	left := maxStreamed
+	var raw json.RawMessage
 	for dec.More() {
 		key, err := dec.Token()
 		if err != nil {
@@ -273,8 +274,11 @@ func decodeStream(r io.Reader, now time.Time, byValue bool) (decisions.Delta, er
 		}
 		err = eachElement(dec, func() error {
 			var w streamed
-			if err := dec.Decode(&w); err != nil {
+			if err := dec.Decode(&raw); err != nil {
 				return unexpected(err)
+			}
+			if err := w.read(raw); err != nil {
+				return err
 			}
 			if left--; left < 0 {
 				return fmt.Errorf("more than %d decisions in one answer", maxStreamed)
@@ -285,12 +289,12 @@ func decodeStream(r io.Reader, now time.Time, byValue bool) (decisions.Delta, er
 			}
 			d := decisions.Decision{
 				ID:       w.ID,
-				UUID:     w.UUID,
+				UUID:     strings.Clone(w.UUID), // it may be a part of all of raw
 				Origin:   texts.get(w.Origin),
 				Scenario: texts.get(w.Scenario),
 				Scope:    texts.get(decisions.NormalScope(w.Scope)),
 				Type:     texts.get(w.Type),
-				Value:    w.Value,
+				Value:    strings.Clone(w.Value),
 				Until:    now.Add(length),
 			}
 			if byValue {
@@ -304,6 +308,27 @@ func decodeStream(r io.Reader, now time.Time, byValue bool) (decisions.Delta, er
 		}
 	}
 	return delta, expect(dec, json.Delim('}'))
+}
+
+var streamedShape = shape[streamed]{0, []field[streamed]{
+	{"duration", func(s *scanner, d *streamed) { d.Duration = s.string() }},
+	{"id", func(s *scanner, d *streamed) { d.ID = s.number(64) }},
+	{"origin", func(s *scanner, d *streamed) { d.Origin = s.string() }},
+	{"scenario", func(s *scanner, d *streamed) { d.Scenario = s.string() }},
+	{"scope", func(s *scanner, d *streamed) { d.Scope = s.string() }},
+	{"type", func(s *scanner, d *streamed) { d.Type = s.string() }},
+	{"uuid", func(s *scanner, d *streamed) { d.UUID = s.string() }},
+	{"value", func(s *scanner, d *streamed) { d.Value = s.string() }},
+}}
+
+// read reads one decision, whose texts may be parts of one text after it.
+func (w *streamed) read(raw []byte) error {
+	s := scanner{text: string(raw)}
+	if object(&s, &streamedShape, w); !s.lost && s.next() == 0 {
+		return nil
+	}
+	*w = streamed{}
+	return unexpected(json.Unmarshal(raw, w))
 }
 
 // eachElement calls f for each element of the array that comes next, or not at
@@ -363,6 +388,7 @@ func (m interner) get(s string) string {
 	if known, ok := m[s]; ok {
 		return known
 	}
+	s = strings.Clone(s)
 	if len(m) < 4096 {
 		m[s] = s
 	}

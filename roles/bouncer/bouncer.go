@@ -16,6 +16,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -60,6 +61,8 @@ const (
 	// if the last one was not believed.
 	resyncEvery  = 6 * time.Hour
 	suspectAgain = 30 * time.Second
+	// largeList is a number of decisions whose list is worth giving memory back for.
+	largeList = 10_000
 	// closeTime bounds the work in the kernel at the end.
 	closeTime = time.Second
 )
@@ -247,6 +250,9 @@ func (b *Bouncer) Run(ctx context.Context) error {
 			live = false
 			b.apply(ctx, d, resync)
 			b.ready()
+			if n := len(d.New); d.Full && n > largeList {
+				go debug.FreeOSMemory() // a list as it comes takes several times the room of what is kept
+			}
 		case err := <-failed:
 			if b.cfg.GiveUp {
 				gaveUp = fmt.Errorf("the first pull failed, and retry_initial_connect is false: %w", err)
@@ -435,7 +441,7 @@ func (b *Bouncer) save() time.Duration {
 	start := time.Now()
 	err := platform.MakeDir(filepath.Dir(b.cfg.SavedPath))
 	if err == nil {
-		err = decisions.Save(b.cfg.SavedPath, b.r.Decisions())
+		err = decisions.Save(b.cfg.SavedPath, b.r.AppendSaved(nil))
 	}
 	if err != nil {
 		b.log.Error("a restart without the LAPI would not know all bans", "err", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 
 	"cs/platform"
@@ -73,8 +74,13 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	if err != nil {
 		return err
 	}
+	debug.SetGCPercent(gcPercent)
 	return b.Run(ctx)
 }
+
+// gcPercent spends processor time, of which a bouncer that rests needs little,
+// for memory.
+const gcPercent = 40
 
 // config makes the configuration of a process of its own. What can't work is
 // told now; what may work later is tried again while it runs.

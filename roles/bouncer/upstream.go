@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 
 	"cs/platform"
@@ -129,6 +130,7 @@ func (f *upstreamFlags) run(ctx context.Context, env *platform.Env) error {
 		env.Log.Info("config is valid")
 		return nil
 	}
+	debug.SetGCPercent(gcPercent)
 	return role.Run(ctx)
 }
 
