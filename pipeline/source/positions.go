@@ -315,6 +315,22 @@ func (m *Mark) Set(pos Position) {
 	}
 }
 
+// Leave makes the position one that Saved returns: nothing follows it any
+// more, and something may again.
+func (m *Mark) Leave() {
+	if m == nil {
+		return
+	}
+	m.of.mu.Lock()
+	defer m.of.mu.Unlock()
+	m.of.live = slices.DeleteFunc(m.of.live, func(l *Mark) bool { return l == m })
+	if m.seq == m.of.seq {
+		m.pos.Time = m.of.now().Unix()
+	}
+	m.of.saved = append(m.of.saved, m.pos)
+	m.of.dirty = true
+}
+
 // Drop forgets the position.
 func (m *Mark) Drop() {
 	if m == nil {

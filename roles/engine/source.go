@@ -10,6 +10,7 @@ import (
 
 	"cs/pipeline/event"
 	"cs/pipeline/source"
+	"cs/pipeline/source/docker"
 	"cs/pipeline/source/file"
 	"cs/pipeline/source/journal"
 	"cs/pipeline/source/stdin"
@@ -21,6 +22,7 @@ import (
 // kinds are the sources of this build. Those that a small build leaves out
 // add themselves, each in a file of its own (with_….go).
 var kinds = map[string]source.Kind{
+	"docker":     docker.Kind,
 	"file":       file.Kind,
 	"journalctl": journal.Kind,
 	"stdin":      stdin.Kind,

@@ -24,7 +24,8 @@ func Spec(t testing.TB, kind, text string) *source.Spec {
 		t.Fatal(err)
 	}
 	var common struct {
-		Source string `yaml:"source"`
+		Source string     `yaml:"source"`
+		Labels strict.Map `yaml:"labels"`
 	}
 	return &source.Spec{
 		Kind: kind, Labels: map[string]string{"type": "test"}, Doc: docs[0], Common: &common,
