@@ -21,16 +21,9 @@ type Keys struct {
 	DisableRFCParser bool   `yaml:"disable_rfc_parser"`
 	// AllowFrom are the addresses and networks whose messages are taken; none:
 	// all.
-	AllowFrom      []strict.Text `yaml:"allow_from"`
-	MaxConnections int           `yaml:"max_connections"`
-	TLS            TLS           `yaml:"tls"`
-}
-
-// TLS are files in PEM form. With a ca_cert, clients must have a certificate of it.
-type TLS struct {
-	ServerCert string `yaml:"server_cert"`
-	ServerKey  string `yaml:"server_key"`
-	CACert     string `yaml:"ca_cert"`
+	AllowFrom      []strict.Text    `yaml:"allow_from"`
+	MaxConnections int              `yaml:"max_connections"`
+	TLS            source.ServerTLS `yaml:"tls"`
 }
 
 // Kind makes sources of acquisitions. A server has no end, so there is no DSN.

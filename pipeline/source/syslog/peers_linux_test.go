@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cs/pipeline/source/sourcetest"
 )
 
 // program returns the path of a program of the system, or skips the test; in CI
@@ -30,7 +32,7 @@ func program(t *testing.T, name string) string {
 // TestLogger: what logger(1) sends in its formats and framings is understood.
 func TestLogger(t *testing.T) {
 	logger := program(t, "logger")
-	port := freePort(t)
+	port := sourcetest.FreePort(t)
 	socket := filepath.Join(t.TempDir(), "log")
 	r := start(t, port, "protocol: udp,tcp\nlisten_socket: "+socket+"\n")
 	n := 0
@@ -63,7 +65,7 @@ func TestLogger(t *testing.T) {
 func TestRsyslog(t *testing.T) {
 	rsyslogd := program(t, "rsyslogd")
 	dir := t.TempDir()
-	port := freePort(t)
+	port := sourcetest.FreePort(t)
 	socket := filepath.Join(dir, "log")
 	r := start(t, port, "protocol: udp,tcp\nlisten_socket: "+socket+"\n")
 	input := filepath.Join(dir, "input.log")

@@ -10,7 +10,6 @@ package syslog
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -113,7 +112,7 @@ func (s *Source) listen(ctx context.Context, protocol string, out source.Sink) (
 	}
 	var conf *tls.Config
 	if protocol == "tls" {
-		if conf, err = s.keys.TLS.config(); err != nil {
+		if conf, err = s.keys.TLS.Config(); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -122,28 +121,6 @@ func (s *Source) listen(ctx context.Context, protocol string, out source.Sink) (
 		return nil, nil, err
 	}
 	return func() error { return s.accept(ctx, l, conf, out) }, l, nil
-}
-
-// config reads the files.
-func (t TLS) config() (*tls.Config, error) {
-	cert, err := tls.LoadX509KeyPair(t.ServerCert, t.ServerKey)
-	if err != nil {
-		return nil, err
-	}
-	conf := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-	if t.CACert == "" {
-		return conf, nil
-	}
-	pem, err := os.ReadFile(t.CACert)
-	if err != nil {
-		return nil, err
-	}
-	conf.ClientCAs = x509.NewCertPool()
-	if !conf.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("there is no certificate in %s", t.CACert)
-	}
-	conf.ClientAuth = tls.RequireAndVerifyClientCert
-	return conf, nil
 }
 
 // client is who sends messages.

@@ -4,15 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -26,17 +20,6 @@ import (
 	"cs/pipeline/event"
 	"cs/pipeline/source/sourcetest"
 )
-
-// freePort returns a port that is free for TCP and, most likely, UDP.
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
 
 func start(t testing.TB, port int, more string) *sourcetest.Run {
 	t.Helper()
@@ -68,7 +51,7 @@ const (
 )
 
 func TestUDP(t *testing.T) {
-	port := freePort(t)
+	port := sourcetest.FreePort(t)
 	r := start(t, port, "max_message_len: 100\n")
 	conn := dial(t, "udp", at(port))
 	for i := range 200 {
@@ -104,7 +87,7 @@ func TestUDP(t *testing.T) {
 }
 
 func TestIPv6(t *testing.T) {
-	port := freePort(t)
+	port := sourcetest.FreePort(t)
 	r := start(t, port, "listen_addr: '::1'\nprotocol: udp,tcp\n")
 	for _, network := range []string{"udp", "tcp"} {
 		send(t, dial(t, network, fmt.Sprintf("[::1]:%d", port)), msg+"six\n")
@@ -118,7 +101,7 @@ func TestIPv6(t *testing.T) {
 }
 
 func TestTCP(t *testing.T) {
-	port := freePort(t)
+	port := sourcetest.FreePort(t)
 	r := start(t, port, "protocol: tcp\nmax_message_len: 300\n")
 	a, b := dial(t, "tcp", at(port)), dial(t, "tcp", at(port))
 	counted := func(s string) string { return fmt.Sprintf("%d %s", len(s), s) }
@@ -179,7 +162,7 @@ func TestUnix(t *testing.T) {
 }
 
 func TestAllowFrom(t *testing.T) {
-	port := freePort(t)
+	port := sourcetest.FreePort(t)
 	r := start(t, port, "protocol: udp,tcp\nallow_from: [192.0.2.0/24, 127.0.0.2]\n")
 	from := func(network, addr string) net.Conn {
 		d := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(addr)}}
@@ -206,44 +189,9 @@ func TestAllowFrom(t *testing.T) {
 	}
 }
 
-// certificates writes a CA and a certificate of it for 127.0.0.1, its clients and servers.
-func certificates(t *testing.T) (dir string, pair tls.Certificate, pool *x509.CertPool) {
-	t.Helper()
-	dir = t.TempDir()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, block := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: der}, "key": {Type: "PRIVATE KEY", Bytes: keyDER}} {
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if pair, err = tls.LoadX509KeyPair(filepath.Join(dir, "cert"), filepath.Join(dir, "key")); err != nil {
-		t.Fatal(err)
-	}
-	pool = x509.NewCertPool()
-	pool.AddCert(pair.Leaf)
-	return dir, pair, pool
-}
-
 func TestTLS(t *testing.T) {
-	dir, pair, pool := certificates(t)
-	port := freePort(t)
+	dir, pair, pool := sourcetest.Certificates(t)
+	port := sourcetest.FreePort(t)
 	keys := fmt.Sprintf("protocol: tls\ntls: {server_cert: %s/cert, server_key: %s/key, ca_cert: %s/cert}\n", dir, dir, dir)
 	r := start(t, port, keys)
 	conn, err := tls.Dial("tcp", at(port), &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}})
@@ -274,7 +222,7 @@ func TestTLS(t *testing.T) {
 }
 
 func TestConnectionsAreBounded(t *testing.T) {
-	port := freePort(t)
+	port := sourcetest.FreePort(t)
 	r := start(t, port, "protocol: tcp\nmax_connections: 2\n")
 	first := dial(t, "tcp", at(port))
 	send(t, first, msg+"1\n")
@@ -298,7 +246,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 // TestSlowEngine: a stream waits for the engine; what the kernel drops of datagrams is
 // counted.
 func TestSlowEngine(t *testing.T) {
-	port := freePort(t)
+	port := sourcetest.FreePort(t)
 	r := start(t, port, "protocol: udp,tcp\n")
 	release := r.Hold()
 	tcp := dial(t, "tcp", at(port))
@@ -334,7 +282,7 @@ func TestFaults(t *testing.T) {
 		"listen_prot: 7", "unknown key (did you mean listen_port?)",
 		"tls: {cert: x}", "tls.cert: unknown key",
 	)
-	port := freePort(t)
+	port := sourcetest.FreePort(t)
 	start(t, port, "protocol: tcp\n")
 	src, err := Kind.Open(sourcetest.Spec(t, "syslog", fmt.Sprintf("listen_port: %d\nprotocol: udp,tcp\n", port)))
 	if err != nil {
@@ -383,7 +331,7 @@ func FuzzFramer(f *testing.F) {
 // BenchmarkUDP sends 200,000 datagrams a second, as far as the machine can, and
 // tells how many of them were received and lost.
 func BenchmarkUDP(b *testing.B) {
-	port := freePort(b)
+	port := sourcetest.FreePort(b)
 	spec := sourcetest.Spec(b, "syslog", fmt.Sprintf("listen_port: %d\n", port))
 	started := make(chan struct{})
 	spec.Started = func() { close(started) }

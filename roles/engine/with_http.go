@@ -1,0 +1,7 @@
+//go:build !edge
+
+package engine
+
+import "cs/pipeline/source/webhook"
+
+func init() { kinds["http"] = webhook.HTTP }
