@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 
 	"cs/pipeline/event"
 	"cs/pipeline/source"
@@ -16,6 +15,7 @@ import (
 	"cs/pipeline/source/stdin"
 	"cs/pipeline/source/syslog"
 	"cs/pipeline/source/transform"
+	"cs/platform/strict"
 	"cs/roles/config"
 )
 
@@ -121,7 +121,7 @@ func kindOf(acq config.Acquisition) (source.Kind, error) {
 	case !ok && slices.Contains(others, acq.Source):
 		return fail("source", "source %s is not part of this build: %w", acq.Source, errors.ErrUnsupported)
 	case !ok:
-		return fail("source", "unknown source %q; want one of %s: %w", acq.Source, strings.Join(slices.Sorted(maps.Keys(kinds)), ", "), errors.ErrUnsupported)
+		return fail("source", "unknown source %q%s: %w", acq.Source, strict.Suggest(acq.Source, slices.Sorted(maps.Keys(kinds))), errors.ErrUnsupported)
 	case acq.Cat && !kind.Once:
 		return fail("mode", "%s has no end that could be read to: remove mode cat", acq.Source)
 	case !acq.Cat && !kind.Tail:
