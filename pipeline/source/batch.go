@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"io"
 	"sync"
 	"time"
 	"unsafe"
@@ -105,6 +106,22 @@ func (b *Batch) Reset() {
 	}
 	b.Text, b.ends, b.begin = b.Text[:0], b.ends[:0], 0
 	b.out = b.out[:0]
+}
+
+// BeforeReads returns a reader that calls before ahead of each Read of r, to
+// deliver what there is before it waits for more. An error of before is one of the Read.
+func BeforeReads(r io.Reader, before func() error) io.Reader { return &waiter{r, before} }
+
+type waiter struct {
+	r      io.Reader
+	before func() error
+}
+
+func (w *waiter) Read(p []byte) (int, error) {
+	if err := w.before(); err != nil {
+		return 0, err
+	}
+	return w.r.Read(p)
 }
 
 // Nowhere is the position of what can't be read again: a done for sinks.

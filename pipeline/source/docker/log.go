@@ -107,7 +107,7 @@ func (l *log) read(ctx context.Context, c *client, since string, follow bool) er
 		return err
 	}
 	defer body.Close()
-	in := bufio.NewReaderSize(&waiter{body, func() error { return l.deliver(ctx) }}, readBuffer)
+	in := bufio.NewReaderSize(source.BeforeReads(body, func() error { return l.deliver(ctx) }), readBuffer)
 	if l.of.tty {
 		err = l.plain(ctx, in)
 	} else {
@@ -120,19 +120,6 @@ func (l *log) read(ctx context.Context, c *client, since string, follow bool) er
 		err = l.deliver(ctx)
 	}
 	return err
-}
-
-// waiter calls before ahead of each Read.
-type waiter struct {
-	r      io.Reader
-	before func() error
-}
-
-func (w *waiter) Read(p []byte) (int, error) {
-	if err := w.before(); err != nil {
-		return 0, err
-	}
-	return w.r.Read(p)
 }
 
 func (l *log) deliver(ctx context.Context) error {

@@ -96,7 +96,7 @@ func (s *Source) serve(ctx context.Context, conn net.Conn, conf *tls.Config, fro
 func (s *Source) stream(ctx context.Context, r io.Reader, from *client, out source.Sink) error {
 	b := source.NewBatch(s.spec.Line(""), 0, s.spec.Meter)
 	deliver := func() error { return b.Deliver(ctx, out, time.Now(), source.Nowhere) }
-	f := framer{in: bufio.NewReaderSize(&waiter{r, deliver}, streamBuffer), max: s.keys.MaxMessageLen}
+	f := framer{in: bufio.NewReaderSize(source.BeforeReads(r, deliver), streamBuffer), max: s.keys.MaxMessageLen}
 	for {
 		msg, err := f.next()
 		if err != nil {
@@ -115,19 +115,6 @@ func (s *Source) stream(ctx context.Context, r io.Reader, from *client, out sour
 			}
 		}
 	}
-}
-
-// waiter calls before ahead of each Read.
-type waiter struct {
-	r      io.Reader
-	before func() error
-}
-
-func (w *waiter) Read(p []byte) (int, error) {
-	if err := w.before(); err != nil {
-		return 0, err
-	}
-	return w.r.Read(p)
 }
 
 // framer cuts a stream into messages (RFC 6587): with their length in front

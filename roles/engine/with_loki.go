@@ -1,0 +1,7 @@
+//go:build !edge
+
+package engine
+
+import "cs/pipeline/source/logdb"
+
+func init() { kinds["loki"] = logdb.Loki }
