@@ -1,0 +1,144 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"cs/pipeline/source"
+	"cs/pipeline/source/sourcetest"
+)
+
+// broker is franz-go's own fake of Kafka, with a topic "logs" of three partitions.
+func broker(t *testing.T) (addrs []string, produce func(partition int32, text string)) {
+	t.Helper()
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "logs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	p, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return c.ListenAddrs(), func(partition int32, text string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		rec := &kgo.Record{Topic: "logs", Partition: partition, Value: []byte(text), Timestamp: time.UnixMilli(1767323045006)}
+		if err := p.ProduceSync(ctx, rec).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func keys(addrs []string, more string) string {
+	return fmt.Sprintf("brokers: ['%s']\ntopic: logs\nbatch: {max_wait: 50ms}\n%s", strings.Join(addrs, "', '"), more)
+}
+
+func start(t *testing.T, text, path string) (*sourcetest.Run, *source.Positions) {
+	t.Helper()
+	p, err := source.OpenPositions(path, nil, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := sourcetest.Spec(t, "kafka", text)
+	spec.Positions, spec.FromStart = p, true
+	return sourcetest.Start(t, Kind, spec), p
+}
+
+// TestPartitions: each is read once, over a restart too.
+func TestPartitions(t *testing.T) {
+	addrs, produce := broker(t)
+	path := filepath.Join(t.TempDir(), "positions")
+	for i := range 6 {
+		produce(int32(i%3), fmt.Sprint(i))
+	}
+	produce(0, "")
+	r, p := start(t, keys(addrs, ""), path)
+	got := r.Wait(6)
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"0", "1", "2", "3", "4", "5"}) {
+		t.Fatalf("got %q", got)
+	}
+	if l := r.Lines()[0]; l.Src != "logs" || l.Module != "kafka" || !l.Time.Equal(time.UnixMilli(1767323045006)) {
+		t.Errorf("got %+v", l)
+	}
+	r.Stop()
+	if err := p.Save(); err != nil {
+		t.Fatal(err)
+	}
+	produce(1, "while away")
+	r, _ = start(t, keys(addrs, ""), path)
+	produce(2, "and now")
+	got = r.Wait(2)
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"and now", "while away"}) {
+		t.Fatalf("got %q", got)
+	}
+	r.Stop()
+}
+
+func TestOnePartition(t *testing.T) {
+	addrs, produce := broker(t)
+	produce(0, "zero")
+	produce(1, "one")
+	r, _ := start(t, keys(addrs, "partition: 1\n"), filepath.Join(t.TempDir(), "p"))
+	if got := r.Wait(1); got[0] != "one" {
+		t.Fatalf("got %q", got)
+	}
+	r.Stop()
+}
+
+// TestGroup: what was processed is remembered by Kafka.
+func TestGroup(t *testing.T) {
+	addrs, produce := broker(t)
+	text := keys(addrs, "group_id: cs\n")
+	run := func() *sourcetest.Run {
+		return sourcetest.Start(t, Kind, sourcetest.Spec(t, "kafka", text))
+	}
+	r := run()
+	n := 0
+	sourcetest.Until(t, "the group reads", func() bool { // it begins at the end, whenever it has joined
+		produce(0, fmt.Sprint("try ", n))
+		n++
+		return len(r.Lines()) > 0
+	})
+	produce(1, "last")
+	sourcetest.Until(t, "the last arrives", func() bool { return slices.Contains(r.Texts(), "last") })
+	r.Stop()
+	produce(1, "while away")
+	r = run()
+	if got := r.Wait(1); got[0] != "while away" {
+		t.Fatalf("got %q", got)
+	}
+	r.Stop()
+}
+
+func TestFaults(t *testing.T) {
+	sourcetest.Faults(t, "kafka", Kind,
+		"topic: x", "brokers: there is none",
+		"brokers: [a]", "topic: there is none",
+		"brokers: [a]\ntopic: x\ngroup_id: g\npartition: 0", "acquis.yaml:5: partition",
+		"brokers: [a]\ntopic: x\npartition: -1", "partition: want",
+		"brokers: [a]\ntopic: x\ntimeout: soon", "acquis.yaml:4: timeout: want a number of seconds",
+		"brokers: [a]\ntopic: x\ntls: {client_cert: x}", "acquis.yaml:4: tls",
+		"brokers: [a]\ntopic: x\nbatch: {min_bytes: 0}", "batch: want",
+		"brokers: [a]\ntopic: x\nbatch: {size: 0}", "batch.size: unknown key",
+	)
+	src, err := Kind.Open(sourcetest.Spec(t, "kafka", "brokers: ['127.0.0.1:1']\ntopic: x\ntimeout: 1\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := src.Run(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "cannot reach Kafka") {
+		t.Errorf("got %v", err)
+	}
+}
