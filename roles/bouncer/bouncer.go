@@ -76,6 +76,9 @@ type Config struct {
 	Kernel remediate.Kernel
 	// Fallbacks are tried in turn when the Kernel can't be opened.
 	Fallbacks []remediate.Kernel
+	// Place names what the Kernel keeps in the packet filter: another one with the
+	// same takes over from it.
+	Place string
 	// SavedPath is the file of the saved set; empty saves nothing.
 	SavedPath string
 	// Types of decisions to enforce, in lower case; empty takes "ban".
@@ -288,7 +291,10 @@ func (b *Bouncer) Run(ctx context.Context) error {
 	if b.cfg.Stopping != nil {
 		b.cfg.Stopping(b.Status(closing))
 	}
-	return errors.Join(gaveUp, b.r.Close(closing, b.cfg.OnStop == Clean))
+	b.mu.Lock()
+	remove := b.cfg.OnStop == Clean
+	b.mu.Unlock()
+	return errors.Join(gaveUp, b.r.Close(closing, remove))
 }
 
 // apply hands one delta to the reconciler. Its errors are told by loaded, and

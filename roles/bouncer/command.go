@@ -3,6 +3,7 @@ package bouncer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -62,20 +63,14 @@ func (c *Command) Overlay(file *config.File) {
 
 // Run enforces until ctx ends.
 func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flags) error {
-	r, err := c.resolve(env, flags)
-	if err != nil {
-		return err
-	}
-	cfg, err := c.config(env, r)
-	if err != nil {
-		return err
-	}
-	b, err := New(cfg)
-	if err != nil {
-		return err
-	}
 	debug.SetGCPercent(gcPercent)
-	return b.Run(ctx)
+	return serve(ctx, env.Log, func() (Config, error) {
+		r, err := c.resolve(env, flags)
+		if err != nil {
+			return Config{}, err
+		}
+		return c.config(env, r)
+	})
 }
 
 // gcPercent spends processor time, of which a bouncer that rests needs little,
@@ -140,6 +135,7 @@ func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 	}
 	cfg := Config{
 		Kernel: kernels[0], Fallbacks: kernels[1:],
+		Place:        fmt.Sprint(b.Backend, b.Layout, b.Table, place(&b.IPv4), place(&b.IPv6)),
 		SavedPath:    filepath.Join(r.DataDir, savedName),
 		Types:        b.Types,
 		OnStop:       b.OnStop,
@@ -167,6 +163,9 @@ func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 	}
 	return cfg, nil
 }
+
+// place names what a family has in the packet filter.
+func place(f *config.BouncerFamily) []any { return []any{f.Off, f.Table, f.Set, f.SetOnly} }
 
 // newRemote makes the feed over the wire that the configuration asks for.
 func newRemote(env *platform.Env, r config.Resolved) *remote {

@@ -17,6 +17,7 @@ import (
 
 	"cs/decisions"
 	"cs/platform"
+	"cs/remediate"
 	"cs/remediate/nft"
 	"cs/remediate/remediatetest"
 	"cs/roles/config"
@@ -394,6 +395,77 @@ func TestConversationsAreBounded(t *testing.T) {
 	}
 	if a, err := ask(); err != nil || a.Status == nil || a.Status.Backend != "fake" {
 		t.Errorf("answered %+v, %v", a, err)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// inside is a Kernel that opens its sockets in a namespace.
+type inside struct {
+	remediate.Kernel
+	ns *remediatetest.Namespace
+}
+
+func (k inside) Open(ctx context.Context) (live bool, err error) {
+	k.ns.Do(func() { live, err = k.Kernel.Open(ctx) })
+	return live, err
+}
+
+// TestConfiguredAnew: at SIGHUP a bouncer with the new configuration takes over;
+// a wrong one changes nothing, and one for other tables removes the old ones.
+func TestConfiguredAnew(t *testing.T) {
+	lab := remediatetest.NewLab(t)
+	f := newFeed()
+	var log output
+	var fail error
+	conf, place := nft.Config{}, "one"
+	load := func() (Config, error) {
+		k, err := nft.New(conf)
+		return Config{Feed: f, Kernel: inside{k, lab.Host}, Place: place, Log: slog.New(slog.NewTextHandler(&log, nil))}, errors.Join(err, fail)
+	}
+	hangup := make(chan os.Signal)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- serveUntil(ctx, slog.New(slog.NewTextHandler(&log, nil)), load, hangup) }()
+	l := &live{T: t, lab: lab, feed: f}
+	bans := decisions.Delta{Full: true, New: []decisions.Decision{ban(1, "203.0.113.1", time.Hour)}}
+	l.tell(bans)
+	l.blocks("203.0.113.1", true)
+
+	logged := func(text string, n int) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); strings.Count(log.String(), text) < n; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("there is no %q in:\n%s", text, log.String())
+			}
+		}
+	}
+	fail = errors.New("a typo")
+	hangup <- os.Interrupt
+	logged("a typo", 1)
+	fail = nil
+	l.blocks("203.0.113.1", true)
+
+	anew := func(n int) {
+		t.Helper()
+		hangup <- os.Interrupt
+		logged("configured anew", n)
+		l.tell(bans)
+	}
+	conf.Action = nft.Reject
+	anew(1)
+	l.blocks("203.0.113.1", true)
+	if out := lab.Host.Run("nft", "list", "ruleset"); !strings.Contains(out, "reject") {
+		t.Errorf("the old rules are in force:\n%s", out)
+	}
+
+	conf.Name, place = "other", "two"
+	anew(2)
+	l.blocks("203.0.113.1", true)
+	if out := lab.Host.Run("nft", "list", "tables"); out != "table inet other\n" {
+		t.Errorf("there are %s", out)
 	}
 	stop()
 	if err := <-done; err != nil {

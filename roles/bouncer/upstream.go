@@ -110,28 +110,29 @@ func (f *upstreamFlags) run(ctx context.Context, env *platform.Env) error {
 	if f.show {
 		return f.print(env.Stdout)
 	}
-	b, err := readUpstream(env, f.config, nil)
-	if err != nil {
-		return err
+	load := func() (Config, error) {
+		b, err := readUpstream(env, f.config, nil)
+		if err != nil {
+			return Config{}, err
+		}
+		r := config.Resolved{DataDir: platform.DataDir(), Bouncer: b}
+		if dir, ok := env.LookupEnv("CS_DATA_DIR"); ok && dir != "" {
+			r.DataDir = dir
+		}
+		return new(Command).config(env, r)
 	}
-	r := config.Resolved{DataDir: platform.DataDir(), Bouncer: b}
-	if dir, ok := env.LookupEnv("CS_DATA_DIR"); ok && dir != "" {
-		r.DataDir = dir
+	if !f.test {
+		debug.SetGCPercent(gcPercent)
+		return serve(ctx, env.Log, load)
 	}
-	cfg, err := new(Command).config(env, r)
-	if err != nil {
-		return err
+	cfg, err := load()
+	if err == nil {
+		_, err = New(cfg)
 	}
-	role, err := New(cfg)
-	if err != nil {
-		return err
-	}
-	if f.test {
+	if err == nil {
 		env.Log.Info("config is valid")
-		return nil
 	}
-	debug.SetGCPercent(gcPercent)
-	return role.Run(ctx)
+	return err
 }
 
 // print shows the merged configuration. Variables stay as they are written.

@@ -1,0 +1,82 @@
+package bouncer
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// serve runs a bouncer as load configures it, until ctx ends. At SIGHUP it is
+// configured anew: a configuration that is wrong leaves the old one in force, and
+// one for the same tables takes over from it without a gap.
+func serve(ctx context.Context, log *slog.Logger, load func() (Config, error)) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	return serveUntil(ctx, log, load, hangup)
+}
+
+func serveUntil(ctx context.Context, log *slog.Logger, load func() (Config, error), hangup <-chan os.Signal) error {
+	cfg, err := load()
+	if err != nil {
+		return err
+	}
+	for {
+		b, err := New(cfg)
+		if err != nil {
+			return err
+		}
+		one, stop := context.WithCancel(ctx)
+		done := make(chan error, 1)
+		go func() { done <- b.Run(one) }()
+		next, err := await(done, hangup, func() (Config, error) {
+			fresh, err := load()
+			if err == nil {
+				_, err = New(fresh)
+			}
+			if err != nil {
+				log.Error("the new configuration is wrong, keeping the old one", "err", err)
+			}
+			return fresh, err
+		})
+		if next == nil {
+			stop()
+			return err
+		}
+		if next.Place == cfg.Place {
+			b.leave(Keep)
+		} else {
+			b.leave(Clean) // nobody would look after the old tables
+		}
+		stop()
+		if err := <-done; err != nil {
+			return fmt.Errorf("cannot change the configuration: %w", err)
+		}
+		log.Info("configured anew")
+		cfg = *next
+	}
+}
+
+// await returns the next configuration, or none and how the bouncer ended.
+func await(done <-chan error, hangup <-chan os.Signal, load func() (Config, error)) (*Config, error) {
+	for {
+		select {
+		case err := <-done:
+			return nil, err
+		case <-hangup:
+			if next, err := load(); err == nil {
+				return &next, nil
+			}
+		}
+	}
+}
+
+// leave changes what becomes of the bans when Run ends.
+func (b *Bouncer) leave(onStop string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cfg.OnStop = onStop
+}
