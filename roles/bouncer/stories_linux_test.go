@@ -43,7 +43,7 @@ func newLive(t *testing.T, lab *remediatetest.Lab, dir string, conf nft.Config, 
 	}
 	l := &live{T: t, lab: lab, feed: newFeed(), dir: dir}
 	cfg := Config{
-		Feed: l.feed, Kernel: k, SavedPath: filepath.Join(dir, savedName), ControlPath: filepath.Join(dir, controlName),
+		Feed: l.feed, Kernel: k, SavedPath: filepath.Join(dir, savedName), ControlPath: filepath.Join(dir, config.BouncerSocketName),
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	if change != nil {
@@ -364,7 +364,7 @@ func TestGivesUpWhenAsked(t *testing.T) {
 // others are answered.
 func TestConversationsAreBounded(t *testing.T) {
 	dir := t.TempDir()
-	b, err := New(Config{Feed: newFeed(), Kernel: remediatetest.NewFake(time.Now), ControlPath: filepath.Join(dir, controlName), Log: slog.New(slog.DiscardHandler)})
+	b, err := New(Config{Feed: newFeed(), Kernel: remediatetest.NewFake(time.Now), ControlPath: filepath.Join(dir, config.BouncerSocketName), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -382,11 +382,11 @@ func TestConversationsAreBounded(t *testing.T) {
 	if _, err := ask(); err != nil {
 		t.Fatal(err)
 	}
-	if fi, err := os.Stat(filepath.Join(dir, controlName)); err != nil || fi.Mode().Perm() != 0o600 {
+	if fi, err := os.Stat(filepath.Join(dir, config.BouncerSocketName)); err != nil || fi.Mode().Perm() != 0o600 {
 		t.Errorf("the socket has mode %v, %v", fi.Mode(), err)
 	}
 	for _, garbage := range []string{"\n", "{", strings.Repeat("x", 1<<20), `{"ask":"nothing"}` + "\n", "\x00\xff\n"} {
-		c, err := net.Dial("unix", filepath.Join(dir, controlName))
+		c, err := net.Dial("unix", filepath.Join(dir, config.BouncerSocketName))
 		if err != nil {
 			t.Fatal(err)
 		}
