@@ -57,9 +57,10 @@ func (s *Server) postAlerts(w http.ResponseWriter, r *http.Request, machineID st
 // upload reads a body. Only a few large ones are in memory at a time; release
 // must be called when the body has been used.
 func (s *Server) upload(r *http.Request) (body []byte, release func(), err error) {
-	const small = 1 << 20
+	const small, usual = 1 << 20, 32 << 10
 	release = func() {}
 	var b bytes.Buffer
+	b.Grow(int(max(0, min(r.ContentLength, usual))) + bytes.MinRead) // more only when it comes
 	if _, err = io.CopyN(&b, r.Body, small); err == nil {
 		select {
 		case s.uploads <- struct{}{}:

@@ -74,7 +74,11 @@ func (s *Server) write(ctx context.Context) {
 func (s *Server) writeTogether(ctx context.Context, batch []*commit) error {
 	all := batch[0].alerts
 	if len(batch) > 1 {
-		all = nil
+		n := 0
+		for _, c := range batch {
+			n += len(c.alerts)
+		}
+		all = make([]decisions.Alert, 0, n)
 		for _, c := range batch {
 			all = append(all, c.alerts...)
 		}

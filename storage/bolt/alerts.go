@@ -126,24 +126,24 @@ func (w *alertWriter) put(a *decisions.Alert) error {
 		}
 		var key [8]byte // Put makes a copy of it
 		binary.BigEndian.PutUint64(key[:], uint64(d.ID))
-		if err := w.decisions.Put(key[:], w.decision(d)); err != nil {
+		if err := w.decisions.Put(key[:], w.record(decisionVersion, func(c *coder) { c.decision(d) })); err != nil {
 			return err
 		}
 	}
 	if err := w.link(&record); err != nil {
 		return err
 	}
-	return w.alerts.Put(idKey(a.ID), encode(alertVersion, &record, (*coder).alert))
+	return w.alerts.Put(idKey(a.ID), w.record(alertVersion, func(c *coder) { c.alert(&record) }))
 }
 
-// decision returns the record of a decision, which is good as long as the transaction.
-func (w *alertWriter) decision(d *decisions.Decision) []byte {
-	const room = 64 << 10
-	if cap(w.records)-len(w.records) < 512 {
+// record returns what walk writes, which is good as long as the transaction.
+func (w *alertWriter) record(version byte, walk func(*coder)) []byte {
+	const room, most = 64 << 10, 4 << 10
+	if cap(w.records)-len(w.records) < most {
 		w.records = make([]byte, 0, room)
 	}
-	c := coder{buf: append(w.records, decisionVersion), version: decisionVersion}
-	c.decision(d)
+	c := coder{buf: append(w.records, version), version: version}
+	walk(&c)
 	record := c.buf[len(w.records):len(c.buf):len(c.buf)]
 	w.records = c.buf // of a long one it may be another array, which is as good
 	return record
