@@ -1,6 +1,7 @@
 package lapi
 
 import (
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -21,10 +22,17 @@ func (t *tidier) soon() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.timer == nil {
-		t.timer = time.AfterFunc(tidyAfter, debug.FreeOSMemory)
+		t.timer = time.AfterFunc(tidyAfter, tidyUp)
 		return
 	}
 	t.timer.Reset(tidyAfter)
+}
+
+// tidyUp collects twice: what lies in a sync.Pool, such as the pages of a
+// transaction, goes with the second collection only.
+func tidyUp() {
+	runtime.GC()
+	debug.FreeOSMemory()
 }
 
 func (t *tidier) stop() {
