@@ -1,10 +1,12 @@
 package takeover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +22,8 @@ import (
 type host struct {
 	config    string // path of config.yaml
 	dataDir   string
+	ownDir    bool   // a flag named dataDir
+	listen    string // where the LAPI listens; "": nowhere
 	store     string // where our store goes
 	database  string // path of the LAPI's SQLite file; "": none
 	firewall  string // path of the firewall bouncer's configuration; "": none
@@ -49,13 +53,15 @@ func (c *Command) look(ctx context.Context, env *platform.Env, flags *config.Fla
 		h.obstacles = append(h.obstacles, each(err)...)
 		return h, nil
 	}
-	if flags.DataDir != "" {
+	if h.ownDir = flags.DataDir != ""; h.ownDir {
 		file.ConfigPaths.DataDir = flags.DataDir
 	}
-	if _, errs := file.Resolve(env.LookupEnv); len(errs) > 0 {
-		for _, err := range errs {
-			h.obstacles = append(h.obstacles, err.Error())
-		}
+	resolved, errs := file.Resolve(env.LookupEnv)
+	for _, err := range errs {
+		h.obstacles = append(h.obstacles, err.Error())
+	}
+	if resolved.LAPI.Enabled {
+		h.listen = resolved.LAPI.Listen
 	}
 	h.dataDir = file.DataDir()
 	h.store = filepath.Join(h.dataDir, config.StoreName)
@@ -183,13 +189,33 @@ func (h *host) systemctl(ctx context.Context, verb string, units ...string) erro
 }
 
 // dropIn has a unit start us.
-func (u *unit) dropIn(links string) string {
+func (h *host) dropIn(u *unit, links string) string {
 	start := filepath.Join(links, "crowdsec") + " -c " + u.config
 	test := "ExecStartPre=" + start + " -t\n"
 	if strings.Contains(u.name, "firewall") {
 		start, test = filepath.Join(links, "cs")+" bouncer-firewall -c "+u.config, ""
 	}
-	return "# Made by \"cs takeover\"; \"cs takeover --undo\" removes it.\n[Service]\nExecStartPre=\nExecStartPost=\nExecStart=\n" + test + "ExecStart=" + start + "\n"
+	dir := ""
+	if h.ownDir {
+		dir = "Environment=CS_DATA_DIR=" + h.dataDir + "\n"
+	}
+	return "# Made by \"cs takeover\"; \"cs takeover --undo\" removes it.\n[Service]\nExecStartPre=\nExecStartPost=\nExecStart=\n" +
+		dir + test + "ExecStart=" + start + "\n"
+}
+
+// idle makes sure that no LAPI runs: what it keeps would be left behind.
+func (h *host) idle(ctx context.Context) error {
+	if h.listen == "" {
+		return nil
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", h.listen)
+	if platform.IsAddrInUse(err) {
+		return fmt.Errorf("something still listens on %s (%s): stop it first", h.listen, cmp.Or(platform.PortOwner(h.listen), "owner unknown"))
+	}
+	if err == nil {
+		l.Close()
+	}
+	return nil
 }
 
 // text says what there is.

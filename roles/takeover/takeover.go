@@ -19,6 +19,7 @@ import (
 
 	"cs/platform"
 	"cs/roles/config"
+	"cs/storage"
 	"cs/storage/bolt"
 	"cs/storage/migrate"
 )
@@ -92,6 +93,9 @@ func (c *Command) apply(ctx context.Context, env *platform.Env, h *host) (err er
 		}
 	}
 	if err := h.systemctl(ctx, "stop", r.Units...); err != nil {
+		return err
+	}
+	if err := h.idle(ctx); err != nil {
 		return err
 	}
 	if h.database != "" {
@@ -177,7 +181,7 @@ func (c *Command) install(h *host, r *record) error {
 			return err
 		}
 		r.DropIns = append(r.DropIns, path)
-		if err := platform.WriteFile(path, []byte(u.dropIn(c.Links)), 0o644); err != nil {
+		if err := platform.WriteFile(path, []byte(h.dropIn(&u, c.Links)), 0o644); err != nil {
 			return err
 		}
 	}
@@ -220,6 +224,14 @@ func (r *record) revert(ctx context.Context, h *host) error {
 	}
 	if len(r.DropIns) > 0 {
 		note(h.systemctl(ctx, "stop", r.Units...))
+	}
+	if r.Store != "" {
+		if s, err := bolt.Open(ctx, r.Store); err == nil {
+			note(s.Close())
+		} else if errors.Is(err, storage.ErrLocked) { // by one that systemd doesn't know
+			note(h.systemctl(ctx, "start", r.Units...))
+			return errors.Join(append(errs, fmt.Errorf("%w: stop the program first", err))...)
+		}
 	}
 	for _, path := range r.DropIns {
 		note(os.Remove(path))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,7 +39,7 @@ config_paths: {config_dir: DIR/etc, data_dir: DIR/data, plugin_dir: DIR/plugins}
 db_config: {type: sqlite, db_path: DIR/data/crowdsec.db}
 api:
   client: {credentials_path: DIR/etc/local_api_credentials.yaml}
-  server: {listen_uri: 127.0.0.1:8080, profiles_path: DIR/etc/profiles.yaml}
+  server: {listen_uri: 127.0.0.1:0, profiles_path: DIR/etc/profiles.yaml}
 `, 0o600)
 	s.write("etc/bouncers/crowdsec-firewall-bouncer.yaml", "mode: nftables\napi_url: http://127.0.0.1:8080/\napi_key: k\n", 0o600)
 	s.write("etc/online_api_credentials.yaml", "login: x\n", 0o600)
@@ -169,6 +170,15 @@ ExecStart=DIR/links/crowdsec -c DIR/etc/config.yaml
 		t.Error("taken over twice")
 	}
 
+	if store, err = bolt.Open(t.Context(), s.path("data/cs.db")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.run(Command{Undo: true}); err == nil || !strings.Contains(err.Error(), "stop the program first") {
+		t.Error(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if out, err = s.run(Command{Undo: true}); err != nil || out != "Upstream's programs are back, with what they had then.\nOur store is kept as DIR/data/cs.db.undone\n" {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -198,7 +208,20 @@ func TestFailedTakeover(t *testing.T) {
 			t.Errorf("%s: systemctl was told %q", verb, s.read("told"))
 		}
 	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
 	s := newSite(t)
+	s.write("etc/config.yaml.local", "api: {server: {listen_uri: \""+l.Addr().String()+"\"}}\n", 0o600)
+	if _, err := s.run(Command{Apply: true}); err == nil || !strings.Contains(err.Error(), "something still listens") {
+		t.Error(err)
+	}
+	if got := s.read("told"); got != "stop crowdsec.service\nstart crowdsec.service\n" {
+		t.Errorf("systemctl was told %q", got)
+	}
+	s = newSite(t)
 	s.write("links/cscli", "something else", 0o700)
 	if _, err := s.run(Command{Apply: true}); err == nil || !strings.Contains(err.Error(), "DIR/links/cscli: there is something else") {
 		t.Error(err)
