@@ -83,7 +83,8 @@ type decisionIn struct {
 
 // DecodeAlerts reads the body of POST /v1/alerts: an array whose elements have
 // all required keys, else the error is a *ValidationError. As upstream it
-// ignores unknown keys, the case of keys, and what follows the array.
+// ignores unknown keys, the case of keys, and what follows the array. The body
+// must not be changed afterwards.
 func DecodeAlerts(body []byte) ([]Alert, error) {
 	if out, ok := scanAlerts(body); ok {
 		return out, nil
