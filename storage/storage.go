@@ -125,7 +125,8 @@ type AlertFilter struct {
 // and return only when the change is on disk, except those that say
 // otherwise. A context that ends before the change has begun gives its error;
 // there is no half-done change. Names and IDs are not empty. What comes back
-// is the caller's own copy, with times in UTC.
+// is the caller's own copy, with times in UTC, but for those of an alert's
+// events (StartAt, StopAt), which keep the offset of the log.
 type Store interface {
 	AddMachine(ctx context.Context, m Machine) error // ErrExists
 	Machine(ctx context.Context, id string) (Machine, error)

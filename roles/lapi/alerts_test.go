@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -337,5 +338,19 @@ func TestLongMetaIsCut(t *testing.T) {
 	}
 	if e.Timestamp != "2026-03-01T10:00:20Z" || a.Events[1].Meta != nil {
 		t.Fatalf("%q %d", e.Timestamp, len(a.Events[1].Meta))
+	}
+}
+
+// TestOffsetOfTheLog: what an agent says of times comes back in its own zone.
+func TestOffsetOfTheLog(t *testing.T) {
+	s := onDisk(t)
+	m := machine(t, s, "m")
+	body := regexp.MustCompile(`"(start|stop)_at":"[^"]*"`).ReplaceAllString(alertJSON("Ip", "192.0.2.1", "null", time.Now()), `"${1}_at":"2026-03-01T10:00:00.5+05:30"`)
+	m.want("POST", "/v1/alerts", "["+body+"]", 201, `["1"]`)
+	got := m.want("GET", "/v1/alerts/1", "", 200, "*").Body.String()
+	for _, want := range []string{`"start_at":"2026-03-01T10:00:00+05:30"`, `"stop_at":"2026-03-01T10:00:00+05:30"`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in %s", want, got)
+		}
 	}
 }

@@ -164,6 +164,21 @@ func (c *coder) time(v *time.Time) {
 	*v = time.Unix(sec, int64(nsec)).UTC()
 }
 
+// offset is that of a time from UTC, in seconds. The time itself comes before.
+func (c *coder) offset(v *time.Time) {
+	const most = 25 * 60 * 60
+	_, seconds := v.Zone()
+	n := int32(seconds)
+	c.int32(&n)
+	if n < -most || n > most {
+		c.fail(errNumber)
+		return
+	}
+	if c.reading && c.err == nil && n != 0 {
+		*v = v.In(time.FixedZone("", int(n)))
+	}
+}
+
 func (c *coder) text(v *string) {
 	if !c.reading {
 		c.buf = append(binary.AppendUvarint(c.buf, uint64(len(*v))), *v...)

@@ -17,7 +17,7 @@ import (
 const (
 	machineVersion  = 2 // HubItems
 	bouncerVersion  = 1
-	alertVersion    = 1
+	alertVersion    = 2 // offsets of StartAt and StopAt
 	decisionVersion = 1
 
 	alertHeadVersion = 1
@@ -104,6 +104,10 @@ func (c *coder) alert(a *alertRecord) {
 	list(c, &a.Meta, (*coder).keyValue)
 	c.time(&a.StopAt)
 	c.time(&a.Created)
+	if c.version >= 2 {
+		c.offset(&a.StartAt)
+		c.offset(&a.StopAt)
+	}
 }
 
 func (c *coder) alertHead(h *storage.AlertHead) {

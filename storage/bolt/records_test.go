@@ -59,7 +59,10 @@ func TestRecordsOfEveryVersion(t *testing.T) {
 	golden(t, "machine-v1.hex", 1, older, (*coder).machine)
 	golden(t, "machine-v2.hex", machineVersion, someMachine, (*coder).machine)
 	golden(t, "bouncer-v1.hex", bouncerVersion, someBouncer, (*coder).bouncer)
-	golden(t, "alert-v1.hex", alertVersion, someAlert, (*coder).alert)
+	golden(t, "alert-v1.hex", 1, someAlert, (*coder).alert)
+	zoned := someAlert
+	zoned.StartAt = zoned.StartAt.In(time.FixedZone("", -3*60*60-30*60))
+	golden(t, "alert-v2.hex", alertVersion, zoned, (*coder).alert)
 	golden(t, "decision-v1.hex", decisionVersion, someDecision, (*coder).decision)
 	golden(t, "alerthead-v1.hex", alertHeadVersion, storage.AlertHead{Created: time.Unix(1_700_000_002, 7).UTC(), Decisions: 3}, (*coder).alertHead)
 	golden(t, "allowlist-v1.hex", allowlistVersion, someAllowlist, (*coder).allowlist)

@@ -523,8 +523,17 @@ func copyAlert(a decisions.Alert) decisions.Alert {
 		a.Events[i].Meta = slices.Clone(a.Events[i].Meta)
 	}
 	a.Meta = slices.Clone(a.Meta)
-	utc(&a.StartAt, &a.StopAt, &a.Created)
+	utc(&a.Created)
+	a.StartAt, a.StopAt = fixed(a.StartAt), fixed(a.StopAt)
 	return a
+}
+
+// fixed drops all of a time's zone but the offset.
+func fixed(t time.Time) time.Time {
+	if _, offset := t.Zone(); offset != 0 {
+		return t.Round(0).In(time.FixedZone("", offset))
+	}
+	return t.Round(0).UTC()
 }
 
 func copyDecision(d decisions.Decision) decisions.Decision {

@@ -290,7 +290,7 @@ func (s *Source) alert(r *sqlitefile.Row) decisions.Alert {
 			ASNumber: r.Text("source_as_number"), ASName: r.Text("source_as_name"), Country: r.Text("source_country"),
 			Latitude: float32(r.Float("source_latitude")), Longitude: float32(r.Float("source_longitude")),
 		},
-		StartAt: timeOf(r, "started_at"), StopAt: timeOf(r, "stopped_at"), Created: timeOf(r, "created_at"),
+		StartAt: localTime(r, "started_at"), StopAt: localTime(r, "stopped_at"), Created: timeOf(r, "created_at"),
 	}
 	if a.UUID == "" {
 		a.UUID = decisions.NewUUID() // before 1.4

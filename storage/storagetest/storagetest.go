@@ -233,6 +233,14 @@ func testAlerts(t *testing.T, open Opener) {
 			last = d.ID
 		}
 	}
+	zoned := decisions.Alert{StartAt: epoch.In(time.FixedZone("there", 2*60*60)), StopAt: epoch.In(time.FixedZone("", -3*60*60-30*60))}
+	added := []decisions.Alert{zoned}
+	_, err = s.AddAlerts(ctx, added)
+	must(t, err)
+	got, err := s.Alert(ctx, added[0].ID)
+	must(t, err)
+	equal(t, []string{got.StartAt.Format(time.RFC3339), got.StopAt.Format(time.RFC3339)},
+		[]string{zoned.StartAt.Format(time.RFC3339), zoned.StopAt.Format(time.RFC3339)})
 	for range 2 {
 		for _, want := range batch {
 			got, err := s.Alert(ctx, want.ID)
