@@ -14,7 +14,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"cs/platform"
@@ -256,5 +255,5 @@ func plural(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}
-	return fmt.Sprint(n, " ", strings.TrimSuffix(what, "y"), map[bool]string{true: "ies", false: "s"}[strings.HasSuffix(what, "y")])
+	return fmt.Sprint(n, " ", what, "s")
 }
