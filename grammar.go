@@ -72,6 +72,8 @@ type lapiCommands struct {
 	Status   cli.LAPIStatus   `cmd:"" help:"Tell whether the LAPI lets us in."`
 	Repair   cli.LAPIRepair   `cmd:"" help:"Save what can be read of a damaged store."`
 	Register register.Command `cmd:"" help:"Join this machine to a LAPI."`
+
+	lapiDesk
 }
 
 const description = "Protects hosts: reads logs, detects attacks, blocks the attackers."
@@ -93,6 +95,9 @@ func execute(ctx context.Context, args []string, env *platform.Env) int {
 	}
 	if len(args) > 0 && (args[0] == "__complete" || args[0] == "__completeNoDesc") {
 		return complete(ctx, args[1:], env)
+	}
+	if len(args) > 0 && args[0] == "help" {
+		args = append(args[1:len(args):len(args)], "--help")
 	}
 	g := newGrammar()
 	c, code := g.read(args, env)

@@ -86,6 +86,18 @@ func ReadAcquisition(path string, env func(string) (string, bool)) ([]Acquisitio
 	return readDocuments(docs)
 }
 
+// ParseAcquisition is ReadAcquisition of a text; file is its name in errors.
+func ParseAcquisition(file string, text []byte) ([]Acquisition, []error) {
+	docs, err := strict.Parse(file, text)
+	if err != nil {
+		return nil, []error{err}
+	}
+	for i := range docs {
+		docs[i] = docs[i].WithColumns()
+	}
+	return readDocuments(docs)
+}
+
 func readDocuments(docs []strict.Doc) (list []Acquisition, errs []error) {
 	for _, doc := range docs {
 		a, wrong := readDocument(doc)

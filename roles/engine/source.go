@@ -108,6 +108,12 @@ func (r Reader) Open(acq config.Acquisition) (src source.Source, once bool, err 
 	return source.Metered(src, spec.Meter, r.Report), acq.Cat || kind.Ends, nil
 }
 
+// Known tells whether there is a source of a name, in this build or another.
+func Known(name string) bool {
+	_, ok := kinds[name]
+	return ok || slices.Contains(others, name)
+}
+
 // kindOf returns the kind of an acquisition, after a look at what has nothing to do
 // with the keys of its own.
 func kindOf(acq config.Acquisition) (source.Kind, error) {
