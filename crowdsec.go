@@ -163,19 +163,7 @@ func (d *daemon) run(ctx context.Context, env *platform.Env) error {
 		env.Log.Info("Acquisition is finished, shutting down")
 		return nil
 	}
-	if p.Agent.Enabled && !p.LAPI.Enabled {
-		return d.serve(ctx, env) // the agent reloads by itself
-	}
-	hup, stop := platform.Hangups()
-	defer stop()
-	check := func() error {
-		p, err := d.plan(env)
-		if err != nil {
-			return err
-		}
-		return p.test(env)
-	}
-	return reloading(ctx, env.Log, hup, check, func(ctx context.Context) error { return d.serve(ctx, env) })
+	return d.serve(ctx, env) // the roles reload by themselves
 }
 
 // plan is what the configuration and the command line come to.
@@ -223,6 +211,13 @@ func (d *daemon) serve(ctx context.Context, env *platform.Env) error {
 	}
 	// Upstream's daemon is no bouncer: we are one only where it is said.
 	all := &run.Command{Reading: p.reading, NoAgent: d.noAgent, NoBouncer: p.conf.Bouncer == nil, Once: d.dsn != ""}
+	all.Check = func() error {
+		p, err := d.plan(env)
+		if err != nil {
+			return err
+		}
+		return p.test(env)
+	}
 	return all.Run(ctx, env, &d.Flags)
 }
 

@@ -16,6 +16,7 @@ var version = "dev"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ending := context.AfterFunc(ctx, func() { _ = platform.Notify("STOPPING=1") }) // nobody to tell is fine
 	code := execute(ctx, os.Args[1:], &platform.Env{
 		Program:   platform.ProgramName(os.Args[0]),
 		Stdin:     os.Stdin,
@@ -24,6 +25,7 @@ func main() {
 		LookupEnv: os.LookupEnv,
 		Version:   version,
 	})
+	ending()
 	stop()
 	os.Exit(code)
 }

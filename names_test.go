@@ -251,7 +251,7 @@ func TestFlagsOfCrowdsecExist(t *testing.T) {
 				if !strings.HasPrefix(name, "-") || name == "-winsvc" || name == "-h" {
 					continue
 				}
-				if n++; !regexp.MustCompile(`(?m)^\s+`+name+`\b`).MatchString(out.String()) {
+				if n++; !regexp.MustCompile(`(?m)^\s+` + name + `\b`).MatchString(out.String()) {
 					t.Errorf("there is no %s", name)
 				}
 			}

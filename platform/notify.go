@@ -3,6 +3,7 @@ package platform
 import (
 	"net"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -24,4 +25,10 @@ func Notify(state string) error {
 	defer conn.Close()
 	_, err = conn.Write([]byte(state))
 	return err
+}
+
+// NotifyReloading tells the service manager that we begin to reload, when that
+// is by the clock it wants (man sd_notify). READY=1 must follow.
+func NotifyReloading() error {
+	return Notify("RELOADING=1\nMONOTONIC_USEC=" + strconv.FormatInt(monotonic().Microseconds(), 10))
 }

@@ -198,6 +198,9 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	beside.Go(func() {
 		c.Follow(ctx, env, a, hup, func() (config.Resolved, error) { return flags.Resolve(env, c.Overlay) })
 	})
+	if !cfg.Stateless {
+		beside.Go(func() { c.serveSocket(ctx, env, r, a) })
+	}
 	if m := r.Metrics; m.Listen != "" {
 		beside.Go(func() {
 			err := metric.Serve(ctx, m.Listen, metric.Runtime(time.Now()), MetricsInfo(env.Version), a.Metrics(m.Level))
@@ -210,6 +213,15 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	cancel()
 	beside.Wait()
 	return err
+}
+
+// serveSocket shows the numbers of the agent to the commands of this host.
+func (c *Command) serveSocket(ctx context.Context, env *platform.Env, r config.Resolved, a *Agent) {
+	path := filepath.Join(r.DataDir, config.AgentSocketName)
+	err := metric.ServeSocket(ctx, path, metric.Runtime(time.Now()), MetricsInfo(env.Version), a.Metrics(metricsFull))
+	if err != nil {
+		env.Log.Warn("commands of this host can't read the agent's numbers", "err", err)
+	}
 }
 
 // remote returns the link to the LAPI, with credentials that are made now if

@@ -96,8 +96,9 @@ type Config struct {
 	IdleMachines, IdleCertMachines time.Duration
 	IdleBouncers, IdleCertBouncers time.Duration
 
-	// Metrics are the numbers of the other roles of this process.
-	Metrics []metric.Source
+	// Metrics gives the numbers of the other roles of this process, for a page of a
+	// level; nil: there are none.
+	Metrics func(level string) metric.Source
 	Version string // of this program
 
 	// Listening, if set, is called each time Run has all its listeners.

@@ -43,13 +43,22 @@ func (s *Server) ServeMetrics(ctx context.Context, env *platform.Env, m config.M
 		s.log.Error("prometheus.level is none of full, aggregated, none: the page tells of the process only", "level", m.Level)
 		m.Level = MetricsNone
 	}
-	return metric.Serve(ctx, m.Listen, append([]metric.Source{metric.Runtime(s.started), s.Metrics(m.Level, env.Version)}, s.conf.Metrics...)...)
+	return metric.Serve(ctx, m.Listen, s.numbers(m.Level)...)
 }
 
 // page is what the commands of this host read over the socket, whether there is
 // a page for Prometheus or not.
 func (s *Server) page() http.Handler {
-	return metric.Handler(append([]metric.Source{metric.Runtime(s.started), s.Metrics(MetricsFull, s.conf.Version)}, s.conf.Metrics...)...)
+	return metric.Handler(s.numbers(MetricsFull)...)
+}
+
+// numbers are those of this process.
+func (s *Server) numbers(level string) []metric.Source {
+	all := []metric.Source{metric.Runtime(s.started), s.Metrics(level, s.conf.Version)}
+	if s.conf.Metrics != nil {
+		all = append(all, s.conf.Metrics(level))
+	}
+	return all
 }
 
 // variables are the path variables as upstream's metrics page names them.

@@ -10,10 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cs/decisions"
 	"cs/platform"
+	"cs/platform/metric"
 	"cs/platform/supervise"
 	"cs/roles/agent"
 	"cs/roles/api"
@@ -34,6 +36,9 @@ type Command struct {
 	// Once ends all roles when the agent has read everything, which its inputs
 	// must have an end for. The agent keeps nothing on disk.
 	Once bool `kong:"-"`
+	// Check says whether a configuration that has changed is good; nil: a look at
+	// what the roles would load has to do.
+	Check func() error `kong:"-"`
 }
 
 // Names under which the roles of this process are known to its LAPI.
@@ -49,20 +54,65 @@ func (c *Command) Overlay(file *config.File) {
 	c.Enforcing.Overlay(file)
 }
 
-// Run runs the roles until ctx ends. One that fails is started again while the
-// others go on; a bouncer for which this system has no firewall is left out.
+// Run runs the roles until ctx ends, and anew on SIGHUP, unless the configuration
+// is faulty then. One that fails is started again while the others go on; a
+// bouncer for which this system has no firewall is left out. The agent takes changed content over by itself.
 func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flags) error {
+	if c.Once {
+		return c.run(ctx, env, flags)
+	}
+	hup, stop := platform.Hangups()
+	defer stop()
+	check := c.Check
+	if check == nil {
+		check = func() error { return c.check(env, flags) }
+	}
+	return reloading(ctx, env.Log, hup, check, func(ctx context.Context) error { return c.run(ctx, env, flags) })
+}
+
+// check loads what can be without starting anything.
+func (c *Command) check(env *platform.Env, flags *config.Flags) error {
 	r, err := flags.Resolve(env, c.Overlay)
 	if err != nil {
 		return err
 	}
 	if !r.LAPI.Enabled {
-		return errors.New("the configuration has no LAPI for the others: run 'cs agent' and 'cs bouncer-firewall' with --lapi-url instead")
+		return errNoLAPI
+	}
+	var errs []error
+	if conf := lapi.NewConfig(env, r); conf.LoadProfiles != nil {
+		_, err := conf.LoadProfiles(nil)
+		errs = append(errs, err)
+	}
+	if r.Agent.Enabled && !c.NoAgent {
+		_, err := c.Reading.Config(env, r)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+var errNoLAPI = errors.New("the configuration has no LAPI for the others: run 'cs agent' and 'cs bouncer-firewall' with --lapi-url instead")
+
+func (c *Command) run(ctx context.Context, env *platform.Env, flags *config.Flags) error {
+	r, err := flags.Resolve(env, c.Overlay)
+	if err != nil {
+		return err
+	}
+	if !r.LAPI.Enabled {
+		return errNoLAPI
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var failed error // of a replay, which is not tried again
 	server := &server{conf: lapi.NewConfig(env, r), opened: make(chan struct{})}
+	var reader atomic.Pointer[agent.Agent] // that runs, for the pages of metrics
+	server.conf.Metrics = func(level string) metric.Source {
+		return func(ctx context.Context, w *metric.Writer) {
+			if a := reader.Load(); a != nil {
+				a.Metrics(level)(ctx, w)
+			}
+		}
+	}
 	ready := newCountdown(func() {
 		env.Log.Info("cs is ready", "data_dir", r.DataDir, "listen", r.LAPI.Listen)
 		_ = platform.Notify("READY=1") // nobody to tell is fine
@@ -99,7 +149,8 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 		services = append(services, supervise.Service{Name: "agent", Run: func(ctx context.Context) error {
 			a, err := agent.New(cfg)
 			if err == nil {
-				err = a.Run(ctx)
+				reader.Store(a)
+				err = c.read(ctx, env, flags, a)
 			}
 			if c.Once {
 				failed, err = err, nil
@@ -119,6 +170,22 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	}
 	server.ready = ready.add()
 	return errors.Join(supervise.Run(ctx, env.Log, services...), failed, server.Close())
+}
+
+// read runs the agent, and lets it take changed files over.
+func (c *Command) read(ctx context.Context, env *platform.Env, flags *config.Flags, a *agent.Agent) error {
+	if c.Once {
+		return a.Run(ctx)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() {
+		c.Follow(ctx, env, a, nil, func() (config.Resolved, error) { return flags.Resolve(env, c.Overlay) })
+	})
+	err := a.Run(ctx)
+	stop()
+	beside.Wait()
+	return err
 }
 
 // server is the LAPI that the links below lead to. It stays open while its

@@ -1,6 +1,4 @@
-//go:build !bouncer_only
-
-package main
+package run
 
 import (
 	"bytes"

@@ -1,11 +1,11 @@
-//go:build !bouncer_only
-
-package main
+package run
 
 import (
 	"context"
 	"errors"
 	"log/slog"
+
+	"cs/platform"
 )
 
 // reloading runs roles until ctx ends or they do, and from the start whenever
@@ -39,6 +39,7 @@ func runUntil[T any](ctx context.Context, log *slog.Logger, hup <-chan T, check 
 			log.Error("the new configuration is faulty, the old one stays in force", "err", err)
 			continue
 		}
+		_ = platform.NotifyReloading() // nobody to tell is fine
 		stop()
 		return true, <-ended
 	}

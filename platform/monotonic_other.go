@@ -1,0 +1,8 @@
+//go:build !linux
+
+package platform
+
+import "time"
+
+// monotonic is of interest to systemd only, which is Linux's.
+func monotonic() time.Duration { return 0 }
