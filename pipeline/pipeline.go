@@ -191,12 +191,16 @@ func Load(opt Options) (*Engine, []error) {
 // worth sharing them among workers.
 func (e *Engine) Process(batch []event.Line, now time.Time) {
 	w := e.take()
-	if helpers, total := e.hire(batch); helpers > 0 || total >= minShare && e.set.Crowded() {
-		e.share(w, batch, total, helpers, now)
-	} else {
+	helpers, total := e.hire(batch)
+	switch {
+	case e.opt.Tracer != nil:
 		for i := range batch {
 			w.line(batch[i], now)
 		}
+	case helpers > 0 || total >= minShare && e.set.Crowded():
+		e.share(w, batch, total, helpers, now)
+	default:
+		w.alone(batch, now)
 	}
 	e.lines.Add(uint64(len(batch)))
 	e.put(w)
@@ -259,6 +263,8 @@ type worker struct {
 
 	overflows []*scenario.Overflow // to be settled
 
+	group group
+	own   chunk // of alone
 	ahead ahead
 	tally tally
 	meter meter
@@ -310,6 +316,7 @@ func (e *Engine) trace(parse *node.Runner, pour *scenario.Runner, ctx *expr.Ctx)
 func (e *Engine) put(w *worker) {
 	e.count(w)
 	w.ctx.Event.Release()
+	w.group.release()
 	if w.after != nil {
 		w.after.ctx.Event.Release()
 		w.after.ctx.Alert, w.after.ctx.Alerts = nil, nil
@@ -333,19 +340,27 @@ func (e *Engine) count(w *worker) {
 	e.collect(w)
 }
 
+// line does all that there is to do with a line.
 func (w *worker) line(l event.Line, now time.Time) {
 	timed := w.met(&l)
 	var begin, parsed time.Time
 	if timed {
 		begin = time.Now()
 	}
-	ok := w.understand(l, now)
+	w.ctx.Now = now
+	ev := w.ctx.Event
+	ev.Reset(l)
+	ev.Time = now
+	ok := w.parse.Run() && w.arrived(ev)
 	if timed {
 		parsed = time.Now()
 		w.meter.traffic.parseTime.Observe(parsed.Sub(begin))
 	}
 	if !ok {
 		return
+	}
+	if w.engine.opt.Tracer != nil {
+		w.engine.opt.Tracer.Arrived(ev)
 	}
 	w.pour.Run(now)
 	w.settle(now)
@@ -354,25 +369,15 @@ func (w *worker) line(l event.Line, now time.Time) {
 	}
 }
 
-// understand parses a line and tells whether scenarios get to see it.
-func (w *worker) understand(l event.Line, now time.Time) bool {
-	w.ctx.Now = now
-	ev := w.ctx.Event
-	ev.Reset(l)
-	ev.Time = now
-	if !w.parse.Run() {
-		return false
-	}
+// arrived counts an event that the parsers have understood, and tells whether
+// scenarios get to see it.
+func (w *worker) arrived(ev *event.Event) bool {
 	w.tally.parsed++
 	w.meter.parsed++
 	if ev.Whitelisted {
 		w.tally.whitelisted++
-		return false
 	}
-	if w.engine.opt.Tracer != nil {
-		w.engine.opt.Tracer.Arrived(ev)
-	}
-	return true
+	return !ev.Whitelisted
 }
 
 func (w *worker) failed(item string, err error) {

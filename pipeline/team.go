@@ -144,7 +144,7 @@ func (t *team) work(w *worker) {
 		}
 		c := t.cut()
 		t.mu.Unlock()
-		w.judge(c, t.now)
+		w.judge(c, t.now, false)
 		t.mu.Lock()
 		c.judged = true
 	}
@@ -182,36 +182,7 @@ func (t *team) pour(w *worker) {
 	}
 }
 
-// judge does what the lines of a chunk need no other lines for.
-func (w *worker) judge(c *chunk, now time.Time) {
-	w.ctx.Stash = &w.ahead
-	w.ahead.on = true
-	for i := range c.lines {
-		before, poured, events := w.tally, w.pour.Poured, c.intents.Len()
-		w.met(&c.lines[i])
-		parsed := w.meter.parsed
-		w.meter.nodes.Try()
-		w.meter.poured.Try()
-		w.ahead.asked = len(c.waiting) > i/2+maxWaiting
-		if !w.ahead.asked && w.understand(c.lines[i], now) {
-			w.pour.Judge(&c.intents, now)
-		}
-		if w.ahead.asked {
-			w.tally, w.pour.Poured = before, poured
-			w.meter.nodes.Undo()
-			w.meter.poured.Undo()
-			w.meter.lines, w.meter.parsed = w.meter.lines-1, parsed
-			c.intents.Cut(events)
-			c.waiting = append(c.waiting, waiting{i, events})
-		}
-	}
-	w.meter.nodes.Sure()
-	w.meter.poured.Sure()
-	w.ahead.on = false
-	w.ctx.Stash = w.engine.stashes
-}
-
-// pourChunk does the rest. Its turn has come.
+// pourChunk does what judge has left to do. Its turn has come.
 func (w *worker) pourChunk(c *chunk, now time.Time) {
 	w.pour.Touch(&c.intents)
 	i := 0

@@ -21,6 +21,7 @@ import (
 	"cs/pipeline"
 	"cs/pipeline/event"
 	"cs/pipeline/hub"
+	"cs/pipeline/scenario"
 	"cs/platform/sharedtest"
 )
 
@@ -43,13 +44,24 @@ func teamOf(t *testing.T, workers int, opt pipeline.Options) (*pipeline.Engine, 
 	return e, alerts
 }
 
-// sameForTeams runs the same with several numbers of workers. All must have the
-// alerts of one worker, in the same order, and the same counts.
+// blind is a tracer: with one, an engine does one line after the other.
+type blind struct{}
+
+func (blind) Parsed(*event.Event, pipeline.Step)          {}
+func (blind) Arrived(*event.Event)                        {}
+func (blind) Poured(*event.Event, string)                 {}
+func (blind) Overflowed(*event.Event, *scenario.Overflow) {}
+
+// sameForTeams runs the same with one worker and several. All must have the
+// alerts of an engine that does one line after the other, in the same order, and
+// the same counts.
 func sameForTeams(t *testing.T, opt pipeline.Options, run func(*pipeline.Engine), sizes ...int) (*pipeline.Engine, []decisions.Alert) {
 	t.Helper()
-	one, want := teamOf(t, 1, opt)
+	traced := opt
+	traced.Tracer = blind{}
+	one, want := teamOf(t, 1, traced)
 	run(one)
-	for _, n := range sizes {
+	for _, n := range append([]int{1}, sizes...) {
 		e, got := teamOf(t, n, opt)
 		run(e)
 		if !reflect.DeepEqual(*want, *got) { // quicker than to tell what differs

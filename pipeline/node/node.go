@@ -181,6 +181,43 @@ func (r *Runner) Run() bool {
 	return true
 }
 
+// Pass is an event that goes through the stages beside others.
+type Pass struct {
+	Event *event.Event
+	OK    bool // it has been understood by all stages so far
+
+	stage int
+}
+
+// RunAll is Run for several events. A stage sees all of them before the next one
+// begins: what a stage consists of fits the nearest caches, all stages don't.
+// After each event of a stage, goOn is asked whether to go on at all.
+func (r *Runner) RunAll(passes []Pass, goOn func() bool) {
+	for k := range passes {
+		passes[k].OK, passes[k].stage = true, 0
+	}
+	for i, nodes := range r.stages.nodes {
+		r.Expr.Stage = r.stages.names[i]
+		for k := range passes {
+			p := &passes[k]
+			if !p.OK || p.stage > i {
+				continue
+			}
+			if p.stage < i {
+				p.OK = false
+				continue
+			}
+			r.Expr.Event, r.stage = p.Event, i
+			any, err := r.runStage(i, nodes)
+			p.stage = r.stage
+			p.OK = any && err == nil
+			if !goOn() {
+				return
+			}
+		}
+	}
+}
+
 // runStage runs the documents of a stage and tells whether any succeeded.
 func (r *Runner) runStage(stage int, nodes []*Node) (any bool, err error) {
 	may := r.may[stage]

@@ -23,17 +23,15 @@ type Intents struct {
 
 // judged is an event that at least one scenario wants.
 type judged struct {
-	end  int      // of its intents: they begin where those of the event before end
-	kept *earlier // the event; nil if nobody asks for it any more
-}
-
-// earlier is an event that is no longer that of a Ctx, with what expressions
-// see beside it.
-type earlier struct {
-	event event.Copy
-	stage string
+	end   int          // of its intents: they begin where those of the event before end
+	kept  *earlier     // the event; nil if nobody asks for it any more,
+	event *event.Event // or if it is still there
+	stage string       // of event
 	now   time.Time
 }
+
+// earlier is an event that is no longer there.
+type earlier struct{ event event.Copy }
 
 // intent is what a document wants to do with an event.
 type intent struct {
@@ -79,7 +77,6 @@ func (in *Intents) keep(x *expr.Ctx) *earlier {
 	k := in.copies[in.ncopy]
 	in.ncopy++
 	k.event.Take(x.Event)
-	k.stage, k.now = x.Stage, x.Now
 	return k
 }
 
@@ -103,8 +100,8 @@ func (r *Runner) run(now time.Time, o *Overflow) {
 
 // Judge is the first half of Run: if a scenario wants the event, a log event,
 // it is added to in, for Pour. Judge touches no bucket, so what it does not see is
-// the events before it.
-func (r *Runner) Judge(in *Intents, now time.Time) {
+// the events before it. With stays, the event is not changed until it is poured.
+func (r *Runner) Judge(in *Intents, now time.Time, stays bool) {
 	if !r.judge(in, now, nil) {
 		return
 	}
@@ -115,7 +112,13 @@ func (r *Runner) Judge(in *Intents, now time.Time) {
 	for i := range in.pours[first:] {
 		p := &in.pours[first+i]
 		if p.open || r.set.scenarios[p.pour.Spec].spec.Condition {
-			in.events[len(in.events)-1].kept = in.keep(r.Expr)
+			j := &in.events[len(in.events)-1]
+			j.stage, j.now = r.Expr.Stage, r.Expr.Now
+			if stays {
+				j.event = r.Expr.Event
+			} else {
+				j.kept = in.keep(r.Expr)
+			}
 			return
 		}
 	}
@@ -131,15 +134,18 @@ func (r *Runner) Touch(in *Intents) {
 // the Set may have judged. The event of Expr plays no part, nor is it what Trace
 // is told of.
 func (r *Runner) Pour(in *Intents, i int) {
-	e := in.events[i]
+	e := &in.events[i]
 	x := r.Expr
 	if e.kept != nil {
 		if r.again == nil {
 			r.again = event.New(r.set.codec.schema)
 		}
 		e.kept.event.Restore(r.again)
+		e.event = r.again
+	}
+	if e.event != nil {
 		x = &r.late
-		x.Event, x.Stash, x.Stage, x.Now = r.again, r.Expr.Stash, e.kept.stage, e.kept.now
+		x.Event, x.Stash, x.Stage, x.Now = e.event, r.Expr.Stash, e.stage, e.now
 	}
 	first := 0
 	if i > 0 {

@@ -84,7 +84,7 @@ func TestJudgedApart(t *testing.T) {
 						}
 					}
 					w.run.Run(now)
-					judges[i].Judge(&intents[i], now)
+					judges[i].Judge(&intents[i], now, false)
 				}
 			}
 			for i := range intents {
@@ -128,7 +128,7 @@ func TestIntentsDoNotAllocate(t *testing.T) {
 			w.event.Set(what, "fail")
 			w.event.Set(ip, "192.0.2.1")
 			w.event.Set(user, "someone")
-			w.run.Judge(&in, at)
+			w.run.Judge(&in, at, false)
 		}
 		for i := range in.Len() {
 			w.run.Pour(&in, i)
