@@ -28,6 +28,7 @@ type Spec struct {
 	// Condition says that the caller wants to look at the bucket after each
 	// event, and may end it with Table.Overflow.
 	Condition bool
+	Least     int // events that the bucket must keep for that
 }
 
 // Kept returns how many events a bucket may keep, without the one that makes it

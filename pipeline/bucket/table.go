@@ -201,7 +201,8 @@ func New(cfg Config) *Table {
 
 // Pour gives an event to its bucket, making it when there is none. On
 // Overflowed and Ended, out tells of the bucket that ended; on Poured, if the
-// spec has a Condition, of the bucket as it is now. Otherwise it is untouched.
+// spec has a Condition, of the bucket as it is now, or it is empty if the bucket
+// has fewer events than Least. Otherwise it is untouched.
 func (t *Table) Pour(p *Pour, out *Overflow) Outcome {
 	t.mu.Lock()
 	o := t.pour(p, out)
@@ -306,7 +307,9 @@ func (t *Table) pour(p *Pour, out *Overflow) Outcome {
 	if allowed {
 		t.keep(c, sp.queue, p.Record)
 		if sp.Condition {
-			t.show(c, out)
+			if out.clear(); int(c.queue.n) >= sp.Least {
+				t.show(c, out)
+			}
 		}
 		return Poured
 	}

@@ -25,6 +25,21 @@ type Member struct {
 	takes  []reflect.Type // arguments; nil for a field
 	method bool
 	get    func(of any, args []any) any
+	text   func(of any, key string) string // of a map of texts: one of them
+}
+
+// Texts makes a member that is a map of texts, as long as it is used as a map:
+// one of them, as in Meta.service, is asked for by its key.
+func Texts[T any](name string, get func(T) map[string]string, text func(T, string) string) Member {
+	m := Field(name, get)
+	m.text = func(of any, key string) string {
+		t, ok := of.(T)
+		if !ok {
+			return ""
+		}
+		return text(t, key)
+	}
+	return m
 }
 
 // Field makes a member that is read: Alert.Remediation.
@@ -466,18 +481,24 @@ func (u *unit) hasMember(n *syntax.Binary, a, b value) (value, error) {
 func (u *unit) access(base value, m Member, args []value, optional bool) value {
 	f, fs := base.boxed(), boxes(args)
 	optional = optional && u.chains > 0
-	pointer := m.gives.Kind() == reflect.Pointer
-	get := func(x *Ctx) any {
-		of := f(x)
+	owner := func(x *Ctx) (of any, ok bool) {
+		of = f(x)
 		switch {
 		case x.cut:
-			return nil
+			return nil, false
 		case m.has(of):
+			return of, true
 		case optional:
 			x.cut = true
-			return nil
 		default:
 			x.fail("cannot get %s of nil", m.name)
+		}
+		return nil, false
+	}
+	pointer := m.gives.Kind() == reflect.Pointer
+	get := func(x *Ctx) any {
+		of, ok := owner(x)
+		if !ok {
 			return nil
 		}
 		vals := make([]any, len(fs))
@@ -497,7 +518,17 @@ func (u *unit) access(base value, m Member, args []value, optional bool) value {
 	if u.chains > 0 && neverNil(value{typ: t}) {
 		t = typ{} // the chain may have ended
 	}
-	return unboxed(t, get).asRisky()
+	v := unboxed(t, get).asRisky()
+	if m.text != nil {
+		v.entry = func(x *Ctx, key string) string {
+			of, ok := owner(x)
+			if !ok {
+				return ""
+			}
+			return m.text(of, key)
+		}
+	}
+	return v
 }
 
 // has is true for what can have the member: lists and maps have methods even

@@ -322,6 +322,10 @@ func (x *Ctx) prepare(p *Program) {
 	}
 }
 
+// Forget makes memos void, as another line does: texts that variables lead to
+// were changed in place.
+func (x *Ctx) Forget() { x.epoch++ }
+
 // fail records the first error of an evaluation, which goes on with zero
 // values: cheaper than an error result on every closure. Functions with
 // effects look at failed before they act.

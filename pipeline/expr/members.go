@@ -107,6 +107,9 @@ func (u *unit) member(n *syntax.Member) (value, error) {
 	if isName && base.typ.kind == mapKind && base.typ.elem != nil && base.typ.elem.kind == stringKind {
 		f, k := base.any, name.Value
 		v := text(func(x *Ctx) string { m, _ := f(x).(map[string]string); return m[k] })
+		if entry := base.entry; entry != nil {
+			v = text(func(x *Ctx) string { return entry(x, k) })
+		}
 		v.risky = base.risky
 		return v, nil
 	}

@@ -98,7 +98,8 @@ type value struct {
 	list  func(*Ctx) []string
 	any   func(*Ctx) any
 
-	text func(*Ctx) (string, bool) // a cheaper way to Program.Text than any, or nil
+	text  func(*Ctx) (string, bool)       // a cheaper way to Program.Text than any, or nil
+	entry func(x *Ctx, key string) string // of a map of texts: a cheaper way to one of them than any, or nil
 
 	key     string            // of a text: names the expression, so that its memos can be shared
 	slot    *event.Slot       // of a text: the field that it is

@@ -192,6 +192,9 @@ func (c *Compiler) compile(doc *document, at strict.Place) (*Scenario, error) {
 		return nil, err
 	}
 	sc.spec.Condition = sc.condition != nil || sc.hypothesis != nil
+	if sc.hypothesis == nil {
+		sc.spec.Least = sc.least
+	}
 	sc.inspects = sc.spec.Condition || sc.overflowIf != nil
 	if sc.groupBy, err = c.program(doc.GroupBy); err != nil {
 		return nil, err

@@ -3,7 +3,9 @@ package scenario
 import (
 	"crypto/sha1"
 	"encoding/hex"
+	"slices"
 	"time"
+	"unsafe"
 
 	"cs/pipeline/bucket"
 	"cs/pipeline/event"
@@ -20,20 +22,22 @@ type inspected struct {
 	over     bool // it is an overflow, not a bucket that lives
 	bucket   *bucket.Overflow
 	queue    []*queued
+	room     []queued  // of queue, reused from bucket to bucket
 }
 
-// queued is an event of a queue.
+// queued is an event of a queue: a record that is read as far as somebody asks.
+// Its texts are views of the record.
 type queued struct {
-	fields        [event.Enriched + 1]map[string]string // Parsed, Meta, Enriched
-	time          time.Time
-	marshaledTime string
-	group         string
+	codec  *codec
+	record string
 }
 
 // conditionEnv names the parts of a bucket as upstream does.
 func conditionEnv() *expr.Env {
-	of := func(s event.Space) func(*queued) map[string]string {
-		return func(q *queued) map[string]string { return q.fields[s] }
+	of := func(s event.Space) expr.Member {
+		return expr.Texts(s.String(),
+			func(q *queued) map[string]string { return q.fields(s) },
+			func(q *queued, key string) string { return q.field(s, key) })
 	}
 	unix := func(get func(*bucket.Overflow) int64) func(*leaky) time.Time {
 		return func(l *leaky) time.Time { return time.Unix(0, get(l.bucket)).UTC() }
@@ -70,12 +74,10 @@ func conditionEnv() *expr.Env {
 			expr.Field("Capacity", func(s *Scenario) int { return s.spec.Capacity }),
 			expr.Field("CacheSize", func(s *Scenario) int { return s.spec.CacheSize })).
 		Type(
-			expr.Field("Parsed", of(event.Parsed)),
-			expr.Field("Meta", of(event.Meta)),
-			expr.Field("Enriched", of(event.Enriched)),
-			expr.Field("Time", func(q *queued) time.Time { return q.time }),
-			expr.Field("MarshaledTime", func(q *queued) string { return q.marshaledTime }),
-			expr.Method1("GetMeta", func(q *queued, key string) string { return q.fields[event.Meta][key] }))
+			of(event.Parsed), of(event.Meta), of(event.Enriched),
+			expr.Field("Time", (*queued).time),
+			expr.Field("MarshaledTime", func(q *queued) string { return q.text(isTimestamp) }),
+			expr.Method1("GetMeta", func(q *queued, key string) string { return q.field(event.Meta, key) }))
 }
 
 // queue and leaky are the two names of a bucket.
@@ -87,9 +89,12 @@ type (
 // events are those that the bucket holds, the oldest first.
 func (q *queue) events() []*queued {
 	if q.queue == nil {
-		q.queue = make([]*queued, q.bucket.Len())
+		n := q.bucket.Len()
+		q.room = slices.Grow(q.room[:0], n)[:n]
+		q.queue = make([]*queued, n)
 		for i := range q.queue {
-			q.queue[i] = q.codec.readQueued(q.bucket.Record(i))
+			q.room[i] = q.codec.queued(q.bucket.Record(i))
+			q.queue[i] = &q.room[i]
 		}
 	}
 	return q.queue
@@ -99,7 +104,8 @@ func (q *queue) events() []*queued {
 func (l *leaky) mapkey() string {
 	group := ""
 	if n := l.bucket.Len(); n > 0 {
-		group = l.codec.readQueued(l.bucket.Record(n - 1)).group
+		last := l.codec.queued(l.bucket.Record(n - 1))
+		group = last.text(isGroup)
 	}
 	sum := sha1.Sum([]byte(l.scenario.filterText + "\x00" + group + "\x00" + l.scenario.name))
 	return hex.EncodeToString(sum[:])
@@ -107,7 +113,13 @@ func (l *leaky) mapkey() string {
 
 // inspect makes r.inspected show the bucket in r.overflow.
 func (r *Runner) inspect(sc *Scenario, replay, over bool) {
-	r.inspected = inspected{codec: &r.set.codec, scenario: sc, replay: replay, over: over, bucket: &r.overflow}
+	r.inspected = inspected{codec: &r.set.codec, scenario: sc, replay: replay, over: over, bucket: &r.overflow, room: r.inspected.room}
+}
+
+// inspectedAll ends what inspect began.
+func (r *Runner) inspectedAll() {
+	clear(r.inspected.room)
+	r.inspected = inspected{room: r.inspected.room[:0]}
 }
 
 // fulfilled evaluates the conditions of a bucket that took the event of of and
@@ -121,6 +133,7 @@ func (r *Runner) fulfilled(sc *Scenario, p *bucket.Pour, of *expr.Ctx) bool {
 	x.Event, x.Alert, x.Stash, x.Now = of.Event, of.Alert, of.Stash, of.Now
 	x.Sources, x.Stage = of.Sources, of.Stage
 	x.Vars = append(x.Vars[:0], (*queue)(&r.inspected), (*leaky)(&r.inspected))
+	x.Forget() // the records of another bucket were where those of this one are
 	ok := false
 	if sc.condition != nil {
 		ok = r.isTrue(sc, sc.condition, x)
@@ -128,7 +141,7 @@ func (r *Runner) fulfilled(sc *Scenario, p *bucket.Pour, of *expr.Ctx) bool {
 	if !ok && sc.hypothesis != nil {
 		ok = r.likely(sc, p)
 	}
-	r.inspected = inspected{}
+	r.inspectedAll()
 	return ok
 }
 
@@ -157,26 +170,54 @@ func (c *codec) appendQueued(b []byte, e *event.Event, group string) []byte {
 	return b
 }
 
-func (c *codec) readQueued(b []byte) *queued {
-	q := &queued{}
-	for i := range q.fields {
-		q.fields[i] = map[string]string{}
+// queued makes an event of a record. It is valid until the record changes.
+func (c *codec) queued(record []byte) queued {
+	return queued{codec: c, record: unsafe.String(unsafe.SliceData(record), len(record))}
+}
+
+// text returns the text with a number, the last one if there are several, "" if
+// there is none.
+func (q *queued) text(number uint64) (text string) {
+	for rest := q.record; len(rest) > 0; {
+		var k, n uint64
+		k, rest = uvarint(rest)
+		n, rest = uvarint(rest)
+		if k == number {
+			text = rest[:n]
+		}
+		rest = rest[n:]
 	}
-	c.each(b, func(number uint64, text string) {
-		switch number {
-		case isTimestamp:
-			q.marshaledTime = text
-		case isTime:
-			ns, _ := uvarint(text)
-			q.time = time.Unix(0, int64(ns)).UTC()
-		case isGroup:
-			q.group = text
-		default:
-			if number >= uint64(firstSlot) && number < firstContext {
-				space, name := c.schema.Name(event.Slot(number - uint64(firstSlot)))
-				q.fields[space][name] = text
+	return text
+}
+
+// field returns a field, "" if the event has none of that name.
+func (q *queued) field(space event.Space, name string) string {
+	slot, ok := q.codec.schema.Lookup(space, name)
+	if !ok {
+		return ""
+	}
+	return q.text(uint64(firstSlot) + uint64(slot))
+}
+
+// fields returns all fields of a space.
+func (q *queued) fields(space event.Space) map[string]string {
+	fields := map[string]string{}
+	q.codec.each([]byte(q.record), func(number uint64, text string) {
+		if number >= uint64(firstSlot) && number < firstContext {
+			if of, name := q.codec.schema.Name(event.Slot(number - uint64(firstSlot))); of == space {
+				fields[name] = text
 			}
 		}
 	})
-	return q
+	return fields
+}
+
+// time is when the event was parsed, or in a replay when it happened.
+func (q *queued) time() time.Time {
+	text := q.text(isTime)
+	if text == "" {
+		return time.Time{}
+	}
+	ns, _ := uvarint(text)
+	return time.Unix(0, int64(ns)).UTC()
 }

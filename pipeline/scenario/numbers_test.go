@@ -30,6 +30,9 @@ func FuzzTranslate(f *testing.F) {
 		}
 		rec := m.translate(record)
 		c.read(rec)
-		c.readQueued(rec)
+		q := c.queued(rec)
+		q.fields(event.Meta)
+		q.field(event.Meta, "source_ip")
+		q.time()
 	})
 }

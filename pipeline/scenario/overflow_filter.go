@@ -72,6 +72,6 @@ func (r *Runner) passes(sc *Scenario, o *Overflow, replay bool) bool {
 		r.failed(sc, err)
 	}
 	clear(x.Vars)
-	r.inspected = inspected{}
+	r.inspectedAll()
 	return ok || err != nil
 }
