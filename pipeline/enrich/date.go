@@ -82,6 +82,8 @@ type Dates struct {
 	year         int
 	date         Date
 	ok           bool
+
+	recent recent
 }
 
 // Parse parses text by the layout that content gave, if it is not "", and then
@@ -90,7 +92,7 @@ type Dates struct {
 // now. ok is false when nothing fits, as for a text that is longer than any date.
 func (ds *Dates) Parse(text, layout string, now time.Time) (d Date, ok bool) {
 	if layout == "" {
-		if d, ok := fast(text, now); ok {
+		if d, ok := ds.recent.parse(text, now); ok {
 			return d, true
 		}
 	}
@@ -104,6 +106,9 @@ func (ds *Dates) Parse(text, layout string, now time.Time) (d Date, ok bool) {
 	}
 	return ds.date, ds.ok
 }
+
+// Append appends the text of a date that Parse returned.
+func (ds *Dates) Append(b []byte, d Date) []byte { return ds.recent.append(b, d) }
 
 // maxDate bounds the text of a date, in bytes. Each layout that fails copies the
 // text for its error.

@@ -67,6 +67,9 @@ func address(s string) (netip.Addr, bool) {
 	if len(s) > 45 || len(s) < 2 {
 		return netip.Addr{}, false
 	}
+	if a, ok := dotted(s); ok {
+		return a, true
+	}
 	for i := range len(s) {
 		switch c := s[i]; {
 		case c-'0' <= 9, c|0x20 >= 'a' && c|0x20 <= 'f', c == '.', c == ':':
@@ -76,6 +79,26 @@ func address(s string) (netip.Addr, bool) {
 	}
 	a, err := decisions.ParseAddr(s)
 	return a, err == nil
+}
+
+// dotted reads an IPv4 address of four numbers in decimal, which most are. What
+// it doesn't take is left to the parser.
+func dotted(s string) (netip.Addr, bool) {
+	var b [4]byte
+	k, n, digits := 0, uint(0), 0
+	for i := range len(s) {
+		switch c := s[i] - '0'; {
+		case c <= 9 && digits < 3 && (digits == 0 || n > 0):
+			n, digits = n*10+uint(c), digits+1
+		case s[i] == '.' && digits > 0 && n < 256 && k < 3:
+			b[k] = byte(n)
+			k, n, digits = k+1, 0, 0
+		default:
+			return netip.Addr{}, false
+		}
+	}
+	b[3] = byte(n)
+	return netip.AddrFrom4(b), k == 3 && digits > 0 && n < 256
 }
 
 // prefix reads a range, which needs its slash.

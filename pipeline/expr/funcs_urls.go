@@ -52,6 +52,9 @@ var textsMapType = typ{kind: mapKind, elem: &stringsType}
 // unescape undoes percent escapes, and in a query the plus for a blank. Text
 // with a bad escape is returned as it is.
 func (x *Ctx) unescape(s string, query bool) string {
+	if strings.IndexByte(s, '%') < 0 && (!query || strings.IndexByte(s, '+') < 0) {
+		return s // most have none
+	}
 	found := false
 	for i := 0; i < len(s); i++ {
 		switch {

@@ -36,6 +36,7 @@ type table struct {
 	blocks  uint64     // of look
 	words   *lexicon
 	sets    []match.Bits // by word: the filters that may be true
+	blank   match.Bits   // the same for "": most fields of most events are empty
 	others  match.Bits   // the same for all other texts
 }
 
@@ -45,10 +46,18 @@ type gate struct {
 	look     match.Bits // filters behind the gate
 	blocks   uint64     // of look
 	folded   match.Bits // those among them that don't mind the case
+	folds    bool       // there are such
 	quick    match.Bits // those that are evaluated quickly
 	literals *match.Literals
-	rare     byte      // is in all literals and in few texts; 0 if there is no such byte
+	rare     []byte    // one of them is in each literal, and they are in few texts; nil: not known
 	opens    []members // by literal
+
+	// kin are gates whose subject is an unescaped form of this one: mostly the same
+	// text, in which their literals are found in the same pass.
+	kin    []int
+	joint  *match.Literals // those of the gate, and of its kin behind them
+	whose  []int8          // by literal of joint: index in kin, -1 for the gate itself
+	opened []members       // by literal of joint
 }
 
 // members are some of n filters, as a list or, when they are many, as a set.
@@ -187,6 +196,10 @@ func newTable(asks []asked, n int) table {
 		ids[i] = id
 	}
 	t.words = newLexicon(texts, ids)
+	t.blank = t.others
+	if id := t.words.find(""); id >= 0 {
+		t.blank = t.sets[id]
+	}
 	return t
 }
 
@@ -198,6 +211,7 @@ func (ix *Index) addGates(n int) {
 	}
 	bySubject := make(map[string]*text)
 	var keys []string
+	var texts [][]string
 	for i := range ix.filters {
 		var clues []clue // tables see to the others
 		for _, c := range ix.filters[i].prog.val.clues {
@@ -220,8 +234,9 @@ func (ix *Index) addGates(n int) {
 			t.gate.look.Add(i)
 			if nd.fold {
 				t.gate.folded.Add(i)
+				t.gate.folds = true
 			}
-			if best.quick || len(best.needles) <= 3 {
+			if !nd.fold && (best.quick || len(best.needles) <= 3) {
 				t.gate.quick.Add(i)
 			}
 			id, ok := t.ids[nd.text]
@@ -238,13 +253,47 @@ func (ix *Index) addGates(n int) {
 		t := bySubject[k]
 		t.gate.literals = match.NewLiterals(t.texts, true)
 		t.gate.rare = rareIn(t.texts)
+		texts = append(texts, t.texts)
 		t.gate.blocks = blocksOf(t.gate.look)
 		for id := range t.gate.opens {
 			t.gate.opens[id].pack(n)
 		}
 		ix.gates = append(ix.gates, *t.gate)
 	}
+	ix.joinKin(texts)
 }
+
+// joinKin finds the kin of gates, whose literals are texts.
+func (ix *Index) joinKin(texts [][]string) {
+	for i := range ix.gates {
+		g := &ix.gates[i]
+		joint := texts[i]
+		for k := range ix.gates {
+			if key := ix.gates[k].subject.key; k < maxKinGates && (key == "pathunescape("+g.subject.key+")" || key == "queryunescape("+g.subject.key+")") {
+				g.kin = append(g.kin, k)
+				joint = slices.Concat(joint, texts[k])
+			}
+		}
+		if g.kin == nil {
+			continue
+		}
+		g.joint = match.NewLiterals(joint, true)
+		g.opened = g.opens
+		for range g.opens {
+			g.whose = append(g.whose, -1)
+		}
+		for j, k := range g.kin {
+			g.opened = slices.Concat(g.opened, ix.gates[k].opens)
+			for range ix.gates[k].opens {
+				g.whose = append(g.whose, int8(j))
+			}
+		}
+	}
+}
+
+// maxKinGates is the number of gates that may be kin of others: sets of them are
+// kept in 64 bits.
+const maxKinGates = 64
 
 // Run evaluates the filters in their order and visits those that are true
 // (err is nil) or failed. A failure never hides the event from the others.
@@ -310,9 +359,12 @@ func (ix *Index) candidates(x *Ctx, may match.Bits) {
 		if blocks&t.blocks == 0 || !meet(may, t.look, blocks&t.blocks) {
 			continue
 		}
-		set := t.others
-		if id := t.words.find(t.subject.text(x)); id >= 0 {
-			set = t.sets[id]
+		set := t.blank
+		if s := t.subject.text(x); s != "" {
+			set = t.others
+			if id := t.words.find(s); id >= 0 {
+				set = t.sets[id]
+			}
 		}
 		blocks = intersect(may, set)
 	}
@@ -322,10 +374,11 @@ func (ix *Index) candidates(x *Ctx, may match.Bits) {
 	base := len(x.sets)
 	open := x.set(n)
 	copy(open, ix.free)
+	passed := uint64(0) // with those that they are kin of
 	for i := range ix.gates {
 		g := &ix.gates[i]
-		if blocks&g.blocks != 0 && meet(may, g.look, blocks&g.blocks) {
-			g.pass(x, may, open)
+		if blocks&g.blocks != 0 && passed&(1<<i) == 0 && meet(may, g.look, blocks&g.blocks) {
+			passed |= ix.pass(g, x, may, open)
 		}
 	}
 	intersect(may, open)
@@ -336,33 +389,54 @@ func (ix *Index) candidates(x *Ctx, may match.Bits) {
 // evaluate a quick filter.
 const bytesPerFilter = 8
 
-// pass adds to open the candidates that the gate lets through.
-func (g *gate) pass(x *Ctx, may, open match.Bits) {
+// pass adds to open the candidates that a gate lets through, and those that its
+// kin do, if it did their work, too: those are returned.
+func (ix *Index) pass(g *gate, x *Ctx, may, open match.Bits) (passed uint64) {
 	s := g.subject.text(x)
 	if s == "" {
-		return // no needle is empty
+		return 0 // no needle is empty
 	}
-	if hasForeign(s) {
+	if g.folds && hasForeign(s) {
 		for k := range open {
 			open[k] |= g.folded[k]
 		}
-	}
-	if g.rare != 0 && strings.IndexByte(s, g.rare) < 0 {
-		return
 	}
 	if g.isQuicker(may, len(s)) {
 		for k := range open {
 			open[k] |= may[k] & g.look[k]
 		}
-		return
+		return 0
+	}
+	if g.rare != nil && !slices.ContainsFunc(g.rare, func(c byte) bool { return strings.IndexByte(s, c) >= 0 }) {
+		return 0
 	}
 	base := len(x.sets)
-	found := x.set(g.literals.Len())
-	g.literals.Find(s, found)
+	literals, opens := g.literals, g.opens
+	if g.kin != nil {
+		literals, opens = g.joint, g.opened
+		for _, k := range g.kin {
+			d := &ix.gates[k]
+			if !sameText(d.subject.text(x), s) {
+				continue
+			}
+			passed |= 1 << k
+			if d.folds && hasForeign(s) {
+				for w := range open {
+					open[w] |= d.folded[w]
+				}
+			}
+		}
+	}
+	found := x.set(literals.Len())
+	literals.Find(s, found)
 	for id := range found.All {
-		g.opens[id].addTo(open)
+		if g.kin != nil && g.whose[id] >= 0 && passed&(1<<g.kin[g.whose[id]]) == 0 {
+			continue // its text is another one
+		}
+		opens[id].addTo(open)
 	}
 	x.sets = x.sets[:base]
+	return passed
 }
 
 // isQuicker tells whether evaluating all candidates behind the gate is quicker
@@ -381,15 +455,33 @@ func (g *gate) isQuicker(may match.Bits, n int) bool {
 	return true
 }
 
-// rareIn returns a byte that is in all literals and that logs are not full of.
-func rareIn(literals []string) byte {
-	const rare = "$`{}<>|\\^#!"
-	for i := range len(rare) {
-		if !slices.ContainsFunc(literals, func(l string) bool { return strings.IndexByte(l, rare[i]) < 0 }) {
-			return rare[i]
+// rareIn returns bytes that logs are not full of, one of which is in each of the
+// literals; nil if more than a few would be needed.
+func rareIn(literals []string) (some []byte) {
+	const rare, most = "$`{}<>|\\^#!%", 3
+	for range most {
+		best, count := byte(0), 0
+		for _, c := range []byte(rare) {
+			n := 0
+			for _, l := range literals {
+				if strings.IndexByte(l, c) >= 0 {
+					n++
+				}
+			}
+			if n > count {
+				best, count = c, n
+			}
+		}
+		if count == 0 {
+			return nil
+		}
+		some = append(some, best)
+		literals = slices.DeleteFunc(slices.Clone(literals), func(l string) bool { return strings.IndexByte(l, best) >= 0 })
+		if len(literals) == 0 {
+			return some
 		}
 	}
-	return 0
+	return nil
 }
 
 // Candidates are the filters of an Index that may be true of an event or fail,

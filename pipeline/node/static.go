@@ -140,7 +140,7 @@ func (s *static) set(n *Node, r *Runner, v string) {
 		} else if e.Line.Mode == event.Replay {
 			e.Time = d.Time
 		}
-		e.Set(s.slot, e.Built(d.AppendText(e.Build())))
+		e.Set(s.slot, e.Built(r.dates.Append(e.Build(), d)))
 	case viaMethod:
 		s.run(e, v)
 	case viaJSON: // of the line, whatever the value

@@ -133,8 +133,12 @@ func appendText(b []byte, number uint64, text string) []byte {
 		}
 		text = text[:len(text)-1]
 	}
-	b = appendNumber(b, number)
-	b = appendNumber(b, uint64(len(text)))
+	if n := len(text); n < 1<<7 && number >= 1<<7 && number < 1<<14 { // as nearly all
+		b = append(b, byte(number)|0x80, byte(number>>7), byte(n))
+	} else {
+		b = appendNumber(b, number)
+		b = appendNumber(b, uint64(n))
+	}
 	return append(b, text...)
 }
 
