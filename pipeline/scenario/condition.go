@@ -22,7 +22,7 @@ type inspected struct {
 	over     bool // it is an overflow, not a bucket that lives
 	bucket   *bucket.Overflow
 	queue    []*queued
-	room     []queued  // of queue, reused from bucket to bucket
+	room     []queued // of queue, reused from bucket to bucket
 }
 
 // queued is an event of a queue: a record that is read as far as somebody asks.
