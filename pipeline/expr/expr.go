@@ -223,6 +223,9 @@ func (p *Program) Field() (event.Slot, bool) {
 	return *p.val.slot, true
 }
 
+// Acts tells whether the expression may change the event.
+func (p *Program) Acts() bool { return p.acts }
+
 // Bool evaluates a condition.
 func (p *Program) Bool(x *Ctx) (bool, error) {
 	x.begin(p)

@@ -139,9 +139,30 @@ func (c *Compiler) Stages() *Stages {
 		nodes := c.stages[name]
 		s.nodes = append(s.nodes, nodes)
 		s.index = append(s.index, index(nodes))
+		s.lists = append(s.lists, join(nodes))
 		s.number(name, nodes)
 	}
 	return s
+}
+
+// join makes one index for the whitelists of a stage, nil if there are not several
+// with expressions.
+func join(nodes []*Node) *expr.Index {
+	var all []*expr.Program
+	var lists []*whitelist
+	for _, n := range nodes {
+		if n.whitelist != nil && len(n.whitelist.progs) > 0 {
+			n.whitelist.first = len(all)
+			all, lists = append(all, n.whitelist.progs...), append(lists, n.whitelist)
+		}
+	}
+	if len(lists) < 2 {
+		return nil
+	}
+	for _, w := range lists {
+		w.exprs = nil
+	}
+	return expr.NewIndex(all)
 }
 
 // minIndexed is the number of nodes from which on an index over their filters
@@ -194,6 +215,7 @@ func (c *Compiler) node(doc *document, name string, at strict.Place) (*Node, err
 	if n.filter, err = c.condition(doc.Filter); err != nil {
 		return nil, err
 	}
+	n.acts = n.filter != nil && n.filter.Acts()
 	switch doc.OnSuccess.Value {
 	case "next_stage":
 		n.next = true
@@ -475,14 +497,13 @@ func (c *Compiler) whitelist(doc *whitelistDoc) (*whitelist, error) {
 		}
 		w.prefixes.Insert(p)
 	}
-	var exprs []*expr.Program
 	for _, t := range doc.Expression {
 		p, err := c.Expr.CompileBool(t.Value)
 		if err != nil {
 			return nil, t.Place.Errorf("%w", err)
 		}
-		exprs = append(exprs, p)
+		w.progs = append(w.progs, p)
 	}
-	w.exprs = expr.NewIndex(exprs)
+	w.exprs = expr.NewIndex(w.progs)
 	return w, nil
 }

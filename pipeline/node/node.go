@@ -31,6 +31,7 @@ type Node struct {
 	children  []*Node
 	statics   []static
 	next      bool // onsuccess: next_stage
+	acts      bool // the filter may change the event
 }
 
 // Name returns what the document calls itself.
@@ -54,6 +55,10 @@ type Stages struct {
 	// index has the filters of a stage, nil for a stage with few nodes, whose
 	// filters are quicker to ask one by one.
 	index []*expr.Index
+
+	// lists has the expressions of the whitelists of a stage, nil where there are
+	// not several.
+	lists []*expr.Index
 
 	labels []Label // by number of the node
 }
@@ -121,6 +126,9 @@ type Runner struct {
 
 	stages  *Stages
 	may     []*expr.Candidates // of stages with an index
+	lists   []listed           // by stage
+	listed  *listed            // of the stage that runs
+	changes uint64             // counts what may have changed the event; see listed
 	machine match.Machine
 	values  []string
 	dates   enrich.Dates
@@ -143,6 +151,13 @@ func NewRunner(s *Stages, ctx *expr.Ctx, failed func(node string, err error)) *R
 			may = index.Candidates()
 		}
 		r.may = append(r.may, may)
+	}
+	for _, lists := range s.lists {
+		var l listed
+		if lists != nil {
+			l.may = lists.Candidates()
+		}
+		r.lists = append(r.lists, l)
 	}
 	return r
 }
@@ -220,6 +235,8 @@ func (r *Runner) RunAll(passes []Pass, goOn func() bool) {
 
 // runStage runs the documents of a stage and tells whether any succeeded.
 func (r *Runner) runStage(stage int, nodes []*Node) (any bool, err error) {
+	r.listed = &r.lists[stage]
+	r.listed.old = true
 	may := r.may[stage]
 	if r.Trace != nil {
 		may = nil // it wants to hear of all
@@ -261,6 +278,9 @@ func (r *Runner) runStage(stage int, nodes []*Node) (any bool, err error) {
 func (r *Runner) wants(n *Node, may *expr.Candidates, i int) bool {
 	var ok bool
 	var err error
+	if n.acts {
+		r.changes++
+	}
 	switch {
 	case may != nil:
 		ok, err = may.Test(r.Expr, i)
@@ -317,6 +337,7 @@ func (n *Node) steps(r *Runner) (bool, error) {
 		for i := range n.stash {
 			n.stash[i].store(n, r)
 		}
+		r.changes++
 	}
 	for _, c := range n.children { // also after a failed grok
 		ok, err := c.run(r)
@@ -363,6 +384,7 @@ func (r *Runner) failed(n *Node, err error) {
 // run matches and stores all fields, also those that took no part ("").
 func (g *extraction) run(n *Node, r *Runner) bool {
 	e := r.Expr.Event
+	r.changes++
 	var text string
 	switch {
 	case g.raw:

@@ -78,6 +78,10 @@ var alertTargets = map[string]func(*decisions.Alert) *string{
 // up: an expression gave something that can't be a text.
 func (n *Node) assign(r *Runner, statics []static) error {
 	e := r.Expr.Event
+	if len(statics) == 0 {
+		return nil
+	}
+	r.changes++
 	for i := range statics {
 		s := &statics[i]
 		var v string

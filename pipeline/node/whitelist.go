@@ -15,7 +15,9 @@ type whitelist struct {
 	reason   string
 	source   event.Slot // Meta.source_ip
 	prefixes *bart.Lite // nil: none
-	exprs    *expr.Index
+	progs    []*expr.Program
+	exprs    *expr.Index // of progs; nil if the stage has them in its own, at first
+	first    int
 }
 
 // apply marks the event if it is listed. The first whitelist that lists an
@@ -26,6 +28,7 @@ func (w *whitelist) apply(n *Node, r *Runner) bool {
 	}
 	if e := r.Expr.Event; !e.Whitelisted {
 		e.Whitelisted, e.WhitelistReason = true, w.reason
+		r.changes++
 	}
 	return true
 }
@@ -47,10 +50,44 @@ func (w *whitelist) lists(n *Node, r *Runner) bool {
 	} else if slices.ContainsFunc(r.Expr.Sources, w.covers) {
 		return true
 	}
-	i, err := w.exprs.First(r.Expr)
+	var listed bool
+	var err error
+	if w.exprs != nil {
+		var i int
+		i, err = w.exprs.First(r.Expr)
+		listed = i >= 0
+	} else {
+		listed, err = r.listed.any(r, w.first, w.first+len(w.progs))
+	}
 	if err != nil {
 		r.failed(n, err)
 		return false // the others are not asked
 	}
-	return i >= 0
+	return listed
+}
+
+// listed are the expressions of all whitelists of a stage, which find out together
+// which of them may be true of an event.
+type listed struct {
+	may  *expr.Candidates // nil: the stage has hardly any
+	old  bool             // what may has is about another event
+	when uint64           // the changes for which it was found out
+}
+
+// any tells whether one of the expressions from a number up to another is true. A
+// failure ends the search.
+func (l *listed) any(r *Runner, from, to int) (bool, error) {
+	switch {
+	case l.old:
+		l.may.Find(r.Expr)
+	case l.when != r.changes:
+		l.may.Renew(r.Expr)
+	}
+	l.old, l.when = false, r.changes
+	for i := l.may.Next(from); i >= 0 && i < to; i = l.may.Next(i + 1) {
+		if ok, err := l.may.Test(r.Expr, i); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
 }
