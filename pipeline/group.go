@@ -140,6 +140,7 @@ func (w *worker) judgeGroup(c *chunk, from int, passes []node.Pass, now time.Tim
 	return true
 }
 
+// sameOrigin tells whether lines are counted together.
 func sameOrigin(a, b *event.Line) bool {
-	return a.Src == b.Src && a.Module == b.Module && sameMap(a.Labels, b.Labels)
+	return a.Src == b.Src && a.Module == b.Module && (sameMap(a.Labels, b.Labels) || a.Labels["type"] == b.Labels["type"])
 }

@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"crypto/sha1"
 	"fmt"
 	"strings"
 	"testing"
@@ -200,5 +201,67 @@ func TestCounterByTheClock(t *testing.T) {
 	want := "Ip 192.0.2.2 performed 'c' (3 events over 1m0s) at 2026-03-14 10:00:59 +0000 UTC"
 	if s := e.Stats(); len(got) != 1 || got[0] != want || s.Alerts != 1 || s.Pardoned != 1 {
 		t.Errorf("got %q, stats %+v", got, s)
+	}
+}
+
+// alertsOf runs lines in a replay over content beside words.
+func alertsOf(t *testing.T, items []item, lines ...string) (alerts []decisions.Alert) {
+	t.Helper()
+	c := hub.Content{Items: []hub.Item{{Kind: hub.Parser, Stage: "s00-raw", Path: "words.yaml", Data: []byte(words)}}}
+	for i, it := range items {
+		c.Items = append(c.Items, hub.Item{Kind: it.kind, Stage: it.stage, Path: fmt.Sprintf("%d.yaml", i), Data: []byte(it.text)})
+	}
+	e, errs := pipeline.Load(pipeline.Options{Content: c, Alert: func(a decisions.Alert) { alerts = append(alerts, a) }})
+	for _, err := range errs {
+		t.Fatal(err)
+	}
+	for _, l := range lines {
+		e.Process([]event.Line{{Raw: l, Module: "file", Mode: event.Replay}}, t0)
+	}
+	return alerts
+}
+
+func TestMapkeyInPostOverflows(t *testing.T) {
+	const asks = "name: asks\nstatics: [{target: evt.Overflow.Alert.Message, expression: \"evt.Overflow.Mapkey + ' ' + evt.Overflow.BucketId\"}]\n"
+	alerts := alertsOf(t, []item{
+		{hub.PostOverflow, "s00-enrich", asks},
+		{hub.Scenario, "", strings.Replace(bad, "reprocess: true", "groupby: evt.Parsed.word", 1)},
+	}, "192.0.2.1 192.0.2.0/24 bad")
+	key := fmt.Sprintf("%x", sha1.Sum([]byte("evt.Parsed.word == 'bad'\x00bad\x00bad")))
+	if len(alerts) != 1 || alerts[0].Message != key+" "+key {
+		t.Errorf("got %+v, want a message of %s", alerts, key)
+	}
+}
+
+func TestTimesKeepTheZoneOfTheLog(t *testing.T) {
+	const dated = "name: dated\nstatics:\n - {target: evt.StrTime, value: 2026-03-14T10:00:00.5+05:30}\n - {method: ParseDate, expression: evt.StrTime}\n - {target: MarshaledTime, expression: evt.Enriched.MarshaledTime}\n"
+	alerts := alertsOf(t, []item{{hub.Parser, "s00-raw", dated}, {hub.Scenario, "", bad}}, "192.0.2.1 192.0.2.0/24 bad")
+	const want = "2026-03-14T10:00:00.5+05:30"
+	if len(alerts) != 1 || alerts[0].StartAt.Format(time.RFC3339Nano) != want || alerts[0].StopAt.Format(time.RFC3339Nano) != want ||
+		!strings.HasSuffix(alerts[0].Message, "at 2026-03-14 10:00:00.5 +0530 +0530") {
+		t.Errorf("got %+v", alerts)
+	}
+}
+
+// A Meta whose name only comes up at run time is one like the others.
+func TestMadeUpMetas(t *testing.T) {
+	const sets = "name: sets\nfilter: evt.SetMeta('x_' + evt.Parsed.word, evt.Parsed.ip)\nstatics: [{meta: again, expression: \"evt.GetMeta('x_' + evt.Parsed.word)\"}]\n"
+	var lines []string
+	for i := range 100 { // more names than there is room for
+		lines = append(lines, fmt.Sprintf("192.0.2.1 192.0.2.0/24 w%d", i))
+	}
+	alerts := alertsOf(t, []item{{hub.Parser, "s00-raw", sets}, {hub.Scenario, "", bad}}, append([]string{"192.0.2.1 192.0.2.0/24 bad"}, append(lines, "192.0.2.2 192.0.2.0/24 bad")...)...)
+	if len(alerts) != 2 {
+		t.Fatalf("%d alerts", len(alerts))
+	}
+	for i, a := range alerts {
+		want := fmt.Sprintf("192.0.2.%d", i+1)
+		got := map[string]string{}
+		for _, kv := range a.Events[0].Meta {
+			got[kv.Key] = kv.Value
+		}
+		if got["x_bad"] != want || got["again"] != want || len(got) != 4 {
+			t.Errorf("metas of alert %d: %v", i, got)
+		}
 	}
 }

@@ -133,6 +133,9 @@ type meter struct {
 // met counts a line. It tells whether the time is to be taken of what it costs.
 func (w *worker) met(l *event.Line) (timed bool) {
 	m := &w.meter
+	if m.known && l.Src == m.origin.source && l.Module == m.origin.module && !sameMap(l.Labels, m.labels) && l.Labels["type"] == m.origin.typ {
+		m.labels = l.Labels
+	}
 	if !m.known || l.Src != m.origin.source || l.Module != m.origin.module || !sameMap(l.Labels, m.labels) {
 		w.engine.collect(w)
 		m.labels, m.known = l.Labels, true

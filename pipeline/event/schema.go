@@ -11,6 +11,8 @@ package event
 import (
 	"fmt"
 	"sort"
+	"strings"
+	"sync"
 )
 
 // Space is one of the name spaces of an event's fields.
@@ -37,15 +39,28 @@ type Slot uint16
 const maxSlots = 1 << 14
 
 // Schema gives field names their slots. It grows while content loads and is
-// read-only afterwards, when several workers share it.
+// read-only afterwards, when several workers share it, but for the names that
+// expressions make up at run time: they get slots that were reserved.
 type Schema struct {
 	ids   [numSpaces]map[string]Slot
 	names []name
+
+	late struct {
+		mu    sync.RWMutex
+		spare [numSpaces][]Slot
+		ids   [numSpaces]map[string]Slot
+		names map[Slot]string
+	}
+	reserved [numSpaces]bool
 }
+
+// maxLate bounds the names of a space that are made up at run time.
+const maxLate = 32
 
 type name struct {
 	space Space
 	text  string
+	late  bool // the text is in Schema.late
 }
 
 // NewSchema returns an empty schema.
@@ -67,18 +82,70 @@ func (s *Schema) Intern(space Space, text string) (Slot, error) {
 	}
 	id := Slot(len(s.names))
 	s.ids[space][text] = id
-	s.names = append(s.names, name{space, text})
+	s.names = append(s.names, name{space: space, text: text})
 	return id, nil
+}
+
+// Reserve makes room for names of a space that only come up at run time.
+func (s *Schema) Reserve(space Space) error {
+	if s.reserved[space] {
+		return nil
+	}
+	if len(s.names)+maxLate > maxSlots {
+		return fmt.Errorf("cannot reserve fields evt.%s: content uses more than %d fields", space, maxSlots)
+	}
+	s.reserved[space] = true
+	s.late.ids[space], s.late.names = make(map[string]Slot), make(map[Slot]string)
+	for range maxLate {
+		s.late.spare[space] = append(s.late.spare[space], Slot(len(s.names)))
+		s.names = append(s.names, name{space: space, late: true})
+	}
+	return nil
+}
+
+// Adopt is Lookup for a field that is set: a name that is new gets a slot if the
+// space has one left that was reserved.
+func (s *Schema) Adopt(space Space, text string) (Slot, bool) {
+	if id, ok := s.Lookup(space, text); ok || !s.reserved[space] {
+		return id, ok
+	}
+	l := &s.late
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if id, ok := l.ids[space][text]; ok {
+		return id, true
+	}
+	if len(l.spare[space]) == 0 {
+		return 0, false
+	}
+	id := l.spare[space][0]
+	l.spare[space] = l.spare[space][1:]
+	text = strings.Clone(text)
+	l.ids[space][text], l.names[id] = id, text
+	return id, true
 }
 
 // Lookup finds the slot of a field that content may or may not mention.
 func (s *Schema) Lookup(space Space, text string) (Slot, bool) {
 	id, ok := s.ids[space][text]
+	if !ok && s.reserved[space] {
+		s.late.mu.RLock()
+		defer s.late.mu.RUnlock()
+		id, ok = s.late.ids[space][text]
+	}
 	return id, ok
 }
 
 // Name returns the space and the name of a slot.
-func (s *Schema) Name(id Slot) (Space, string) { return s.names[id].space, s.names[id].text }
+func (s *Schema) Name(id Slot) (Space, string) {
+	n := &s.names[id]
+	if !n.late {
+		return n.space, n.text
+	}
+	s.late.mu.RLock()
+	defer s.late.mu.RUnlock()
+	return n.space, s.late.names[id]
+}
 
 // Len returns the number of slots.
 func (s *Schema) Len() int { return len(s.names) }
@@ -86,10 +153,25 @@ func (s *Schema) Len() int { return len(s.names) }
 // Sorted returns the slots of a space in the order of their names: the order
 // in which alerts list their metas.
 func (s *Schema) Sorted(space Space) []Slot {
-	out := make([]Slot, 0, len(s.ids[space]))
-	for _, id := range s.ids[space] {
-		out = append(out, id)
+	type named struct {
+		id   Slot
+		text string
 	}
-	sort.Slice(out, func(i, j int) bool { return s.names[out[i]].text < s.names[out[j]].text })
+	all := make([]named, 0, len(s.ids[space]))
+	for text, id := range s.ids[space] {
+		all = append(all, named{id, text})
+	}
+	if s.reserved[space] {
+		s.late.mu.RLock()
+		for text, id := range s.late.ids[space] {
+			all = append(all, named{id, text})
+		}
+		s.late.mu.RUnlock()
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].text < all[j].text })
+	out := make([]Slot, len(all))
+	for i, n := range all {
+		out[i] = n.id
+	}
 	return out
 }

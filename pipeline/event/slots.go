@@ -1,5 +1,7 @@
 package event
 
+import "slices"
+
 // Slots is a set of slots of one Schema.
 type Slots []uint64
 
@@ -14,9 +16,9 @@ func (s Slots) Add(i Slot) { s[i>>6] |= 1 << (i & 63) }
 // Of returns the slots of some spaces. The schema must be complete.
 func (s *Schema) Of(spaces ...Space) Slots {
 	out := newSlots(s.Len())
-	for _, space := range spaces {
-		for _, id := range s.ids[space] {
-			out.Add(id)
+	for id := range s.names {
+		if slices.Contains(spaces, s.names[id].space) {
+			out.Add(Slot(id))
 		}
 	}
 	return out

@@ -365,16 +365,21 @@ func setter(space event.Space) func(*unit, []value) value {
 	return func(u *unit, a []value) value {
 		u.acts = true
 		key, val := a[0].str, a[1].str
-		find := func(x *Ctx) (event.Slot, bool) { return x.Event.Schema().Lookup(space, key(x)) }
+		find := func(x *Ctx, name string) (event.Slot, bool) { return x.Event.Schema().Adopt(space, name) }
 		if k, ok := a[0].constText(); ok {
 			if slot, err := u.Schema.Intern(space, k); err == nil {
-				find = func(*Ctx) (event.Slot, bool) { return slot, true }
+				find = func(*Ctx, string) (event.Slot, bool) { return slot, true }
 			}
+		} else {
+			u.Schema.Reserve(space) // without room for more names they are dropped
 		}
 		return boolean(func(x *Ctx) bool {
-			slot, ok := find(x)
+			k := key(x)
 			v := val(x)
-			if ok && !x.failed() { // a name without a slot is read by nobody
+			if x.failed() {
+				return true
+			}
+			if slot, ok := find(x, k); ok {
 				x.Event.Set(slot, v)
 			}
 			return true

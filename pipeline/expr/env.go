@@ -452,6 +452,9 @@ func (u *unit) objectMember(n *syntax.Member, base value, name string) (value, e
 	if m.method {
 		return value{}, u.errorf(n, "%s is a method: write %s(…)", name, name)
 	}
+	if base.typ.obj == overflow.typ.obj && (name == "Mapkey" || name == "BucketId") {
+		u.asksMapkey = true
+	}
 	return u.access(base, m, nil, n.Optional), nil
 }
 

@@ -43,7 +43,12 @@ type Compiler struct {
 	regexpFiles map[string]*match.Any
 	memos       map[string]int // slots of Ctx.memo by the text of the expression
 	questions   int            // slots of Ctx.verdicts
+	asksMapkey  bool
 }
+
+// AsksMapkey tells whether an expression that was compiled wants to know the name of
+// the bucket behind an overflow.
+func (c *Compiler) AsksMapkey() bool { return c.asksMapkey }
 
 // Files gives expressions the data files of content, which are loaded before
 // anything is compiled and never change.

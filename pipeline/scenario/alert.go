@@ -21,14 +21,22 @@ type Overflow struct {
 	// changes that. Spelt[i] is its address as the log spelt it.
 	Keys, Spelt []string
 
+	Mapkey    string    // the name of the bucket, if somebody asks for it
 	At        time.Time // of the overflow
 	Reprocess bool      // the scenarios want to see it as an event
 }
 
 // tell turns a full bucket into alerts. Without a source there are
 // none: nobody could be punished.
-func (s *Set) tell(sc *Scenario, o *bucket.Overflow) *Overflow {
-	at := func(ns int64) time.Time { return time.Unix(0, ns).UTC() }
+func (s *Set) tell(sc *Scenario, o *bucket.Overflow, replay bool) *Overflow {
+	zone := time.UTC
+	if n := o.Len(); replay && n > 0 { // times are those of the log, in its zone
+		last := s.codec.queued(o.Record(n - 1))
+		if t, err := time.Parse(time.RFC3339, last.text(isTimestamp)); err == nil {
+			zone = t.Location()
+		}
+	}
+	at := func(ns int64) time.Time { return time.Unix(0, ns).In(zone) }
 	out := &Overflow{At: at(o.At), Reprocess: sc.reprocess}
 	var sources []decisions.Source
 	var ids []string // keys, but one for all spellings of an address

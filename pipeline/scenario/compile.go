@@ -119,7 +119,7 @@ func (c *Compiler) Add(item hub.Item) []error {
 // Set returns what has been added, with empty buckets. limits bounds them; its
 // Specs are set here. The schema must not grow afterwards.
 func (c *Compiler) Set(limits bucket.Config) *Set {
-	s := &Set{scenarios: c.scenarios, codec: c.codec, newUUID: decisions.NewUUID, details: c.details, contextLength: c.ContextLength}
+	s := &Set{scenarios: c.scenarios, codec: c.codec, newUUID: decisions.NewUUID, details: c.details, contextLength: c.ContextLength, mapkeys: c.expr.AsksMapkey()}
 	if s.contextLength <= 0 || s.contextLength > DefaultContextLength {
 		s.contextLength = DefaultContextLength
 	}

@@ -3,7 +3,9 @@ package scenario
 import (
 	"crypto/sha1"
 	"encoding/hex"
+	"fmt"
 	"slices"
+	"strconv"
 	"time"
 	"unsafe"
 
@@ -56,6 +58,7 @@ func conditionEnv() *expr.Env {
 			}),
 			expr.Field("Queue", func(l *leaky) *queue { return (*queue)(l) }),
 			expr.Field("Mapkey", (*leaky).mapkey),
+			expr.Field("Uuid", (*leaky).uuid),
 			expr.Field("First_ts", unix(func(o *bucket.Overflow) int64 { return o.First })),
 			expr.Field("Last_ts", unix(func(o *bucket.Overflow) int64 { return o.Last })),
 			expr.Field("Ovflw_ts", func(l *leaky) time.Time {
@@ -100,14 +103,22 @@ func (q *queue) events() []*queued {
 	return q.queue
 }
 
+func (l *leaky) mapkey() string { return l.scenario.mapkey(l.codec, l.bucket) }
+
+// uuid tells the bucket from others, also from earlier ones of that name.
+func (l *leaky) uuid() string {
+	sum := sha1.Sum(strconv.AppendInt([]byte(l.mapkey()), l.bucket.First, 10))
+	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
+}
+
 // mapkey is upstream's name of a bucket.
-func (l *leaky) mapkey() string {
+func (sc *Scenario) mapkey(c *codec, b *bucket.Overflow) string {
 	group := ""
-	if n := l.bucket.Len(); n > 0 {
-		last := l.codec.queued(l.bucket.Record(n - 1))
+	if n := b.Len(); n > 0 {
+		last := c.queued(b.Record(n - 1))
 		group = last.text(isGroup)
 	}
-	sum := sha1.Sum([]byte(l.scenario.filterText + "\x00" + group + "\x00" + l.scenario.name))
+	sum := sha1.Sum([]byte(sc.filterText + "\x00" + group + "\x00" + sc.name))
 	return hex.EncodeToString(sum[:])
 }
 
@@ -157,13 +168,12 @@ func (r *Runner) isTrue(sc *Scenario, p *expr.Program, x *expr.Ctx) bool {
 
 // appendQueued appends what only expressions about buckets want to know of an
 // event.
-func (c *codec) appendQueued(b []byte, e *event.Event, group string) []byte {
+func (c *codec) appendQueued(b []byte, e *event.Event) []byte {
 	b = appendNumber(b, isTime)
 	n := len(b)
 	b = append(b, 0)
 	b = appendNumber(b, uint64(nanos(e.Time)))
 	b[n] = byte(len(b) - n - 1)
-	b = appendText(b, isGroup, group)
 	for s := range e.Among(c.others) {
 		b = appendText(b, uint64(firstSlot)+uint64(s), e.Get(s))
 	}

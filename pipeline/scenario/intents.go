@@ -222,7 +222,7 @@ func (r *Runner) complete(in *Intents, p *bucket.Pour, sc *Scenario, x *expr.Ctx
 			r.failed(sc, err) // and the bucket goes on
 		}
 	}
-	if sc.scopeValue == nil && !sc.inspects {
+	if sc.scopeValue == nil && !sc.inspects && !r.set.mapkeys {
 		return
 	}
 	start := len(in.text)
@@ -235,8 +235,11 @@ func (r *Runner) complete(in *Intents, p *bucket.Pour, sc *Scenario, x *expr.Ctx
 			in.text = r.set.codec.appendScopeValue(in.text, value)
 		}
 	}
+	if sc.inspects || r.set.mapkeys {
+		in.text = appendText(in.text, isGroup, group)
+	}
 	if sc.inspects {
-		in.text = r.set.codec.appendQueued(in.text, x.Event, group)
+		in.text = r.set.codec.appendQueued(in.text, x.Event)
 	}
 	p.Record = in.text[start:len(in.text):len(in.text)]
 }

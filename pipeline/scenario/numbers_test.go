@@ -17,7 +17,7 @@ func FuzzTranslate(f *testing.F) {
 	c.seal()
 	e.Reset(event.Line{})
 	e.Set(c.sourceIP, "192.0.2.1")
-	record := c.appendQueued(c.appendScopeValue(c.appendEvent(nil, e), "v"), e, "group")
+	record := c.appendQueued(c.appendScopeValue(c.appendEvent(nil, e), "v"), e)
 	record = appendText(record, firstContext, "detail")
 	details := []detail{{name: "a", text: "b"}}
 	numbers := c.appendNumbers(nil, details)

@@ -58,6 +58,7 @@ type Set struct {
 	early     []int    // those that are evaluated when an event is judged
 
 	contextLength int
+	mapkeys       bool // somebody asks for the names of buckets
 }
 
 // Names returns the names of the scenarios, each once, in loading order.
@@ -153,7 +154,7 @@ func (r *Runner) overflowed(k bucket.Key, replay bool) {
 	sc, at := r.set.scenarios[r.overflow.Spec], r.overflow.At
 	var o *Overflow
 	if sc.overflowIf != nil { // before the silence: what it discards starts none
-		o = r.tell(sc)
+		o = r.tell(sc, replay)
 		if !r.passes(sc, o, replay) {
 			return
 		}
@@ -162,7 +163,7 @@ func (r *Runner) overflowed(k bucket.Key, replay bool) {
 		return
 	}
 	if o == nil {
-		o = r.tell(sc)
+		o = r.tell(sc, replay)
 	}
 	if len(o.Alerts) > 0 {
 		r.Overflow(o)
@@ -170,8 +171,11 @@ func (r *Runner) overflowed(k bucket.Key, replay bool) {
 }
 
 // tell turns the bucket in r.overflow into alerts.
-func (r *Runner) tell(sc *Scenario) *Overflow {
-	o := r.set.tell(sc, &r.overflow)
+func (r *Runner) tell(sc *Scenario, replay bool) *Overflow {
+	o := r.set.tell(sc, &r.overflow, replay)
+	if r.set.mapkeys {
+		o.Mapkey = sc.mapkey(&r.set.codec, &r.overflow)
+	}
 	r.tellContext(o)
 	return o
 }

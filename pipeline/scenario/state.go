@@ -107,7 +107,7 @@ func (c *codec) readNumbers(b []byte, details []detail) (*numbers, error) {
 		}
 		to := unknown
 		if space <= uint64(event.Unmarshaled) {
-			if slot, known := c.schema.Lookup(event.Space(space), string(name)); known {
+			if slot, known := c.schema.Adopt(event.Space(space), string(name)); known {
 				to = uint64(firstSlot) + uint64(slot)
 			}
 		}

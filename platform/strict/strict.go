@@ -30,7 +30,8 @@ var ErrUnknownKey = errors.New("unknown key")
 
 const (
 	maxSize  = 1 << 20 // bytes of a file
-	maxDepth = 64      // of nested values; the YAML parser recurses
+	maxDepth = 64      // of nested values
+	maxOpen  = 1024    // of what deepest counts; the YAML parser recurses
 	maxNodes = 100_000 // of a document, aliases expanded
 )
 
@@ -131,8 +132,8 @@ func Parse(file string, data []byte) (docs []Doc, err error) {
 	if len(data) > maxSize {
 		return nil, Place{File: file, Line: 1}.Errorf("file has %d bytes, more than %d", len(data), maxSize)
 	}
-	if n := deepest(data); n > maxDepth {
-		return nil, Place{File: file, Line: 1}.Errorf("values are nested %d deep, more than %d", n, maxDepth)
+	if n := deepest(data); n > maxOpen {
+		return nil, Place{File: file, Line: 1}.Errorf("%d brackets are open at once, more than %d", n, maxOpen)
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	// YAML has one line break in texts, however the file spells it; the parser
@@ -206,7 +207,8 @@ func parse(file string, skip int, text []byte) (docs []Doc, err error) {
 }
 
 // deepest returns the greatest number of brackets open at once, or of columns
-// a line is indented by: an upper bound of what the parser will recurse.
+// a line is indented by: an upper bound of what the parser will recurse. It takes
+// brackets in texts for such, too: regular expressions have many without a partner.
 func deepest(data []byte) int {
 	open, most := 0, 0
 	blank, indent := true, 0

@@ -178,7 +178,7 @@ func TestErrors(t *testing.T) {
 	f("- a\n", "a.yaml:1: want a mapping, this is a list")
 	f("siez: 1\nname: {}\n", "a.yaml:1: siez: unknown key (did you mean size?)\na.yaml:2: name: want a text, this is a mapping")
 	f("inner: *nope\n", "a.yaml:1: inner: unknown alias nope")
-	f(strings.Repeat("[", 200), "a.yaml:1: values are nested 200 deep, more than 64")
+	f(strings.Repeat("[", 2000), "a.yaml:1: 2000 brackets are open at once, more than 1024")
 	for _, text := range []string{"name: a\nname: b\n", "name: 'a\n", "a: b: c\n", "\tname: x\n"} {
 		if got, err := decode(t, text); err == nil || !strings.HasPrefix(err.Error(), "a.yaml:") {
 			t.Errorf("%q: got %v, %v; want an error with a place", text, got, err)
@@ -320,4 +320,18 @@ func TestSpread(t *testing.T) {
 	f("inner.x", 2, false)
 	f("none", 2, false)
 	f("kind.x", 2, false)
+}
+
+// Regular expressions have brackets without a partner.
+func TestBracketsInTexts(t *testing.T) {
+	docs, err := strict.Parse("a.yaml", []byte("text: |\n"+strings.Repeat("  \\[%{WORD:a} {\n", 300)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Text strict.Text `yaml:"text"`
+	}
+	if err := docs[0].Decode(&got); err != nil || strings.Count(got.Text.Value, "[") != 300 {
+		t.Errorf("%v, %q", err, got.Text.Value)
+	}
 }
