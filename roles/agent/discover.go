@@ -19,6 +19,8 @@ var (
 	authPattern = "var/log/auth*.log"
 	// systemLogs have it where there are no such files.
 	systemLogs = []string{"var/log/messages", "var/log/syslog"}
+	// openWrtLog keeps it in memory.
+	openWrtLog = "sbin/logd"
 
 	webLogs = []struct {
 		kind  string
@@ -56,6 +58,8 @@ func discover(root fs.FS, journalErr error) (found []config.Acquisition) {
 		found = append(found, config.Acquisition{
 			Source: "journalctl", Keys: journal.Keys{Filter: sshdInJournal}, Labels: map[string]string{"type": "syslog"},
 		})
+	} else if there(openWrtLog) {
+		found = append(found, config.Acquisition{Source: "logread", Keys: struct{}{}, Labels: map[string]string{"type": "syslog"}})
 	} else if logs := first(systemLogs); logs != nil {
 		found = append(found, fileInput("syslog", logs))
 	} else {

@@ -36,7 +36,8 @@ func TestDiscover(t *testing.T) {
 	f(journal, nil, "var/log/journal/1234/system.journal", "var/log/messages")                               // Debian 12, Fedora
 	f(journal, nil, "run/log/journal/1234/system.journal")
 	f("/var/log/secure", nil, "var/log/secure", "var/log/messages", "run/log/journal/1234/system.journal") // RHEL
-	f("/var/log/messages", none, "var/log/messages")                                                       // Alpine, OpenWrt
+	f("/var/log/messages", none, "var/log/messages")                                                       // Alpine
+	f("logread", none, "sbin/logd")                                                                        // OpenWrt
 	f("/var/log/messages", nil, "var/log/messages", "var/log/journal/1234/nothing")
 	f("/var/log/auth*.log", none) // it may come
 	f("/var/log/auth*.log", nil)

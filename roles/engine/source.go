@@ -12,6 +12,7 @@ import (
 	"cs/pipeline/source/docker"
 	"cs/pipeline/source/file"
 	"cs/pipeline/source/journal"
+	"cs/pipeline/source/logread"
 	"cs/pipeline/source/stdin"
 	"cs/pipeline/source/syslog"
 	"cs/pipeline/source/transform"
@@ -25,6 +26,7 @@ var kinds = map[string]source.Kind{
 	"docker":     docker.Kind,
 	"file":       file.Kind,
 	"journalctl": journal.Kind,
+	"logread":    logread.Kind,
 	"stdin":      stdin.Kind,
 	"syslog":     syslog.Kind,
 }
