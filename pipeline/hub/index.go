@@ -23,21 +23,6 @@ type index struct {
 	Contexts      map[string]indexed `json:"contexts"`
 }
 
-// of returns the items of a kind.
-func (x *index) of(kind Kind) map[string]indexed {
-	switch kind {
-	case Parser:
-		return x.Parsers
-	case Scenario:
-		return x.Scenarios
-	case PostOverflow:
-		return x.PostOverflows
-	case Context:
-		return x.Contexts
-	}
-	return nil
-}
-
 type indexed struct {
 	Path     string `json:"path"` // below the hub
 	Stage    string `json:"stage"`
@@ -63,28 +48,59 @@ func identify(items []Item, dir, file string) error {
 	if err != nil {
 		return fmt.Errorf("cannot find the hub: %w", err)
 	}
-	var x *index
+	var byPath map[string]*indexed
 	for i := range items {
 		it := &items[i]
 		if !it.link {
 			continue
 		}
-		target, err := filepath.EvalSymlinks(it.Path)
-		if err != nil {
-			continue // a file that went away since it was read
-		}
-		below, err := filepath.Rel(real, target)
-		if err != nil || !filepath.IsLocal(below) {
+		below, ok := linkBelow(it.Path, dir, real)
+		if !ok {
 			continue
 		}
-		if x == nil {
-			if x, err = readIndex(file); err != nil {
+		if byPath == nil {
+			x, err := readIndex(file)
+			if err != nil {
 				return err
 			}
+			byPath = x.byPath()
 		}
-		x.identify(it, filepath.ToSlash(below))
+		if e := byPath[below]; e != nil && e.Stage == it.Stage && strings.HasPrefix(below, kinds[it.Kind].dir+"/") {
+			e.identify(it)
+		}
 	}
 	return nil
+}
+
+// linkBelow returns the path below the hub of what a link leads to; real is the
+// hub without links. Nearly all links lead straight there.
+func linkBelow(link, dir, real string) (below string, ok bool) {
+	target, err := os.Readlink(link)
+	if err != nil {
+		return "", false // a file that went away since it was read
+	}
+	if info, err := os.Lstat(target); err != nil || !filepath.IsAbs(target) || !info.Mode().IsRegular() {
+		if target, err = filepath.EvalSymlinks(link); err != nil {
+			return "", false
+		}
+	}
+	for _, hub := range []string{dir, real} {
+		if below, err := filepath.Rel(hub, target); err == nil && filepath.IsLocal(below) {
+			return filepath.ToSlash(below), true
+		}
+	}
+	return "", false
+}
+
+// byPath returns the entries by their paths below the hub.
+func (x *index) byPath() map[string]*indexed {
+	m := make(map[string]*indexed, len(x.Parsers)+len(x.Scenarios)+len(x.PostOverflows)+len(x.Contexts))
+	for _, entries := range []map[string]indexed{x.Parsers, x.Scenarios, x.PostOverflows, x.Contexts} {
+		for _, e := range entries {
+			m[e.Path] = &e
+		}
+	}
+	return m
 }
 
 func readIndex(name string) (*index, error) {
@@ -100,20 +116,14 @@ func readIndex(name string) (*index, error) {
 	return x, nil
 }
 
-// identify finds an item by its path below the hub.
-func (x *index) identify(it *Item, below string) {
-	for _, e := range x.of(it.Kind) {
-		if e.Path == "" || e.Stage != it.Stage || !strings.HasSuffix("/"+below, "/"+e.Path) {
-			continue
+// identify finds the version of an item.
+func (e *indexed) identify(it *Item) {
+	sum := sha256.Sum256(it.Data)
+	it.Hash, it.Version = hex.EncodeToString(sum[:]), "?"
+	for v, version := range e.Versions {
+		if version.Digest == it.Hash && (it.Version == "?" || newer(v, it.Version)) {
+			it.Version = v
 		}
-		sum := sha256.Sum256(it.Data)
-		it.Hash, it.Version = hex.EncodeToString(sum[:]), "?"
-		for v, version := range e.Versions {
-			if version.Digest == it.Hash && (it.Version == "?" || newer(v, it.Version)) {
-				it.Version = v
-			}
-		}
-		return
 	}
 }
 
