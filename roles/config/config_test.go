@@ -175,7 +175,7 @@ func TestEveryKey(t *testing.T) {
 		Path: "testdata/everything.yaml", ConfigDir: "/c", DataDir: "/d", LogLevel: slog.LevelDebug, MemoryLimit: 64 << 20,
 		Metrics: Metrics{Listen: "127.0.0.1:6060", Level: "full"},
 		LAPI: LAPI{
-			Enabled: true, Listen: "[::]:9090", Socket: "/run/lapi.sock", ProfilesPath: "/profiles", NotificationDir: "/n",
+			Enabled: true, Listen: "[::]:9090", Socket: "/run/lapi.sock", ProfilesPath: "/profiles", NotificationDir: "/n", ServedHub: "/h",
 			Token: "0123456789abcdef0123456789abcdef", TokenRanges: []netip.Prefix{p("10.0.0.0/8"), p("::1/128")},
 			BouncerRegistration: true, LocalRegistrationOnly: true,
 			TrustedIPs:     []netip.Prefix{p("198.51.100.7/32"), p("2001:db8::/32")},

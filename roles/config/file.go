@@ -178,6 +178,11 @@ type APIServer struct {
 	AutoRegistration              *AutoRegistration `yaml:"auto_registration"`
 	TLS                           *ServerTLS        `yaml:"tls"`
 
+	// ServeHub lets everyone who reaches the LAPI read the hub directory of
+	// this host, below /v1/hub/: agents without the internet install from it.
+	// Upstream doesn't have it.
+	ServeHub bool `yaml:"serve_hub"`
+
 	ConsolePath               string       `yaml:"console_path"`
 	LogLevel                  string       `yaml:"log_level"`
 	PAPILogLevel              string       `yaml:"papi_log_level"`

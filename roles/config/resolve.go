@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -32,6 +33,15 @@ type Resolved struct {
 	Bouncer     Bouncer
 }
 
+// ContentDir is where content is installed: beside the configuration, or in
+// content/ of the data directory if there is none.
+func (r *Resolved) ContentDir() string {
+	if r.ConfigDir == "" && r.DataDir != "" {
+		return filepath.Join(r.DataDir, "content")
+	}
+	return r.ConfigDir
+}
+
 // LAPI is the part of roles/lapi.
 type LAPI struct {
 	Enabled               bool
@@ -39,6 +49,7 @@ type LAPI struct {
 	Socket                string // path of the unix socket
 	ProfilesPath          string // "": the built-in profiles
 	NotificationDir       string // as typed; "": in its usual place below ConfigDir
+	ServedHub             string // the hub directory, if it is served; "": it is not
 	Token                 string // of auto-registration; "": off
 	TokenRanges           []netip.Prefix
 	BouncerRegistration   bool
@@ -113,6 +124,9 @@ func (f *File) Resolve(env func(string) (string, bool)) (Resolved, []error) {
 	}
 	out.LAPI = r.lapi(&server, env)
 	out.LAPI.Enabled = f.ServesLAPI()
+	if server.ServeHub {
+		out.LAPI.ServedHub = cmp.Or(f.ConfigPaths.HubDir, filepath.Join(out.ContentDir(), "hub"))
+	}
 	out.Agent = Agent{
 		Enabled:            f.enabled(f.named.agent, crowdsec.Enable),
 		AcquisitionPath:    crowdsec.AcquisitionPath,

@@ -79,16 +79,10 @@ func Content(dir string, r config.Resolved) (hub.Content, []error) {
 	return c, errs
 }
 
-// HubDirs returns where content is installed: beside the configuration, or in
-// content/ of the data directory if there is none. Config is "" if there is
-// neither.
+// HubDirs returns where content is installed. Config is "" if nowhere.
 func HubDirs(r config.Resolved) hub.Dirs {
-	d := hub.Dirs{
-		Config: r.ConfigDir, Hub: r.Agent.HubDir, Index: r.Agent.HubIndexPath,
+	return hub.Dirs{
+		Config: r.ContentDir(), Hub: r.Agent.HubDir, Index: r.Agent.HubIndexPath,
 		Simulation: r.Agent.SimulationPath, ConsoleContext: r.Agent.ConsoleContextPath,
 	}
-	if d.Config == "" && r.DataDir != "" {
-		d.Config = filepath.Join(r.DataDir, "content")
-	}
-	return d
 }

@@ -102,6 +102,7 @@ func NewConfig(env *platform.Env, r config.Resolved) Config {
 		IdleCertMachines:      r.LAPI.IdleCertMachines,
 		IdleBouncers:          r.LAPI.IdleBouncers,
 		IdleCertBouncers:      r.LAPI.IdleCertBouncers,
+		Hub:                   r.LAPI.ServedHub,
 		Log:                   env.Log,
 		Version:               env.Version,
 	}

@@ -96,6 +96,9 @@ type Config struct {
 	IdleMachines, IdleCertMachines time.Duration
 	IdleBouncers, IdleCertBouncers time.Duration
 
+	// Hub is the directory of the hub that everybody may read; "": none.
+	Hub string
+
 	// Metrics gives the numbers of the other roles of this process, for a page of a
 	// level; nil: there are none.
 	Metrics func(level string) metric.Source

@@ -68,6 +68,7 @@ func (s *Server) routes(how via) http.Handler {
 		"GET":  s.machine(s.checkAllowlist),
 		"HEAD": s.machine(s.checkAllowlist),
 	})
+	s.addHubRoute(mux)
 	if how == viaSocket {
 		s.addAdminRoutes(add)
 		add("/metrics", methods{"GET": s.page().ServeHTTP})
