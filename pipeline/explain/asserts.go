@@ -90,6 +90,11 @@ var members = []expr.Member{
 	expr.Field("StrTimeFormat", func(e *Event) string { return e.StrTimeFormat }),
 	expr.Field("MarshaledTime", func(e *Event) string { return e.MarshaledTime }),
 	expr.Field("Line", func(e *Event) Line { return e.Line }),
+	expr.Field("Process", func(e *Event) bool { return e.Process }),
+	expr.Field("Type", func(e *Event) int { return e.Type }),
+	expr.Field("ExpectMode", func(e *Event) int { return e.ExpectMode }),
+	expr.Method1("GetMeta", func(e *Event, key string) string { return e.Meta[key] }),
+	expr.Method("GetType", func(*Event) string { return "log" }),
 
 	// A result is an event, too.
 	expr.Field("Parsed", func(r Result) map[string]string { return r.Event.Parsed }),
@@ -99,12 +104,18 @@ var members = []expr.Member{
 	expr.Field("WhitelistReason", func(r Result) string { return r.Event.WhitelistReason }),
 	expr.Field("Stage", func(r Result) string { return r.Event.Stage }),
 	expr.Field("MarshaledTime", func(r Result) string { return r.Event.MarshaledTime }),
+	expr.Field("Unmarshaled", func(r Result) map[string]any { return r.Event.Unmarshaled }),
+	expr.Field("Type", func(Result) int { return 1 }),
+	expr.Method1("GetMeta", func(r Result, key string) string { return r.Overflow.meta(key) }),
+	expr.Method("GetType", func(Result) string { return "overflow" }),
 
 	expr.Field("Raw", func(l Line) string { return l.Raw }),
 	expr.Field("Src", func(l Line) string { return l.Src }),
 	expr.Field("Module", func(l Line) string { return l.Module }),
 	expr.Field("Labels", func(l Line) map[string]string { return l.Labels }),
 
+	expr.Field("Whitelisted", func(o *Overflow) bool { return o.Whitelisted }),
+	expr.Field("Reprocess", func(o *Overflow) bool { return o.Reprocess }),
 	expr.Field("Alert", (*Overflow).Alert),
 	expr.Field("Sources", (*Overflow).Sources),
 	expr.Method("GetSources", (*Overflow).SourceNames),
@@ -115,6 +126,21 @@ var members = []expr.Member{
 		}
 		return l
 	}),
+}
+
+// meta returns the first value that is not empty, as upstream's events of
+// overflows do.
+func (o *Overflow) meta(key string) string {
+	for i := range o.Alerts {
+		for _, e := range o.Alerts[i].Events {
+			for _, kv := range e.Meta {
+				if kv.Key == key && kv.Value != "" {
+					return kv.Value
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // byScenario orders results by the scenario and its sources.

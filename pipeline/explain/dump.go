@@ -56,9 +56,11 @@ type (
 		Meta            map[string]string `yaml:"Meta,omitempty"`
 	}
 	dumpedOverflow struct {
-		Sources   map[string]dumpedSource `yaml:"Sources"`
-		Alert     *dumpedAlert            `yaml:"Alert"`
-		APIAlerts []dumpedAlert           `yaml:"APIAlerts"`
+		Whitelisted bool                    `yaml:"Whitelisted,omitempty"`
+		Reprocess   bool                    `yaml:"Reprocess,omitempty"`
+		Sources     map[string]dumpedSource `yaml:"Sources"`
+		Alert       *dumpedAlert            `yaml:"Alert"`
+		APIAlerts   []dumpedAlert           `yaml:"APIAlerts"`
 	}
 	dumpedAlert struct {
 		Capacity        int32
@@ -111,7 +113,7 @@ func newOverflowEvent(r Result) overflowEvent {
 }
 
 func newDumpedOverflow(o *Overflow) dumpedOverflow {
-	d := dumpedOverflow{Sources: map[string]dumpedSource{}}
+	d := dumpedOverflow{Whitelisted: o.Whitelisted, Reprocess: o.Reprocess, Sources: map[string]dumpedSource{}}
 	for name, src := range o.Sources() {
 		d.Sources[name] = newDumpedSource(src)
 	}

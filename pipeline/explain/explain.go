@@ -92,8 +92,10 @@ type Result struct {
 
 // Overflow is what came out of a bucket.
 type Overflow struct {
-	Alerts []decisions.Alert // one for each source, never empty
-	keys   []string          // of the sources
+	Whitelisted bool              // a postoverflow pardoned it
+	Reprocess   bool              // scenarios see it as an event
+	Alerts      []decisions.Alert // one for each source, never empty
+	keys        []string          // of the sources
 }
 
 // Alert returns the first alert.
@@ -230,7 +232,7 @@ func (r *recorder) Overflowed(e *event.Event, o *scenario.Overflow) {
 		}
 		src.IP = o.Spelt[i]
 	}
-	r.rec.Overflows = append(r.rec.Overflows, Result{copied, &Overflow{Alerts: alerts, keys: o.Keys}})
+	r.rec.Overflows = append(r.rec.Overflows, Result{copied, &Overflow{Whitelisted: e.Whitelisted, Reprocess: o.Reprocess, Alerts: alerts, keys: o.Keys}})
 }
 
 // snapshot copies an event, whose texts live only as long as its line.

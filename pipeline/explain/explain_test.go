@@ -163,6 +163,36 @@ func TestGenerate(t *testing.T) {
 	}
 }
 
+// Assertions may look at all that upstream's results have.
+func TestMembers(t *testing.T) {
+	r := runAcme(t, map[string]string{
+		"postoverflows/s01-whitelist/acme/pardon.yaml": "name: acme/pardon\nwhitelist: {reason: friends, ip: [192.0.2.1]}\n",
+		"scenarios/acme/bf.yaml":                       bruteForce + "reprocess: true\n",
+		".tests/t/config.yaml":                         "parsers: [acme/line, acme/line, acme/date]\nscenarios: [acme/bf]\npostoverflows: [acme/pardon]\nlabels: {n: 1}\nlog_file: x.log\nlog_type: acme\n",
+		".tests/t/parser.assert": `len(results["s01-parse"]["acme/line"]) == 3
+results["s01-parse"]["acme/line"][0].Evt.GetMeta("source_ip") == "192.0.2.1"
+results["s01-parse"]["acme/line"][0].Evt.GetType() == "log"
+results["s01-parse"]["acme/line"][0].Evt.Type == 0
+results["s01-parse"]["acme/line"][0].Evt.ExpectMode == 1
+results["s01-parse"]["acme/line"][0].Evt.Line.Labels["n"] == "1"
+results["s01-whitelist"]["acme/pardon"][0].Evt.WhitelistReason == "friends"
+`,
+		".tests/t/scenario.assert": `len(results) == 1
+results[0].Overflow.Whitelisted == true
+results[0].Overflow.Reprocess == true
+results[0].Whitelisted == true
+results[0].Type == 1
+results[0].GetType() == "overflow"
+results[0].GetMeta("source_ip") == "192.0.2.1"
+results[0].Overflow.APIAlerts[0].Source.IP == "192.0.2.1"
+results[0].Overflow.Alert.Source.GetScope() == "Ip"
+`,
+	})
+	if !r.OK() || r.Checked != 16 {
+		t.Fatal(r.Checked, r.Failures, r.Err, r.Warnings)
+	}
+}
+
 func TestOverrides(t *testing.T) {
 	r := runAcme(t, map[string]string{
 		".tests/t/config.yaml":   "parsers: [acme/line]\noverride_statics:\n - {target: evt.StrTime, value: 'a: \"b\"'}\n - {meta: m, expression: evt.Line.Raw}\nlog_file: x.log\nlog_type: acme\n",
