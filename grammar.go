@@ -48,6 +48,7 @@ type grammar struct {
 
 	Explain cli.Explain `cmd:"" group:"Operators' commands" help:"What happens to lines: who parses them, which scenarios they feed."`
 	cli.Authors
+	Service cli.Service `cmd:"" group:"Operators' commands" help:"Have the system run this program: install, uninstall."`
 	Version cli.Version `cmd:"" group:"Operators' commands" help:"What this program is."`
 
 	fullCommands `embed:""`

@@ -9,6 +9,7 @@ import (
 
 	"cs/platform"
 	"cs/platform/flagset"
+	"cs/roles/bouncer"
 	"cs/roles/cli"
 	"cs/roles/config"
 	"cs/roles/lapi"
@@ -34,6 +35,8 @@ func globals() cli.Globals {
 		Offline:  lapi.Offline,
 		Check:    checkConfiguration,
 		Notifier: func(env *platform.Env, f *config.File) (cli.Notifier, error) { return lapi.LoadOutgoing(env, f) },
+		Execute:  execute,
+		LiftBans: bouncer.Lift,
 	}
 }
 

@@ -43,6 +43,10 @@ type Globals struct {
 	Check func(context.Context, *platform.Env, *config.Flags) error `kong:"-"`
 	// Notifier reads the notifications of this host; it must be set.
 	Notifier func(*platform.Env, *config.File) (Notifier, error) `kong:"-"`
+	// Execute runs a command line of this program and returns the exit code. It must be set.
+	Execute func(ctx context.Context, args []string, env *platform.Env) int `kong:"-"`
+	// LiftBans removes what the bouncer has in the firewall; nil does nothing.
+	LiftBans func(ctx context.Context, env *platform.Env, flags *config.Flags) error `kong:"-"`
 }
 
 // Notifier is the notifications of this host, as its LAPI would send them.

@@ -1,0 +1,17 @@
+package service
+
+import "strings"
+
+// severity returns how bad a line of a log in slog's text format is: "info",
+// "warning" or "error". What a program says when it ends begins with "Error:".
+func severity(line string) string {
+	_, rest, _ := strings.Cut(line, "level=")
+	level, _, _ := strings.Cut(rest, " ")
+	switch {
+	case strings.HasPrefix(level, "ERROR"), strings.HasPrefix(line, "Error:"):
+		return "error"
+	case strings.HasPrefix(level, "WARN"):
+		return "warning"
+	}
+	return "info"
+}
