@@ -2,6 +2,7 @@ package remediate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -18,8 +19,14 @@ func (r *Reconciler) SetIgnore(ctx context.Context, list []netip.Prefix) error {
 	}
 	r.ignored = slices.Clone(list)
 	if k, ok := r.kernel.(Ignoring); ok {
-		if err := k.Ignore(ctx, r.ignored); err != nil {
-			r.fail("what is never blocked has changed")
+		const why = "what is never blocked has changed"
+		err := k.Ignore(ctx, r.ignored)
+		if errors.Is(err, ErrReload) {
+			r.broken, r.why = true, why
+			return nil
+		}
+		if err != nil {
+			r.fail(why)
 			return fmt.Errorf("cannot change what %s never blocks: %w", r.kernel.Name(), err)
 		}
 		return nil

@@ -48,6 +48,8 @@ var (
 	ErrFull = errors.New("the packet filter is full")
 	// ErrForeign: another process owns our part of the packet filter.
 	ErrForeign = errors.New("another process owns it")
+	// ErrReload: the change is made by the next Load only.
+	ErrReload = errors.New("it has to be loaded again")
 )
 
 // Kernel is the part of a packet filter that the Reconciler needs. Calls never
@@ -115,7 +117,7 @@ type Probing interface {
 // one that can't, the Reconciler leaves out the entries that cover such addresses.
 type Ignoring interface {
 	// Ignore replaces the list of prefixes that are never blocked. It may be
-	// called before Load.
+	// called before Load. ErrReload leaves the change to the next one.
 	Ignore(ctx context.Context, list []netip.Prefix) error
 }
 

@@ -5,7 +5,7 @@
 // what to do; what it needs comes on its standard input, one line each, fields
 // separated by a space:
 //
-//	PROGRAM ARGS… load     block exactly what is listed, nothing else; "add" and "ignore" lines
+//	PROGRAM ARGS… load     block exactly what is listed, nothing else; "add" lines
 //	PROGRAM ARGS… apply    make these changes, in their order; "add" and "del" lines
 //	PROGRAM ARGS… check    is everything still in place? No input
 //	PROGRAM ARGS… remove   lift all bans and forget them. No input
@@ -13,13 +13,12 @@
 //	add 203.0.113.4 14400 crowdsec crowdsecurity/ssh-bf
 //	add 2001:db8::/32 3600 lists:tor -
 //	del 203.0.113.4 14400 crowdsec -
-//	ignore 192.168.0.0/16
 //
 // The fields are the address (with "/length" for ranges), the seconds that are
 // left (of "del", those it was told before), the origin, and the scenario or "-". Only
 // printable ASCII without spaces is in them; anything else in a name becomes "_". An
 // address that was added before is added again when its time or origin changes.
-// Lines with "ignore" come before others: what they name must never be blocked, though a range may cover it.
+// What covers an address that must never be blocked is not handed over.
 //
 // A program need not end bans by itself: it gets a "del" when one ends. It
 // must not mind to be told twice. It ends with
@@ -37,7 +36,7 @@
 //
 //	#!/bin/sh
 //	[ "$1" = check ] && exit 2
-//	while read -r verb value left origin reason; do [ "$verb" = ignore ] || /path/to/program "$verb" "$value" "$left" "$reason" '{}' || exit 1; done
+//	while read -r verb value left origin reason; do /path/to/program "$verb" "$value" "$left" "$reason" '{}' || exit 1; done
 package exec
 
 import (
@@ -80,15 +79,12 @@ type Config struct {
 	Args    []string
 	// Timeout of one call; 0 takes 30 s.
 	Timeout time.Duration
-	// Ignore lists prefixes that are never blocked, masked as decisions.ParsePrefix does.
-	Ignore []netip.Prefix
 	// Now is the clock; nil takes time.Now.
 	Now func() time.Time
 }
 
 // Script is a program that blocks. It is not safe for concurrent use, as remediate.Kernel says.
 type Script struct {
-	cfg     Config
 	program Program
 	now     func() time.Time
 	open    bool
@@ -101,7 +97,7 @@ func New(cfg Config) (*Script, error) {
 	if cfg.Program == "" {
 		return nil, errors.New("cannot call a program without its path")
 	}
-	s := &Script{cfg: cfg, program: Program{Path: cfg.Program, Args: cfg.Args, Timeout: cfg.Timeout}, now: cfg.Now}
+	s := &Script{program: Program{Path: cfg.Program, Args: cfg.Args, Timeout: cfg.Timeout}, now: cfg.Now}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -148,14 +144,9 @@ func (s *Script) Load(ctx context.Context, entries iter.Seq[remediate.Entry]) er
 		return os.ErrClosed
 	}
 	err := s.program.Run(ctx, func(w io.Writer) error {
-		for _, p := range s.cfg.Ignore {
-			if _, err := fmt.Fprintf(w, "ignore %s\n", value(p)); err != nil {
-				return err
-			}
-		}
 		var line []byte
 		for e := range entries {
-			if s.left(e) <= 0 || s.ignored(e.Prefix) {
+			if s.left(e) <= 0 {
 				continue
 			}
 			line = s.line(line[:0], "add", e, "")
@@ -180,12 +171,7 @@ func (s *Script) Apply(ctx context.Context, changes []remediate.Change) error {
 		if c.Op == remediate.Remove || s.left(c.Entry) <= 0 {
 			verb = "del"
 		}
-		if !s.ignored(c.Prefix) {
-			b.Write(s.line(b.AvailableBuffer(), verb, c.Entry, c.Scenario))
-		}
-	}
-	if b.Len() == 0 {
-		return nil
+		b.Write(s.line(b.AvailableBuffer(), verb, c.Entry, c.Scenario))
 	}
 	return full(s.program.Run(ctx, func(w io.Writer) error {
 		_, err := w.Write(b.Bytes())
@@ -199,13 +185,6 @@ func full(err error) error {
 		return fmt.Errorf("%w: %w", remediate.ErrFull, err)
 	}
 	return err
-}
-
-// ignored tells whether a prefix lies in one that is never blocked.
-func (s *Script) ignored(p netip.Prefix) bool {
-	return slices.ContainsFunc(s.cfg.Ignore, func(i netip.Prefix) bool {
-		return i.Bits() <= p.Bits() && i.Contains(p.Addr())
-	})
 }
 
 // left returns how long an entry has to go, in whole seconds, rounded up.

@@ -53,7 +53,6 @@ func block(path, verb string) int {
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		f := strings.Fields(in.Text())
 		switch {
-		case len(f) == 2 && f[0] == "ignore":
 		case len(f) != 5:
 			fmt.Fprintf(os.Stderr, "%d fields: %s\n", len(f), in.Text())
 			return 3
@@ -140,8 +139,7 @@ func TestConforms(t *testing.T) {
 func TestLines(t *testing.T) {
 	now := time.Date(2026, 11, 30, 10, 0, 0, 0, time.UTC)
 	s, path := blocking(t, Config{
-		Now:    func() time.Time { return now },
-		Ignore: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+		Now: func() time.Time { return now },
 	})
 	if _, err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
@@ -151,7 +149,7 @@ func TestLines(t *testing.T) {
 	}
 	if err := s.Load(t.Context(), slices.Values([]remediate.Entry{
 		e("203.0.113.4/32", "CAPI", 90*time.Minute), e("2001:db8::/32", "lists:a b\nadd 0.0.0.0/0 1 x y", time.Nanosecond),
-		e("10.1.2.3/32", "CAPI", time.Hour), e("8.0.0.0/6", "CAPI", time.Hour), e("203.0.113.9/32", "CAPI", -time.Hour),
+		e("8.0.0.0/6", "CAPI", time.Hour), e("203.0.113.9/32", "CAPI", -time.Hour),
 	})); err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +157,6 @@ func TestLines(t *testing.T) {
 		{Entry: e("203.0.113.5/32", "", time.Hour), Scenario: "crowdsecurity/ssh-bf"},
 		{Entry: e("203.0.113.6/32", "é", time.Hour), Scenario: strings.Repeat("x", 300)},
 		{Entry: e("203.0.113.6/32", "é", time.Hour), Op: remediate.Remove},
-		{Entry: e("10.1.2.3/32", "CAPI", time.Hour)},
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -296,10 +293,10 @@ func TestWrapper(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	custom := script(t, `echo "$@" >>`+log)
 	wrapper := script(t, `[ "$1" = check ] && exit 2
-while read -r verb value left origin reason; do [ "$verb" = ignore ] || `+custom+` "$verb" "$value" "$left" "$reason" '{}' || exit 1; done
+while read -r verb value left origin reason; do `+custom+` "$verb" "$value" "$left" "$reason" '{}' || exit 1; done
 `)
 	now := time.Now()
-	s, err := New(Config{Program: wrapper, Now: func() time.Time { return now }, Ignore: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+	s, err := New(Config{Program: wrapper, Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,8 +55,6 @@ type Config struct {
 	// Every is the least time between two writes; what changes meanwhile is
 	// written with the next one. 0 writes each change at once.
 	Every time.Duration
-	// Ignore lists prefixes that are never blocked, masked as decisions.ParsePrefix does.
-	Ignore []netip.Prefix
 	// Now is the clock; nil takes time.Now.
 	Now func() time.Time
 }
@@ -69,6 +67,7 @@ type File struct {
 	open    bool
 	loaded  bool
 	entries map[netip.Prefix]struct{}
+	ignore  []netip.Prefix
 	dirty   bool
 	written time.Time
 	stat    os.FileInfo // of what was written
@@ -174,6 +173,21 @@ func (f *File) Apply(ctx context.Context, changes []remediate.Change) error {
 	return f.settle(ctx)
 }
 
+// Ignore replaces what is never blocked.
+func (f *File) Ignore(ctx context.Context, list []netip.Prefix) error {
+	for _, p := range list {
+		if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() {
+			return fmt.Errorf("cannot ignore %v: it is no masked prefix", p)
+		}
+	}
+	f.ignore = slices.Clone(list)
+	if !f.loaded {
+		return nil
+	}
+	f.dirty = true
+	return f.settle(ctx)
+}
+
 // settle writes what was changed, when it is time.
 func (f *File) settle(ctx context.Context) error {
 	if !f.dirty || f.cfg.Every > 0 && f.now().Sub(f.written) < f.cfg.Every {
@@ -253,12 +267,12 @@ func (f *File) list() []netip.Prefix {
 		}
 		out = append(out, p)
 	}
-	if len(f.cfg.Ignore) == 0 {
+	if len(f.ignore) == 0 {
 		return out
 	}
 	kept := out[:0:0]
 	for _, p := range out {
-		kept = remediate.Subtract(kept, p, f.cfg.Ignore)
+		kept = remediate.Subtract(kept, p, f.ignore)
 	}
 	return kept
 }

@@ -57,8 +57,9 @@ type family struct {
 	tables   *tables // nil when the rules are the operator's
 	revision uint8
 	sets     []originSet
-	rules    string             // our chain as iptables printed it after the last change
-	base     map[string]Counter // what rules that were replaced had counted
+	rules    string                       // our chain as iptables printed it after the last change
+	base     map[string]remediate.Counter // by origin: what rules that were replaced had counted
+	ignore   []netip.Prefix
 }
 
 // originSet is the set of one origin.
@@ -108,9 +109,6 @@ func New(cfg Config) (*Filter, error) {
 	if len(cfg.LogPrefix) > 29 || strings.ContainsAny(cfg.LogPrefix, "\n\r\"") {
 		return nil, fmt.Errorf("cannot log with prefix %q: want up to 29 bytes in one line without quotes", cfg.LogPrefix)
 	}
-	if err := checkIgnore(cfg.Ignore); err != nil {
-		return nil, err
-	}
 	for _, chain := range slices.Concat(cfg.Chains4, cfg.Chains6) {
 		if chain == "" || strings.HasPrefix(chain, "-") || strings.ContainsAny(chain, " \t\r\n") {
 			return nil, fmt.Errorf("cannot use chain %q", chain)
@@ -126,7 +124,7 @@ func New(cfg Config) (*Filter, error) {
 			chains = usual
 		}
 		if !off {
-			f.families = append(f.families, &family{v6: v6, prefix: prefix, chains: chains, base: map[string]Counter{}})
+			f.families = append(f.families, &family{v6: v6, prefix: prefix, chains: chains, base: map[string]remediate.Counter{}})
 		}
 	}
 	add(false, cfg.NoIPv4, cfg.Set4, cfg.Chains4)
@@ -281,6 +279,11 @@ func (l *loader) start() (err error) {
 			return err
 		}
 		l.fresh[fam] = []originSet{{name: fam.prefix + "-new"}}
+		for _, p := range fam.ignore {
+			for _, half := range halves(p) {
+				l.lists[fam.prefix+"-new"] = append(l.lists[fam.prefix+"-new"], elem{prefix: half, except: true})
+			}
+		}
 	}
 	return nil
 }
@@ -320,7 +323,7 @@ func (l *loader) fill(ctx context.Context, entries iter.Seq[remediate.Entry]) er
 	now := l.f.now()
 	for e := range entries {
 		fam := l.f.of(e.Prefix)
-		if fam == nil {
+		if fam == nil || l.f.excepted(fam, e.Prefix) {
 			continue
 		}
 		seconds, ok := l.f.seconds(e, now)
@@ -332,7 +335,7 @@ func (l *loader) fill(ctx context.Context, entries iter.Seq[remediate.Entry]) er
 			return err
 		}
 		for _, p := range halves(e.Prefix) {
-			l.lists[name] = append(l.lists[name], elem{p, seconds})
+			l.lists[name] = append(l.lists[name], elem{prefix: p, seconds: seconds})
 			l.n++
 		}
 		if l.n >= batch {
@@ -371,8 +374,8 @@ func (l *loader) switchTo(ctx context.Context, fam *family) error {
 		delete(l.fresh, fam)
 		return l.f.conn.destroy(name)
 	}
-	fam.carry(ctx, l.f.cfg.ignored(fam.v6))
-	if err := fam.tables.replace(ctx, l.f.cfg.chains(fam.v6, fresh)); err != nil {
+	fam.carry(ctx)
+	if err := fam.tables.replace(ctx, l.f.cfg.chains(fam.ignore, fresh)); err != nil {
 		return err
 	}
 	fam.sets = fresh
@@ -401,48 +404,36 @@ func (l *loader) giveUp() {
 }
 
 // carry adds what the rules have counted to what earlier ones had.
-func (fam *family) carry(ctx context.Context, ignored int) {
+func (fam *family) carry(ctx context.Context) {
 	counted, err := fam.tables.counters(ctx)
 	if err != nil {
 		return // no chain yet
 	}
-	for name, c := range fam.named(counted, ignored) {
-		fam.base[name] = c
-	}
+	fam.base = fam.byOrigin(counted)
 	fam.sets = nil // their rules count from 0 soon
 }
 
-// named adds the counters of the rules to what was counted before them.
-func (fam *family) named(counted []Counter, ignored int) map[string]Counter {
-	out := map[string]Counter{}
-	for name, c := range fam.base {
-		out[name] = c
-	}
-	if len(counted) != 1+ignored+len(fam.sets) { // not the rules that we made
+// byOrigin adds the counters of the rules to what was counted before them. What was looked at has no
+// origin.
+func (fam *family) byOrigin(counted []remediate.Counter) map[string]remediate.Counter {
+	out := maps.Clone(fam.base)
+	if len(counted) != 1+len(fam.ignore)+len(fam.sets) { // not the rules that we made
 		return out
 	}
-	add := func(name string, c Counter) {
-		sum := out[name]
-		out[name] = Counter{Name: name, Packets: sum.Packets + c.Packets, Bytes: sum.Bytes + c.Bytes}
+	add := func(origin string, c remediate.Counter) {
+		sum := out[origin]
+		out[origin] = remediate.Counter{Origin: origin, IPv6: fam.v6, Packets: sum.Packets + c.Packets, Bytes: sum.Bytes + c.Bytes}
 	}
-	add(fam.processed(), counted[0])
+	add("", counted[0])
 	for i, s := range fam.sets {
-		add(s.origin, counted[1+ignored+i])
+		add(s.origin, counted[1+len(fam.ignore)+i])
 	}
 	return out
 }
 
-func (fam *family) processed() string {
-	if fam.v6 {
-		return "processed-ipv6"
-	}
-	return "processed-ipv4"
-}
-
-// Counters returns what was looked at and, by origin, what was dropped. It
-// has nothing to say when the rules are the operator's.
-func (f *Filter) Counters(ctx context.Context) ([]Counter, error) {
-	sum := map[string]Counter{}
+// Counters returns what was looked at and, by origin, what was dropped. There
+// is nothing to say when the rules are the operator's.
+func (f *Filter) Counters(ctx context.Context) (list []remediate.Counter, err error) {
 	for _, fam := range f.families {
 		if fam.tables == nil || !f.loaded {
 			continue
@@ -451,17 +442,62 @@ func (f *Filter) Counters(ctx context.Context) ([]Counter, error) {
 		if err != nil {
 			return nil, err
 		}
-		for name, c := range fam.named(counted, f.cfg.ignored(fam.v6)) {
-			s := sum[name]
-			sum[name] = Counter{Name: name, Packets: s.Packets + c.Packets, Bytes: s.Bytes + c.Bytes}
+		list = slices.AppendSeq(list, maps.Values(fam.byOrigin(counted)))
+	}
+	return list, nil
+}
+
+// Ignore replaces what is never blocked. In sets of the operator's it is an
+// exception ("nomatch"), which an entry within it must not be stronger than: that takes a load.
+func (f *Filter) Ignore(ctx context.Context, list []netip.Prefix) error {
+	var lists [2][]netip.Prefix
+	for _, p := range list {
+		if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() {
+			return fmt.Errorf("cannot ignore %v: it is no masked prefix", p)
+		}
+		i := p.Addr().BitLen() / 128
+		if !slices.Contains(lists[i], p) {
+			lists[i] = append(lists[i], p)
 		}
 	}
-	list := make([]Counter, 0, len(sum))
-	for _, c := range sum {
-		list = append(list, c)
+	was := f.loaded
+	for _, fam := range f.families {
+		ignore := lists[0]
+		if fam.v6 {
+			ignore = lists[1]
+		}
+		if slices.Equal(ignore, fam.ignore) {
+			continue
+		}
+		if f.loaded && f.cfg.SetOnly {
+			f.loaded = false
+		}
+		if !f.loaded {
+			fam.ignore = ignore
+			continue
+		}
+		sets := fam.sets
+		fam.carry(ctx)
+		fam.ignore = ignore
+		if err := fam.tables.replace(ctx, f.cfg.chains(ignore, sets)); err != nil {
+			f.loaded = false
+			return err
+		}
+		fam.sets = sets
 	}
-	slices.SortFunc(list, func(a, b Counter) int { return strings.Compare(a.Name, b.Name) })
-	return list, nil
+	switch {
+	case f.loaded:
+		return f.remember(ctx)
+	case was:
+		return remediate.ErrReload
+	}
+	return nil
+}
+
+// excepted tells whether a prefix must stay out of an operator's set, because it lies in
+// one that is never blocked.
+func (f *Filter) excepted(fam *family, p netip.Prefix) bool {
+	return f.cfg.SetOnly && slices.ContainsFunc(fam.ignore, func(i netip.Prefix) bool { return i.Bits() <= p.Bits() && i.Contains(p.Addr()) })
 }
 
 // seconds returns the time that a set is given for an entry, false if it has ended.
@@ -517,7 +553,7 @@ func (f *Filter) apply(ctx context.Context, changes []remediate.Change) error {
 	for i := range changes {
 		c := &changes[i]
 		fam := f.of(c.Prefix)
-		if fam == nil || last[c.Prefix] != i {
+		if fam == nil || last[c.Prefix] != i || f.excepted(fam, c.Prefix) {
 			continue
 		}
 		target := ""
@@ -528,15 +564,15 @@ func (f *Filter) apply(ctx context.Context, changes []remediate.Change) error {
 				if len(adds[target]) == 0 {
 					order = append(order, target)
 				}
-				adds[target] = append(adds[target], elem{p, seconds})
+				adds[target] = append(adds[target], elem{prefix: p, seconds: seconds})
 			}
 		} else {
 			delete(f.long, c.Prefix)
 		}
-		if c.Op == remediate.Add && target != "" {
+		if target != "" && (c.Op == remediate.Add || c.Was == "" || c.Was == c.Origin) {
 			continue
 		}
-		for _, s := range fam.sets { // it may be in any, of another origin
+		for _, s := range fam.sets { // in any, so that it does not matter which one it is in
 			if s.name != target {
 				for _, p := range halves(c.Prefix) {
 					dels[s.name] = append(dels[s.name], elem{prefix: p})
@@ -604,8 +640,8 @@ func (f *Filter) ensure(ctx context.Context, changes []remediate.Change) error {
 		return nil
 	}
 	for fam, sets := range more {
-		fam.carry(ctx, f.cfg.ignored(fam.v6))
-		if err := fam.tables.replace(ctx, f.cfg.chains(fam.v6, sets)); err != nil {
+		fam.carry(ctx)
+		if err := fam.tables.replace(ctx, f.cfg.chains(fam.ignore, sets)); err != nil {
 			f.loaded = false
 			return err
 		}
@@ -614,32 +650,32 @@ func (f *Filter) ensure(ctx context.Context, changes []remediate.Change) error {
 	return f.remember(ctx)
 }
 
-// Has tells whether a prefix is in one of our sets.
-func (f *Filter) Has(p netip.Prefix) (bool, error) {
+// Probe looks for entries in the sets of their origins.
+func (f *Filter) Probe(_ context.Context, entries []remediate.Entry) ([]remediate.Found, error) {
 	if f.conn == nil {
-		return false, os.ErrClosed
+		return nil, os.ErrClosed
 	}
-	fam := f.of(p)
-	if fam == nil {
-		return false, nil
-	}
-	for _, half := range halves(p) {
-		there := false
-		for _, s := range fam.sets {
-			ok, err := f.conn.has(s.name, half)
+	found := make([]remediate.Found, len(entries))
+	for i, e := range entries {
+		fam := f.of(e.Prefix)
+		if fam == nil {
+			continue
+		}
+		set := f.target(fam, e.Origin)
+		if found[i].Where = "set " + set; set == "" {
+			found[i].Where = "no set"
+			continue
+		}
+		found[i].Present = true
+		for _, half := range halves(e.Prefix) {
+			there, err := f.conn.has(set, half)
 			if err != nil {
-				return false, err
+				return nil, err
 			}
-			if ok {
-				there = true
-				break
-			}
-		}
-		if !there {
-			return false, nil
+			found[i].Present = found[i].Present && there
 		}
 	}
-	return true, nil
+	return found, nil
 }
 
 // Check tells whether sets, chain and jumps are as they were left. The rules are listed only when
@@ -744,7 +780,7 @@ func (f *Filter) rearm() error {
 			continue
 		}
 		for _, half := range halves(p) {
-			if err := f.conn.change(cmdAdd, f.target(fam, e.Origin), []elem{{half, seconds}}); err != nil {
+			if err := f.conn.change(cmdAdd, f.target(fam, e.Origin), []elem{{prefix: half, seconds: seconds}}); err != nil {
 				return err
 			}
 		}

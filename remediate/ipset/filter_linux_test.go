@@ -242,7 +242,10 @@ func TestTakesOver(t *testing.T) {
 
 func TestCounters(t *testing.T) {
 	w := newWorld(t, "legacy")
-	f := w.open(Config{Ignore: []netip.Prefix{netip.MustParsePrefix("203.0.113.128/25")}})
+	f := w.open(Config{})
+	if err := f.Ignore(t.Context(), []netip.Prefix{netip.MustParsePrefix("203.0.113.128/25")}); err != nil {
+		t.Fatal(err)
+	}
 	w.load(f, entry("203.0.113.0/24", "CAPI", time.Hour))
 	packets := func() string {
 		t.Helper()
@@ -252,15 +255,16 @@ func TestCounters(t *testing.T) {
 		}
 		var s []string
 		for _, c := range list {
-			if c.Name != "processed-ipv6" {
-				s = append(s, fmt.Sprint(c.Name, " ", c.Packets, " ", c.Bytes > 0))
+			if !c.IPv6 {
+				s = append(s, fmt.Sprint(c.Origin, " ", c.Packets, " ", c.Bytes > 0))
 			}
 		}
+		slices.Sort(s)
 		return strings.Join(s, ", ")
 	}
 	w.blocks("203.0.113.1", true) // two datagrams: one from there, one that passes
 	w.blocks("203.0.113.200", false)
-	if got, want := packets(), "CAPI 1 true, processed-ipv4 4 true"; got != want {
+	if got, want := packets(), " 4 true, CAPI 1 true"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	// New rules count on where the old ones were.
@@ -268,7 +272,7 @@ func TestCounters(t *testing.T) {
 	w.blocks("203.0.114.1", true)
 	w.load(f, entry("203.0.113.0/24", "CAPI", time.Hour))
 	w.blocks("203.0.113.1", true)
-	if got, want := packets(), `CAPI 2 true, lists:"a b" 1 true, processed-ipv4 8 true`; got != want {
+	if got, want := packets(), ` 8 true, CAPI 2 true, lists:"a b" 1 true`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
@@ -284,7 +288,7 @@ func TestNoGap(t *testing.T) {
 		defer close(done)
 		for i := range 10 {
 			w.load(f, entry("203.0.113.4/32", fmt.Sprint("origin", i), time.Hour))
-			w.apply(f, remediate.Change{Op: remediate.Replace, Entry: entry("203.0.113.4/32", fmt.Sprint("another", i), time.Hour)})
+			w.apply(f, remediate.Change{Op: remediate.Replace, Was: fmt.Sprint("origin", i), Entry: entry("203.0.113.4/32", fmt.Sprint("another", i), time.Hour)})
 		}
 	}()
 	for n := 0; ; n++ {
@@ -338,18 +342,19 @@ func TestEverything(t *testing.T) {
 	w := newWorld(t, "legacy")
 	f := w.open(Config{})
 	w.load(f, entry("0.0.0.0/0", "CAPI", time.Hour), entry("::/0", "CAPI", time.Hour))
-	for _, p := range []string{"0.0.0.0/0", "::/0"} {
-		if ok, err := f.Has(netip.MustParsePrefix(p)); !ok || err != nil {
-			t.Errorf("%s is in: %v, %v", p, ok, err)
+	probe := func(want string) {
+		t.Helper()
+		found, err := f.Probe(t.Context(), []remediate.Entry{entry("0.0.0.0/0", "CAPI", 0), entry("::/0", "CAPI", 0), entry("::/0", "x", 0)})
+		if got := fmt.Sprint(found); got != want || err != nil {
+			t.Errorf("found %s, %v", got, err)
 		}
 	}
+	probe("[{true 0s set crowdsec-blacklists-0} {true 0s set crowdsec6-blacklists-0} {false 0s no set}]")
 	for _, a := range []string{"0.0.0.0/0", "::/0"} {
 		w.apply(f, remediate.Change{Op: remediate.Remove, Entry: entry(a, "CAPI", time.Hour)})
 	}
 	w.blocks("203.0.113.4", false)
-	if ok, err := f.Has(netip.MustParsePrefix("0.0.0.0/0")); ok || err != nil {
-		t.Errorf("still in: %v, %v", ok, err)
-	}
+	probe("[{false 0s set crowdsec-blacklists-0} {false 0s set crowdsec6-blacklists-0} {false 0s no set}]")
 }
 
 // 70,000 entries are more than ipset's own default of 65536, and more than a
@@ -396,7 +401,55 @@ func TestRefuses(t *testing.T) {
 	bad(Config{NoIPv4: true, NoIPv6: true})
 	bad(Config{Chains4: []string{"-F"}})
 	bad(Config{LogPrefix: "a\n-A INPUT"})
-	bad(Config{Ignore: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")}})
+	if err := f.Ignore(t.Context(), []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")}); err == nil {
+		t.Error("an address with a length was taken")
+	}
+}
+
+// What must never be blocked changes while bans are in force: somebody logs in.
+func TestIgnore(t *testing.T) {
+	for _, cfg := range []Config{{}, {SetOnly: true}} {
+		w := newWorld(t, "legacy")
+		if cfg.SetOnly {
+			w.shell("ipset create crowdsec-blacklists hash:net; iptables -I INPUT -m set --match-set crowdsec-blacklists src -j DROP")
+		}
+		f := w.filter(cfg)
+		r := remediate.New(remediate.Config{Kernel: f})
+		var err error
+		w.Host.Do(func() { _, err = r.Open(t.Context()) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close(context.Background(), true)
+		if _, err := r.Apply(t.Context(), decisions.Delta{Full: true, New: []decisions.Decision{
+			{ID: 1, Type: "ban", Scope: "Range", Value: "203.0.113.0/24", Origin: "CAPI", Until: time.Now().Add(time.Hour)},
+			{ID: 2, Type: "ban", Scope: "Ip", Value: "203.0.113.4", Origin: "crowdsec", Until: time.Now().Add(time.Hour)},
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		ignore := func(list ...string) {
+			t.Helper()
+			var prefixes []netip.Prefix
+			for _, p := range list {
+				prefixes = append(prefixes, netip.MustParsePrefix(p))
+			}
+			if err := r.SetIgnore(t.Context(), prefixes); err != nil {
+				t.Fatal(err)
+			}
+			r.Tick(t.Context())
+		}
+		w.blocks("203.0.113.4", true)
+		ignore("203.0.113.4/32", "2001:db8::/32", "203.0.113.16/28")
+		w.blocks("203.0.113.4", false)
+		w.blocks("203.0.113.20", false)
+		w.blocks("203.0.113.5", true)
+		ignore("203.0.113.16/28")
+		w.blocks("203.0.113.4", true)
+		w.blocks("203.0.113.20", false)
+		if s := r.Stats(); s.Errors != 0 || s.Repairs != 0 {
+			t.Errorf("%+v", s)
+		}
+	}
 }
 
 // Names come from lists on the network; rules are text.
@@ -404,8 +457,7 @@ func TestChains(t *testing.T) {
 	sets := []originSet{{"CAPI", "crowdsec-blacklists-0"}, {"lists:x\"\n-A INPUT -j ACCEPT $(id) `id` \\", "crowdsec-blacklists-1"}}
 	f := func(name string, cfg Config) {
 		t.Helper()
-		cfg.Ignore = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/64")}
-		got := cfg.chains(false, sets)
+		got := cfg.chains([]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, sets)
 		path := filepath.Join("testdata", name+".txt")
 		if *update {
 			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {

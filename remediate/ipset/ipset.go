@@ -21,10 +21,7 @@
 // each family, which keeps its place in them: it is filled anew by a swap.
 package ipset
 
-import (
-	"net/netip"
-	"time"
-)
+import "time"
 
 // Actions on a packet from a blocked address, as iptables knows them.
 const (
@@ -57,16 +54,6 @@ type Config struct {
 	NoTimeouts bool
 	// NoComments is for kernels without xt_comment.
 	NoComments bool
-	// Ignore lists prefixes that are never blocked, masked as decisions.ParsePrefix does.
-	Ignore []netip.Prefix
 	// Now is the clock; nil takes time.Now.
 	Now func() time.Time
-}
-
-// Counter is what one origin's rule has dropped, or what was looked at
-// ("processed-ipv4" and "processed-ipv6").
-type Counter struct {
-	Name    string
-	Packets uint64
-	Bytes   uint64
 }

@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"cs/remediate"
 )
 
 const (
@@ -207,7 +209,7 @@ func (t *tables) rules(ctx context.Context) (string, error) {
 }
 
 // counters returns packets and bytes of the rules of our chain, in their order.
-func (t *tables) counters(ctx context.Context) ([]Counter, error) {
+func (t *tables) counters(ctx context.Context) ([]remediate.Counter, error) {
 	out, err := t.call(ctx, "-n", "-v", "-x", "-L", chainName)
 	if err != nil {
 		return nil, err
@@ -217,8 +219,8 @@ func (t *tables) counters(ctx context.Context) ([]Counter, error) {
 
 // parseCounters reads what "iptables -nvxL CHAIN" prints: two lines of headings,
 // then one for each rule, which begins with packets and bytes.
-func parseCounters(text string) []Counter {
-	var list []Counter
+func parseCounters(text string) []remediate.Counter {
+	var list []remediate.Counter
 	for i, line := range strings.Split(text, "\n") {
 		f := strings.Fields(line)
 		if i < 2 || len(f) < 2 {
@@ -227,7 +229,7 @@ func parseCounters(text string) []Counter {
 		packets, err1 := strconv.ParseUint(f[0], 10, 64)
 		octets, err2 := strconv.ParseUint(f[1], 10, 64)
 		if err1 == nil && err2 == nil {
-			list = append(list, Counter{Packets: packets, Bytes: octets})
+			list = append(list, remediate.Counter{Packets: packets, Bytes: octets})
 		}
 	}
 	return list
@@ -284,7 +286,7 @@ type ruleWriter struct {
 
 // chains returns the whole text: what begins our chains, what is ignored, one
 // rule for each set.
-func (c *Config) chains(v6 bool, sets []originSet) string {
+func (c *Config) chains(ignore []netip.Prefix, sets []originSet) string {
 	w := ruleWriter{cfg: c}
 	w.WriteString("*filter\n")
 	if c.DenyLog || c.Action == Log {
@@ -300,26 +302,14 @@ func (c *Config) chains(v6 bool, sets []originSet) string {
 	}
 	fmt.Fprintf(&w, ":%s - [0:0]\n", chainName)
 	w.rule("", "processed", "")
-	for _, p := range c.Ignore {
-		if p.Addr().Is6() == v6 {
-			w.rule("-s "+p.String(), "", "RETURN")
-		}
+	for _, p := range ignore {
+		w.rule("-s "+p.String(), "", "RETURN")
 	}
 	for _, s := range sets {
 		w.rule("-m set --match-set "+s.name+" src", s.origin, c.jump())
 	}
 	w.WriteString("COMMIT\n")
 	return w.String()
-}
-
-// ignored counts the rules for what is ignored.
-func (c *Config) ignored(v6 bool) (n int) {
-	for _, p := range c.Ignore {
-		if p.Addr().Is6() == v6 {
-			n++
-		}
-	}
-	return n
 }
 
 func (w *ruleWriter) rule(match, comment, target string) {
@@ -349,14 +339,4 @@ func (c *Config) target() string {
 		return "DROP"
 	}
 	return strings.ToUpper(c.Action)
-}
-
-// checkIgnore refuses what no rule can be made of.
-func checkIgnore(list []netip.Prefix) error {
-	for _, p := range list {
-		if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() {
-			return fmt.Errorf("cannot ignore %v: it is no masked prefix", p)
-		}
-	}
-	return nil
 }

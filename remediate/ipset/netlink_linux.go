@@ -39,10 +39,12 @@ const (
 	dataIP      = 1
 	dataCIDR    = 3
 	dataTimeout = 6
+	dataFlags   = 8
 	dataMaxElem = 19
 
 	protocol    = 6
 	flagSetName = 2 // list names only
+	flagNoMatch = 4
 	netOrder    = unix.NLA_F_NET_BYTEORDER
 )
 

@@ -25,6 +25,7 @@ const (
 type elem struct {
 	prefix  netip.Prefix
 	seconds uint32 // 0 stays
+	except  bool   // what it matches is not in the set, unless a longer prefix says so
 }
 
 // canary returns an address that no packet comes from: broadcast, and a
@@ -177,6 +178,9 @@ func (c *conn) elem(e elem) {
 	c.u8(dataCIDR, uint8(e.prefix.Bits()))
 	if e.seconds > 0 {
 		c.u32(dataTimeout, e.seconds)
+	}
+	if e.except {
+		c.u32(dataFlags, flagNoMatch)
 	}
 	c.unnest(data)
 }

@@ -66,8 +66,6 @@ type Config struct {
 	Log bool
 	// KeepStates leaves connections alone that a newly blocked address has.
 	KeepStates bool
-	// Ignore lists prefixes that are never blocked, masked as decisions.ParsePrefix does.
-	Ignore []netip.Prefix
 	// Now is the clock; nil takes time.Now.
 	Now func() time.Time
 }
@@ -78,6 +76,7 @@ type Filter struct {
 	now     func() time.Time
 	ctl     ctl
 	tables  []*table
+	ignore  []netip.Prefix
 	open    bool
 	loaded  bool
 	checked time.Time
@@ -111,11 +110,6 @@ func New(cfg Config) (*Filter, error) {
 	}
 	if cfg.Anchor != "" && !plain(strings.ReplaceAll(cfg.Anchor, "/", "")) {
 		return nil, fmt.Errorf("cannot use anchor %q: want letters, digits, '-', '_', '.' and '/'", cfg.Anchor)
-	}
-	for _, p := range cfg.Ignore {
-		if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() {
-			return nil, fmt.Errorf("cannot ignore %v: it is no masked prefix", p)
-		}
 	}
 	f := &Filter{cfg: cfg, now: cfg.Now, ctl: ctl{run: run, anchor: cfg.Anchor}}
 	if f.now == nil {
@@ -185,7 +179,7 @@ func (f *Filter) Load(ctx context.Context, entries iter.Seq[remediate.Entry]) er
 	if err != nil {
 		return err
 	}
-	lists, n := map[*table][]netip.Prefix{}, len(f.cfg.Ignore)
+	lists, n := map[*table][]netip.Prefix{}, len(f.ignore)
 	now := f.now()
 	for e := range entries {
 		if err := ctx.Err(); err != nil {
@@ -270,14 +264,29 @@ func (f *Filter) rules() string {
 	return b.String()
 }
 
+// Ignore replaces what is never blocked. What lies in it must not be in the
+// tables, so that the change takes a load.
+func (f *Filter) Ignore(_ context.Context, list []netip.Prefix) error {
+	for _, p := range list {
+		if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() {
+			return fmt.Errorf("cannot ignore %v: it is no masked prefix", p)
+		}
+	}
+	if f.ignore = slices.Clone(list); !f.loaded {
+		return nil
+	}
+	f.loaded = false
+	return remediate.ErrReload
+}
+
 // ignored tells whether a prefix lies in one that is never blocked.
 func (f *Filter) ignored(p netip.Prefix) bool {
-	return slices.ContainsFunc(f.cfg.Ignore, func(i netip.Prefix) bool { return i.Bits() <= p.Bits() && i.Contains(p.Addr()) })
+	return slices.ContainsFunc(f.ignore, func(i netip.Prefix) bool { return i.Bits() <= p.Bits() && i.Contains(p.Addr()) })
 }
 
 // negated returns what is ignored of a table's family. Of nested prefixes all are listed.
 func (f *Filter) negated(t *table) (list []netip.Prefix) {
-	for _, p := range f.cfg.Ignore {
+	for _, p := range f.ignore {
 		if p.Addr().Is6() == t.v6 && !slices.Contains(list, p) {
 			list = append(list, p)
 		}

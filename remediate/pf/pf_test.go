@@ -383,7 +383,9 @@ func TestRefuses(t *testing.T) {
 	bad(Config{Table6: strings.Repeat("a", 32)})
 	bad(Config{Anchor: "a b"})
 	bad(Config{NoIPv4: true, NoIPv6: true})
-	bad(Config{Ignore: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")}})
+	if err := k.Ignore(t.Context(), []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")}); err == nil {
+		t.Error("an address with a length was taken")
+	}
 }
 
 // The limit of pf.conf is respected before pf says so, and understood when it does.
@@ -404,7 +406,11 @@ func TestLimit(t *testing.T) {
 
 func TestIgnores(t *testing.T) {
 	f := newFake()
-	k := open(t, f, Config{Ignore: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/28"), netip.MustParsePrefix("203.0.113.0/28"), netip.MustParsePrefix("2001:db8::/64")}})
+	k := open(t, f, Config{})
+	ignore := []netip.Prefix{netip.MustParsePrefix("203.0.113.0/28"), netip.MustParsePrefix("203.0.113.0/28"), netip.MustParsePrefix("2001:db8::/64")}
+	if err := k.Ignore(t.Context(), ignore); err != nil {
+		t.Fatal(err)
+	}
 	if err := k.Load(t.Context(), slices.Values(entries("203.0.113.0/24", "203.0.113.4/32"))); err != nil {
 		t.Fatal(err)
 	}
@@ -415,6 +421,9 @@ func TestIgnores(t *testing.T) {
 		if got := f.blocks(netip.MustParseAddr(addr)); got != want {
 			t.Errorf("%s is blocked: %v", addr, got)
 		}
+	}
+	if err := k.Ignore(t.Context(), nil); !errors.Is(err, remediate.ErrReload) {
+		t.Errorf("a change: %v", err)
 	}
 }
 
@@ -427,7 +436,10 @@ all udp 10.0.0.2:53 (192.0.2.1:53) <- 203.0.114.77:999       SINGLE:MULTIPLE
 all tcp 192.0.2.1:22 <- 203.0.115.4:50000       ESTABLISHED:ESTABLISHED
 all icmp 192.0.2.1:8 <- 203.0.116.4:8       0:0
 `
-	k := open(t, f, Config{Ignore: []netip.Prefix{netip.MustParsePrefix("203.0.116.0/24")}})
+	k := open(t, f, Config{})
+	if err := k.Ignore(t.Context(), []netip.Prefix{netip.MustParsePrefix("203.0.116.0/24")}); err != nil {
+		t.Fatal(err)
+	}
 	if err := k.Load(t.Context(), slices.Values(entries())); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package wfp
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"runtime"
 	"time"
@@ -67,8 +68,10 @@ func openEngine(cfg Config) (engine, error) {
 	return e, nil
 }
 
-func (e *winEngine) limit(bool) int      { return maxConditions }
-func (e *winEngine) pace() time.Duration { return time.Second }
+func (e *winEngine) limit(bool) int           { return maxConditions }
+func (e *winEngine) ignores() bool            { return true }
+func (e *winEngine) setIgnore([]netip.Prefix) {}
+func (e *winEngine) pace() time.Duration      { return time.Second }
 
 // call makes a call with the handle and up to two more arguments.
 func (e *winEngine) call(p *windows.LazyProc, args ...uintptr) error {
@@ -188,12 +191,12 @@ func (e *winEngine) filtersOf(keys []uint64, layer guid) ([]uint64, error) {
 // netshTimeout bounds one call of netsh.
 const netshTimeout = 20 * time.Second
 
-func openRules(cfg Config) (engine, error) {
+func openRules(Config) (engine, error) {
 	path, err := exec.LookPath("netsh")
 	if err != nil {
 		return nil, fmt.Errorf("cannot make rules of the Windows Firewall: %w", err)
 	}
-	return &rules{ignore: cfg.Ignore, netsh: func(args ...string) (string, error) {
+	return &rules{netsh: func(args ...string) (string, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), netshTimeout)
 		defer cancel()
 		out, err := exec.CommandContext(ctx, path, args...).CombinedOutput()

@@ -44,6 +44,9 @@ func (r *rules) limit(v6 bool) int {
 	return maxRemotes / len("255.255.255.255/32,")
 }
 
+func (r *rules) ignores() bool                 { return false }
+func (r *rules) setIgnore(list []netip.Prefix) { r.ignore = list }
+
 // pace is long: each look is a process.
 func (r *rules) pace() time.Duration { return 15 * time.Second }
 

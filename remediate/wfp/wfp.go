@@ -50,8 +50,6 @@ type Config struct {
 	Rules bool
 	// NoIPv4 and NoIPv6 leave a family alone.
 	NoIPv4, NoIPv6 bool
-	// Ignore lists prefixes that are never blocked, masked as decisions.ParsePrefix does.
-	Ignore []netip.Prefix
 	// Now is the clock; nil takes time.Now.
 	Now func() time.Time
 }
@@ -76,6 +74,10 @@ type engine interface {
 
 	// limit is how many addresses of a family a filter may have.
 	limit(v6 bool) int
+	// ignores tells whether filters that permit go before those that block. If they don't, addFilter
+	// leaves out of a filter what setIgnore said last.
+	ignores() bool
+	setIgnore(list []netip.Prefix)
 	// pace is the least time between two looks at what is there.
 	pace() time.Duration
 }
@@ -115,6 +117,8 @@ type Filter struct {
 	buckets [2][]*bucket
 	where   map[netip.Prefix]*bucket
 	keys    []uint64 // of all filters, while they are checked one after the other
+	ignore  []netip.Prefix
+	permits []uint64 // keys of the filters that let pass what is ignored
 }
 
 // bucket is the addresses of one filter in each layer of a family.
@@ -136,11 +140,6 @@ func New(cfg Config) (*Filter, error) {
 	}
 	if cfg.Rules && cfg.Lifetime != Persistent {
 		return nil, fmt.Errorf("cannot keep rules of the Windows Firewall %q: they are always %s", cfg.Lifetime, Persistent)
-	}
-	for _, p := range cfg.Ignore {
-		if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() {
-			return nil, fmt.Errorf("cannot ignore %v: it is no masked prefix", p)
-		}
 	}
 	f := &Filter{cfg: cfg, now: cfg.Now, open: openEngine}
 	if cfg.Rules {
@@ -225,10 +224,11 @@ func (f *Filter) load(ctx context.Context, entries iter.Seq[remediate.Entry]) er
 		f.next = max(f.next, key+1)
 	}
 	f.buckets, f.where, f.keys = [2][]*bucket{}, map[netip.Prefix]*bucket{}, nil
+	f.e.setIgnore(f.ignore)
 	w := &writer{ctx: ctx, f: f}
 	w.do("add our provider", f.e.addProvider, errExists)
 	w.do("add our sublayer", f.e.addSublayer, errExists)
-	w.permits()
+	w.permit()
 	now := f.now()
 	var full *bucket
 	for e := range entries {
@@ -319,21 +319,54 @@ func (w *writer) finish() error {
 	return w.err
 }
 
-// permits adds the filters of what is ignored.
-func (w *writer) permits() {
-	for family, layers := range w.f.layers {
+// permit adds the filters of what is ignored.
+func (w *writer) permit() {
+	f := w.f
+	f.permits = nil
+	if !f.e.ignores() {
+		return
+	}
+	for family, layers := range f.layers {
 		var list []netip.Prefix
-		for _, p := range w.f.cfg.Ignore {
+		for _, p := range f.ignore {
 			if familyOf(p) == family {
 				list = append(list, p)
 			}
 		}
-		for chunk := range slices.Chunk(list, w.f.e.limit(family == 1)) {
+		for chunk := range slices.Chunk(list, f.e.limit(family == 1)) {
 			for _, l := range layers {
-				w.add(&filter{key: w.f.key(), layer: l, permit: true, remotes: chunk})
+				key := f.key()
+				w.add(&filter{key: key, layer: l, permit: true, remotes: chunk})
+				f.permits = append(f.permits, key)
 			}
 		}
 	}
+}
+
+// Ignore replaces what is never blocked. Rules of the Windows Firewall can't
+// except anything, so that the change takes a load.
+func (f *Filter) Ignore(ctx context.Context, list []netip.Prefix) error {
+	for _, p := range list {
+		if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() {
+			return fmt.Errorf("cannot ignore %v: it is no masked prefix", p)
+		}
+	}
+	if f.ignore = slices.Clone(list); !f.loaded {
+		return nil
+	}
+	if !f.e.ignores() {
+		f.loaded = false
+		return remediate.ErrReload
+	}
+	w := &writer{ctx: ctx, f: f}
+	old := f.permits
+	w.permit()
+	for _, key := range old {
+		w.delete(key)
+	}
+	err := w.finish()
+	f.loaded = err == nil
+	return err
 }
 
 // bucket replaces a bucket's filters. The new ones come first, for engines without transactions.
@@ -364,15 +397,10 @@ func familyOf(p netip.Prefix) int {
 	return 0
 }
 
-// ignored tells whether a prefix lies in one that is never blocked.
-func (f *Filter) ignored(p netip.Prefix) bool {
-	return slices.ContainsFunc(f.cfg.Ignore, func(i netip.Prefix) bool { return i.Bits() <= p.Bits() && i.Contains(p.Addr()) })
-}
-
 // put adds a prefix to a bucket with room and returns it; nil if it is there already or not to be blocked.
 func (f *Filter) put(p netip.Prefix) *bucket {
 	family := familyOf(p)
-	if f.layers[family] == nil || f.where[p] != nil || f.ignored(p) {
+	if f.layers[family] == nil || f.where[p] != nil {
 		return nil
 	}
 	limit := f.e.limit(family == 1)
@@ -462,6 +490,7 @@ func (f *Filter) Check(context.Context) (bool, error) {
 	}
 	f.checked = now
 	if len(f.keys) == 0 {
+		f.keys = slices.Clone(f.permits)
 		for _, list := range f.buckets {
 			for _, b := range list {
 				f.keys = append(f.keys, b.keys...)

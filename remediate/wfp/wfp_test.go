@@ -80,7 +80,9 @@ func (s *fakeSession) limit(bool) int {
 	}
 	return 1024
 }
-func (s *fakeSession) pace() time.Duration { return 0 }
+func (s *fakeSession) pace() time.Duration      { return 0 }
+func (s *fakeSession) ignores() bool            { return true }
+func (s *fakeSession) setIgnore([]netip.Prefix) {}
 
 func (s *fakeSession) usable() error {
 	switch {
@@ -312,7 +314,7 @@ func TestRulesConform(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				f.open = func(cfg Config) (engine, error) { return &rules{netsh: w.run, ignore: cfg.Ignore}, nil }
+				f.open = func(Config) (engine, error) { return &rules{netsh: w.run}, nil }
 				return f
 			},
 			Blocked: w.blocked,
@@ -407,11 +409,14 @@ func (w *fakeNetsh) blocked(a netip.Addr) bool {
 
 func TestRules(t *testing.T) {
 	w := &fakeNetsh{rules: map[string]string{}}
-	f, err := New(Config{Rules: true, Ignore: []netip.Prefix{netip.MustParsePrefix("203.0.113.7/32"), netip.MustParsePrefix("10.0.0.0/8")}})
+	f, err := New(Config{Rules: true})
+	if err == nil {
+		err = f.Ignore(t.Context(), []netip.Prefix{netip.MustParsePrefix("203.0.113.7/32"), netip.MustParsePrefix("10.0.0.0/8")})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.open = func(cfg Config) (engine, error) { return &rules{netsh: w.run, ignore: cfg.Ignore}, nil }
+	f.open = func(Config) (engine, error) { return &rules{netsh: w.run}, nil }
 	if _, err := f.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -439,12 +444,18 @@ func TestRules(t *testing.T) {
 
 func TestIgnores(t *testing.T) {
 	b := newBFE()
-	f := open(t, b, Config{Ignore: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/28"), netip.MustParsePrefix("2001:db8::/64")}})
+	f := open(t, b, Config{})
 	load(t, f, "203.0.113.0/24", "203.0.113.5/32", "2001:db8::/32")
+	if err := f.Ignore(t.Context(), []netip.Prefix{netip.MustParsePrefix("203.0.113.0/28"), netip.MustParsePrefix("2001:db8::/64")}); err != nil {
+		t.Fatal(err)
+	}
 	for addr, want := range map[string]bool{"203.0.113.5": false, "203.0.113.16": true, "2001:db8::1": false, "2001:db8:1::1": true} {
 		if got := b.in(netip.MustParseAddr(addr)); got != want {
 			t.Errorf("%s is blocked: %v", addr, got)
 		}
+	}
+	if err := f.Ignore(t.Context(), nil); err != nil || !b.in(netip.MustParseAddr("203.0.113.5")) || len(b.filters) != 2 {
+		t.Errorf("ignored for ever: %v, %d filters", err, len(b.filters))
 	}
 }
 
@@ -592,7 +603,10 @@ func TestEngineRestarts(t *testing.T) {
 // Nothing of ours is left.
 func TestRemoves(t *testing.T) {
 	b := newBFE()
-	f := open(t, b, Config{Ignore: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Outbound: true})
+	f := open(t, b, Config{Outbound: true})
+	if err := f.Ignore(t.Context(), []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}); err != nil {
+		t.Fatal(err)
+	}
 	load(t, f, "203.0.113.1/32", "2001:db8::/32")
 	f.Close(t.Context(), false)
 	// Another process does, which has loaded nothing.
@@ -620,7 +634,6 @@ func TestRefuses(t *testing.T) {
 	f(Config{Lifetime: "forever"})
 	f(Config{Rules: true, Lifetime: WithProcess})
 	f(Config{NoIPv4: true, NoIPv6: true})
-	f(Config{Ignore: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")}})
 }
 
 func TestStatus(t *testing.T) {
