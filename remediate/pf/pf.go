@@ -64,8 +64,6 @@ type Config struct {
 	Reject bool
 	// Log has blocked packets logged to pflog.
 	Log bool
-	// KeepStates leaves connections alone that a newly blocked address has.
-	KeepStates bool
 	// Now is the clock; nil takes time.Now.
 	Now func() time.Time
 }
@@ -358,7 +356,7 @@ func (f *Filter) apply(ctx context.Context, changes []remediate.Change) error {
 			t.count += n
 		}
 	}
-	if f.cfg.KeepStates || len(fresh) == 0 {
+	if len(fresh) == 0 {
 		return nil
 	}
 	return f.killStates(ctx, fresh)

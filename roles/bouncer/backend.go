@@ -39,19 +39,31 @@ func init() {
 // automatic choice tries in turn when it opens one. The error is
 // errors.ErrUnsupported where this build has none.
 func newKernels(env *platform.Env, b *config.Bouncer) (kernels []remediate.Kernel, err error) {
+	names := []string{b.Backend}
+	if b.Backend == "iptables" && !b.Ipset.Force {
+		// A table of nftables does the same beside it, better.
+		env.Log.Info("nftables is tried before iptables; iptables_force: true changes that")
+		names = []string{"nft", "iptables"}
+	}
 	var wanted []backend
 	for _, have := range backends {
-		if have.name == b.Backend || b.Backend == "auto" && have.rank > 0 {
+		if slices.Contains(names, have.name) || b.Backend == "auto" && have.rank > 0 {
 			wanted = append(wanted, have)
 		}
 	}
 	slices.SortFunc(wanted, func(a, b backend) int { return a.rank - b.rank })
+	var errs []error
 	for _, w := range wanted {
 		k, err := w.kernel(env, b)
 		if err != nil {
-			return nil, err
+			errs = append(errs, err)
+			continue
 		}
 		kernels = append(kernels, k)
+	}
+	// What the first choice takes, a later one need not.
+	if len(errs) > 0 && (len(kernels) == 0 || b.Backend != "auto") {
+		return nil, errors.Join(errs...)
 	}
 	if len(kernels) == 0 {
 		return nil, fmt.Errorf("cannot use backend %q: this build for %s has %s: %w", b.Backend, runtime.GOOS, backendNames(), errors.ErrUnsupported)

@@ -77,7 +77,14 @@ type BouncerSection struct {
 	IptablesV6Chains     []string    `yaml:"iptables_v6_chains"`
 	IptablesRuleComments *bool       `yaml:"iptables_add_rule_comments"`
 	PF                   pf          `yaml:"pf"`
-	Prometheus           Prometheus  `yaml:"prometheus"` // of a bouncer that runs alone
+
+	// For the backends of these names.
+
+	Exec    execSection    `yaml:"exec"`
+	File    fileSection    `yaml:"file"`
+	Windows windowsSection `yaml:"windows"` // wfp and rules
+
+	Prometheus Prometheus `yaml:"prometheus"` // of a bouncer that runs alone
 
 	LogLevel       strict.Text `yaml:"log_level"`
 	LogMode        strict.Text `yaml:"log_mode"`
@@ -114,6 +121,28 @@ type pf struct {
 	BatchSize  strict.Text `yaml:"batch_size"`
 }
 
+// execSection is a program that blocks; package exec says how it is called.
+type execSection struct {
+	Program string      `yaml:"program"`
+	Args    []string    `yaml:"args"`
+	Timeout strict.Text `yaml:"timeout"` // of one call
+}
+
+// fileSection is a file with the bans; package export says what is in it.
+type fileSection struct {
+	Path    string      `yaml:"path"`
+	Format  strict.Text `yaml:"format"`   // "plain", "nft", "ipset" or "dnsmasq"
+	SetIPv4 string      `yaml:"set_ipv4"` // that scripts for nft and ipset fill
+	SetIPv6 string      `yaml:"set_ipv6"`
+	Command []string    `yaml:"command"` // run after each write
+	Every   strict.Text `yaml:"every"`   // least time between two writes
+}
+
+type windowsSection struct {
+	Lifetime strict.Text `yaml:"lifetime"` // "persistent", "until-reboot" or "with-process"
+	Outbound bool        `yaml:"outbound"` // block connections to banned addresses, too
+}
+
 // Bouncer is the part of roles/bouncer.
 type Bouncer struct {
 	Enabled            bool
@@ -131,7 +160,7 @@ type Bouncer struct {
 	Types                                       []string // of decisions to enforce, lower case; empty: "ban"
 
 	Backend        string // a name that roles/bouncer knows; "auto": what this system has
-	DenyAction     string // "drop" or "reject"
+	DenyAction     string // "drop" or "reject"; of iptables also "tarpit" and "log"
 	DenyLog        bool
 	DenyLogPrefix  string
 	Ignore         []netip.Prefix
@@ -153,6 +182,9 @@ type Bouncer struct {
 
 	Ipset   Ipset
 	PF      PF
+	Exec    Exec
+	File    BouncerFile
+	Windows Windows
 	Metrics Metrics // of a bouncer that runs alone
 	Level   *slog.Level
 }
@@ -180,6 +212,28 @@ type Ipset struct {
 // PF is for BSD's packet filter.
 type PF struct {
 	Anchor string
+}
+
+// Exec is a program that blocks.
+type Exec struct {
+	Program string
+	Args    []string
+	Timeout time.Duration
+}
+
+// BouncerFile is a file with the bans, for other programs.
+type BouncerFile struct {
+	Path, Format string
+	Set4, Set6   string
+	Command      []string
+	Every        time.Duration
+}
+
+// Windows is for its filtering engine and its firewall.
+type Windows struct {
+	Lifetime string // "persistent", "until-reboot" or "with-process"
+	Outbound bool
+	Rules    bool // rules of the Windows Firewall instead of filters
 }
 
 // ReadFirewallBouncer reads the file of upstream's firewall bouncer, with its
@@ -221,8 +275,8 @@ func (f *File) firewallBouncer() (b Bouncer, warnings, errs []error) {
 	if s.Layout.Value == "" {
 		s.Layout.Value = "sets"
 	}
-	if word := strings.ToLower(s.DenyAction.Value); word == "tarpit" || word == "log" {
-		warn("deny_action", s.DenyAction.Place, "%s is for iptables only; packets are dropped", s.DenyAction.Value)
+	if word := strings.ToLower(s.DenyAction.Value); (word == "tarpit" || word == "log") && !s.IptablesForce {
+		warn("deny_action", s.DenyAction.Place, "%s is for iptables only (iptables_force: true); packets are dropped", s.DenyAction.Value)
 		s.DenyAction.Value = "drop"
 	}
 	switch s.LogMode.Value {
@@ -273,6 +327,10 @@ func (r *resolver) bouncer(s *BouncerSection) Bouncer {
 			s.Backend.Value = ours
 		}
 	}
+	actions := []string{"drop", "reject"}
+	if s.IptablesForce {
+		actions = append(actions, "tarpit", "log")
+	}
 	out := Bouncer{
 		APIKey:             s.APIKey,
 		CACertPath:         s.CACertPath,
@@ -288,7 +346,7 @@ func (r *resolver) bouncer(s *BouncerSection) Bouncer {
 		ScenariosNotContaining: s.ScenariosNotContaining,
 
 		Backend:        r.oneOf("bouncer.backend", given("bouncer.backend", s.Backend), bouncerBackends...),
-		DenyAction:     r.oneOf("bouncer.deny_action", given("bouncer.deny_action", s.DenyAction), "drop", "reject"),
+		DenyAction:     r.oneOf("bouncer.deny_action", given("bouncer.deny_action", s.DenyAction), actions...),
 		DenyLog:        s.DenyLog,
 		DenyLogPrefix:  given("bouncer.deny_log_prefix", s.DenyLogPrefix).Value,
 		Ignore:         r.prefixes("bouncer.ignore", s.Ignore),
@@ -311,7 +369,22 @@ func (r *resolver) bouncer(s *BouncerSection) Bouncer {
 			Type: given("bouncer.ipset_type", s.IpsetType).Value, Size: max(s.IpsetSize, 0), NoTimeouts: s.IpsetDisableTimeouts,
 			Force: s.IptablesForce, Comments: s.IptablesRuleComments == nil || *s.IptablesRuleComments,
 		},
-		PF: PF{Anchor: s.PF.AnchorName},
+		PF:   PF{Anchor: s.PF.AnchorName},
+		Exec: Exec{Program: s.Exec.Program, Args: s.Exec.Args, Timeout: r.duration("bouncer.exec.timeout", s.Exec.Timeout)},
+		File: BouncerFile{
+			Path: s.File.Path, Format: r.oneOf("bouncer.file.format", given("bouncer.file.format", s.File.Format), "plain", "nft", "ipset", "dnsmasq"),
+			Set4: s.File.SetIPv4, Set6: s.File.SetIPv6, Command: s.File.Command, Every: r.duration("bouncer.file.every", s.File.Every),
+		},
+		Windows: Windows{
+			Lifetime: r.oneOf("bouncer.windows.lifetime", given("bouncer.windows.lifetime", s.Windows.Lifetime), "persistent", "until-reboot", "with-process"),
+			Outbound: s.Windows.Outbound,
+		},
+	}
+	switch {
+	case out.Backend == "exec" && out.Exec.Program == "":
+		r.missing("bouncer.exec.program", "want the program that blocks")
+	case out.Backend == "file" && out.File.Path == "":
+		r.missing("bouncer.file.path", "want the file to write")
 	}
 	for _, word := range s.Types {
 		out.Types = append(out.Types, strings.ToLower(word))
