@@ -132,6 +132,8 @@ func usualBouncer(change func(*Bouncer)) Bouncer {
 		IPv4:  BouncerFamily{Set: "crowdsec-blacklists", Table: "crowdsec", Chain: "crowdsec-chain"},
 		IPv6:  BouncerFamily{Set: "crowdsec6-blacklists", Table: "crowdsec6", Chain: "crowdsec6-chain"},
 		Ipset: Ipset{Type: "nethash", Comments: true},
+		Exec:  Exec{Timeout: 30 * time.Second},
+		File:  BouncerFile{Format: "plain", Every: time.Second}, Windows: Windows{Lifetime: "persistent"},
 	}
 	change(&b)
 	return b
@@ -215,6 +217,9 @@ func TestEveryKey(t *testing.T) {
 			}
 			b.Ipset = Ipset{Type: "hash:ip", Size: 9, NoTimeouts: true, Force: true}
 			b.PF = PF{Anchor: "a"}
+			b.Exec = Exec{Program: "/p", Args: []string{"x"}, Timeout: 5 * time.Second}
+			b.File = BouncerFile{Path: "/f", Format: "nft", Set4: "s4", Set6: "s6", Command: []string{"c", "d"}, Every: time.Minute}
+			b.Windows = Windows{Lifetime: "until-reboot", Outbound: true}
 			b.MaxDecisions, b.MaxEntries = 1000, 500
 		}),
 	}
