@@ -117,6 +117,7 @@ func (s *Stats) EnforcedRatio() float64 {
 // called from any goroutine.
 type Reconciler struct {
 	kernel Kernel
+	passed error // of the kernels before it that could not be opened
 	cfg    Config
 	now    func() time.Time
 	base   time.Time // times are kept as distances from it, 8 bytes each and monotonic
@@ -211,7 +212,7 @@ func (r *Reconciler) Open(ctx context.Context) (live bool, err error) {
 	var failed []error
 	for _, k := range append([]Kernel{r.cfg.Kernel}, r.cfg.Fallbacks...) {
 		if live, err = k.Open(ctx); err == nil {
-			r.kernel = k
+			r.kernel, r.passed = k, errors.Join(failed...)
 			return live, nil
 		}
 		failed = append(failed, fmt.Errorf("cannot open %s: %w", k.Name(), err))
@@ -219,11 +220,12 @@ func (r *Reconciler) Open(ctx context.Context) (live bool, err error) {
 	return false, errors.Join(failed...)
 }
 
-// Name returns the name of the backend in use.
-func (r *Reconciler) Name() string {
+// Chosen returns the name of the backend in use, and why it is not one that
+// goes before it.
+func (r *Reconciler) Chosen() (name string, passed error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.kernel.Name()
+	return r.kernel.Name(), r.passed
 }
 
 // Close gives up the kernel; with remove nothing is blocked any more.

@@ -209,7 +209,12 @@ func (b *Bouncer) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.log.Info("bouncer starts", "backend", b.r.Name())
+	name, passed := b.r.Chosen()
+	log := b.log
+	if passed != nil {
+		log = log.With("because", passed)
+	}
+	log.Info("bouncer starts", "backend", name)
 	ctx, stopRun := context.WithCancel(ctx)
 	defer stopRun()
 	var gaveUp error

@@ -90,8 +90,9 @@ func (l *lag) add(d time.Duration, now time.Time) {
 // Status tells how things are.
 func (b *Bouncer) Status(ctx context.Context) Status {
 	st := b.r.Stats()
+	name, _ := b.r.Chosen()
 	s := Status{
-		Backend: b.r.Name(), Version: b.cfg.Usage.Version, Started: b.started,
+		Backend: name, Version: b.cfg.Usage.Version, Started: b.started,
 		Desired: st.Wanted, Enforced: st.Applied, EnforcedRatio: st.EnforcedRatio(), Unenforced: st.Unenforced,
 		Healthy: st.Healthy, Trouble: st.Trouble, Decisions: st.Decisions,
 		Repairs: st.Repairs, Errors: st.Errors, Ended: st.Ended,
