@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -83,9 +84,12 @@ func TestWindows(t *testing.T) {
 		t.Fatalf("the replay printed %q, %q", out, errs)
 	}
 	out, errs = run("bouncer-firewall", "--api-key", "key", "--data-dir", "none")
-	if !strings.HasPrefix(errs, "Error: cs bouncer-firewall: cannot use nftables on windows, for which there is no firewall backend yet") || strings.Count(errs, "\n") != 1 {
+	if !strings.HasPrefix(errs, "Error: cs bouncer-firewall serve: cannot open wfp: cannot open the Windows Filtering Platform: this system has no filtering engine") || strings.Count(errs, "\n") != 1 {
 		t.Fatalf("the bouncer printed %q, %q", out, errs)
 	}
+
+	testPackage(t, wine, "./remediate/wfp")
+	testService(t, run)
 
 	// All roles in one: the agent detects and the LAPI decides without a bouncer.
 	data := filepath.Join(dir, "data")
@@ -120,6 +124,67 @@ func TestWindows(t *testing.T) {
 	}
 }
 
+// testService runs all roles as a Windows service.
+func testService(t *testing.T, run func(args ...string) (stdout, stderr string)) {
+	t.Helper()
+	addr := freeAddr(t)
+	serves := func(want bool) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			c, err := net.DialTimeout("tcp", addr, time.Second)
+			if err == nil {
+				c.Close()
+			}
+			if (err == nil) == want {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the service serves: %v, %v", !want, err)
+			}
+		}
+	}
+	const installed = "service cs-test is installed and runs"
+	install := func() {
+		t.Helper()
+		if out, errs := run("service", "install", "--name", "cs-test", "--data-dir", "service", "--", "run", "--no-agent", "--listen", addr); !strings.Contains(errs, installed) {
+			t.Fatalf("service install printed %q, %q", out, errs)
+		}
+		serves(true)
+	}
+	install()
+	install() // again: it is stopped and gets the new command line
+	if out, errs := run("service", "uninstall", "--name", "cs-test", "--data-dir", "service"); !strings.Contains(errs, "service cs-test is uninstalled") || strings.Contains(errs, "Error") {
+		t.Fatalf("service uninstall printed %q, %q", out, errs)
+	}
+	serves(false)
+	if out, errs := run("service", "uninstall", "--name", "cs-test"); !strings.Contains(errs, "cannot uninstall service cs-test") {
+		t.Errorf("what is not there: service uninstall printed %q, %q", out, errs)
+	}
+}
+
+// testPackage runs the tests of a package.
+func testPackage(t *testing.T, wine func(args ...string) *exec.Cmd, pkg string) {
+	t.Helper()
+	dir := t.TempDir()
+	bin := filepath.Join(dir, "package.test.exe")
+	cmd := exec.Command("go", "test", "-c", "-o", bin, pkg)
+	cmd.Env = append(os.Environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("cannot compile the tests of %s: %v\n%s", pkg, err, out)
+	}
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd = wine(bin)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
+	err = cmd.Run()
+	if text, _ := os.ReadFile(log.Name()); err != nil || !bytes.Contains(text, []byte("PASS")) {
+		t.Errorf("%s: %v\n%s", pkg, err, text)
+	}
+}
+
 // startWine makes a Wine prefix of the test's own and returns what makes a
 // command in it, of a program and its arguments. It skips the test where there is no Wine.
 func startWine(t *testing.T) func(args ...string) *exec.Cmd {
@@ -138,7 +203,7 @@ func startWine(t *testing.T) func(args ...string) *exec.Cmd {
 	prefix := t.TempDir()
 	env := append(os.Environ(), "WINEPREFIX="+prefix, "WINEDEBUG=-all", "DISPLAY=", "WAYLAND_DISPLAY=",
 		"WINEDLLOVERRIDES=mscoree=;mshtml=;winemenubuilder.exe=") // no offers to download things, no menus
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	command := func(args ...string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, wine, args...)
 		cmd.Env = env

@@ -1,6 +1,7 @@
 package wfp
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 
@@ -33,7 +34,7 @@ const (
 )
 
 // errSession is what a status is when the session is no longer of use.
-var errSession = fmt.Errorf("the session with the filtering engine has ended")
+var errSession = errors.New("the session with the filtering engine has ended")
 
 var statusTexts = map[status]string{
 	errFilterNotFound:   "there is no such filter",
@@ -70,6 +71,8 @@ func (s status) Is(target error) bool {
 		return s == errNoMemory || s == errNoResources
 	case fs.ErrPermission:
 		return s == errAccessDenied
+	case errors.ErrUnsupported:
+		return s == errUnsupportedInRPC
 	case errSession:
 		return s == errServerGone || s == errCallFailed || s == errInvalidHandle || s == errSessionAborted
 	}

@@ -647,6 +647,7 @@ func TestStatus(t *testing.T) {
 	f(errAccessDenied, fs.ErrPermission, true)
 	f(errServerGone, errSession, true)
 	f(errExists, errSession, false)
+	f(errUnsupportedInRPC, errors.ErrUnsupported, true)
 	f(errExists, errExists, true)
 	if got := status(0x80320099).Error(); got != "error 0x80320099" {
 		t.Error(got)

@@ -135,7 +135,13 @@ func (c *Command) run(ctx context.Context, env *platform.Env, flags *config.Flag
 			if err != nil {
 				return err
 			}
-			services = append(services, supervise.Service{Name: "bouncer", Run: b.Run})
+			services = append(services, supervise.Service{Name: "bouncer", Run: func(ctx context.Context) error {
+				err := b.Run(ctx)
+				if errors.Is(err, errors.ErrUnsupported) {
+					cfg.Ready() // nobody waits for it
+				}
+				return err
+			}})
 		}
 	}
 	if r.Agent.Enabled && !c.NoAgent {
