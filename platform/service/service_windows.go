@@ -130,17 +130,17 @@ func stop(ctx context.Context, v *mgr.Service) error {
 // which started us. main ends soon after its context; it writes its log, a line at a time, to log, which is the
 // event log, or nil when nobody started us as a service.
 func Run(ctx context.Context, name string, main func(ctx context.Context, log io.Writer) int) (code int, err error) {
-	service, err := svc.IsWindowsService()
-	if err != nil || !service {
-		return main(ctx, nil), nil
-	}
 	events, err := eventlog.Open(name)
 	if err != nil {
 		return 1, fmt.Errorf("cannot open the event log: %w", err)
 	}
 	defer events.Close()
 	h := &handler{ctx: ctx, log: &eventWriter{events}, main: main}
-	if err := svc.Run(name, h); err != nil {
+	err = svc.Run(name, h)
+	if errors.Is(err, windows.ERROR_FAILED_SERVICE_CONTROLLER_CONNECT) { // started by hand
+		return main(ctx, nil), nil
+	}
+	if err != nil {
 		return 1, fmt.Errorf("cannot run as service %s: %w", name, err)
 	}
 	return h.code, nil
