@@ -61,9 +61,7 @@ func install(ctx context.Context, m *mgr.Mgr, s *Spec) error {
 		v, err = m.CreateService(s.Name, s.Program, cfg, s.Args...)
 	case err == nil:
 		if err = stop(ctx, v); err == nil {
-			cfg.ServiceType = windows.SERVICE_WIN32_OWN_PROCESS
-			cfg.BinaryPathName = windows.ComposeCommandLine(append([]string{s.Program}, s.Args...))
-			err = v.UpdateConfig(cfg)
+			err = setCommandLine(v, windows.ComposeCommandLine(append([]string{s.Program}, s.Args...)))
 		}
 	}
 	if err != nil {
@@ -80,6 +78,16 @@ func install(ctx context.Context, m *mgr.Mgr, s *Spec) error {
 		return fmt.Errorf("cannot add it to the event log: %w", err)
 	}
 	return v.Start()
+}
+
+// setCommandLine changes what a service runs, and nothing else.
+func setCommandLine(v *mgr.Service, line string) error {
+	text, err := windows.UTF16PtrFromString(line)
+	if err != nil {
+		return err
+	}
+	const same = windows.SERVICE_NO_CHANGE
+	return windows.ChangeServiceConfig(v.Handle, same, windows.SERVICE_AUTO_START, same, text, nil, nil, nil, nil, nil, nil)
 }
 
 // Uninstall stops a service and removes it.
