@@ -144,7 +144,7 @@ func TestNoLAPI(t *testing.T) {
 	bad("url: http://127.0.0.1:8080\n", "no credentials or URL found in api client configuration")
 	bad("url: ftp://127.0.0.1:8080\nlogin: a\npassword: s3cret\n", "loading api client: cannot use the credentials in "+creds)
 	bad("url: http://a\nlogin: a\ncert_path: /x\n", "user/password authentication and TLS authentication are mutually exclusive")
-	bad("url: http://a\nlogin: a\npasswrd: s3cret\n", creds+":3: passwrd: unknown key")
+	bad("url: http://a\nlogin: a\npasswrd: s3cret\n", creds+":3:1: passwrd: unknown key")
 	bad("url: http://a\nlogin: [a\npassword: s3cret\n", creds+":")
 	writeTestFile(t, creds, "url: http://127.0.0.1:1/\nlogin: a\npassword: s3cret\n")
 	f("decisions list", "unable to retrieve decisions: ", "cannot reach the local API: ", "connection refused")
