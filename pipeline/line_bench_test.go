@@ -228,3 +228,22 @@ func benchmarkBatches(b *testing.B, e *pipeline.Engine, all []event.Line, apart 
 		b.ReportMetric(best, "best-ns")
 	}
 }
+
+// BenchmarkLoad measures how long it takes from content to an engine; best-ms is
+// the best, which others on the machine disturb least.
+func BenchmarkLoad(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		load func() hub.Content
+	}{{"starter", hub.Base}, {"hub", func() hub.Content { return allOfTheHub(b) }}} {
+		b.Run(c.name, func(b *testing.B) {
+			best := math.Inf(1)
+			for range b.N {
+				begin := time.Now()
+				loadHub(b, c.load())
+				best = min(best, time.Since(begin).Seconds())
+			}
+			b.ReportMetric(best*1e3, "best-ms")
+		})
+	}
+}

@@ -3,12 +3,20 @@ package match
 import (
 	"math/bits"
 	"slices"
+	"sync"
 )
 
 // Literals finds which of many fixed texts occur in a text, in one pass over
-// it whatever their number (Aho and Corasick 1975). It is immutable.
+// it whatever their number (Aho and Corasick 1975). Its tables are made when it is
+// used first: most of a large set of filters are never asked. It is safe for
+// concurrent use.
 type Literals struct {
-	count  int
+	count int
+	once  sync.Once // build sets what follows from texts
+	texts []string  // until then
+	fold  bool
+	dense int
+
 	class  [256]uint16 // classes of bytes: the letters of the literals, 0 for all others
 	width  uint32      // number of classes
 	next   []uint32    // dense transitions: state + class -> state | hit; states are multiples of width
@@ -45,15 +53,21 @@ type edges struct {
 // whose memory is linear in the length of the literals and which is slower.
 const maxDense = 1 << 20
 
-// NewLiterals builds a matcher; the number of a literal is its index. With
-// fold, ASCII letters match in either case.
+// NewLiterals makes a matcher; the number of a literal is its index. It keeps the
+// list. With fold, ASCII letters match in either case.
 func NewLiterals(literals []string, fold bool) *Literals {
 	return newLiterals(literals, fold, maxDense)
 }
 
 func newLiterals(literals []string, fold bool, dense int) *Literals {
-	l := &Literals{count: len(literals)}
-	l.classify(literals, fold)
+	return &Literals{count: len(literals), texts: literals, fold: fold, dense: dense}
+}
+
+// build makes the tables.
+func (l *Literals) build() {
+	literals := l.texts
+	l.texts = nil
+	l.classify(literals, l.fold)
 	l.front = newFront(literals)
 
 	// The trie, in the form with edges.
@@ -106,13 +120,13 @@ func newLiterals(literals []string, fold bool, dense int) *Literals {
 		}
 	}
 
-	if len(nodes)*int(l.width) > dense {
+	if len(nodes)*int(l.width) > l.dense {
 		l.nodes = nodes
 		l.root = make([]uint32, l.width)
 		for i, c := range nodes[0].class {
 			l.root[c] = nodes[0].to[i]
 		}
-		return l
+		return
 	}
 	l.next = make([]uint32, len(nodes)*int(l.width))
 	for _, at := range queue {
@@ -128,7 +142,6 @@ func newLiterals(literals []string, fold bool, dense int) *Literals {
 			}
 		}
 	}
-	return l
 }
 
 // classify gives each byte that occurs in a literal a class of its own.
@@ -179,6 +192,7 @@ func (l *Literals) Len() int { return l.count }
 
 // Find adds to found the numbers of the literals that occur in text.
 func (l *Literals) Find(text string, found Bits) {
+	l.once.Do(l.build)
 	for _, id := range l.always {
 		found.Add(int(id))
 	}
@@ -187,6 +201,7 @@ func (l *Literals) Find(text string, found Bits) {
 
 // Any tells whether at least one literal occurs in text.
 func (l *Literals) Any(text string) bool {
+	l.once.Do(l.build)
 	return len(l.always) > 0 || l.scan(text, nil)
 }
 
