@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"time"
 	"unicode/utf8"
-	"unsafe"
 )
 
 // Formats of messages, as they are counted.
@@ -316,6 +315,3 @@ end:
 }
 
 var bom = utf8.AppendRune(nil, '\ufeff')
-
-// view returns b as text without copying; it changes with b.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -3,6 +3,7 @@ package webhook
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -179,7 +180,9 @@ func TestHTTPSocket(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "sock")
 	r := sourcetest.Start(t, HTTP, sourcetest.Spec(t, "http", "listen_socket: "+path+"\nauth_type: headers\nheaders: {a: b}\n"))
-	tr := &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }}
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}
 	defer tr.CloseIdleConnections()
 	if status, _ := ask(t, &http.Client{Transport: tr}, "POST", "http://x/", strings.NewReader("1"), "a", "b"); status != 200 {
 		t.Errorf("status %d", status)
