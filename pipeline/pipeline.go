@@ -53,6 +53,10 @@ type Options struct {
 	// it does, they wait for.
 	Alert func(decisions.Alert)
 
+	// CatchUp is how old a line may be that was written while nobody read it, to be
+	// given to scenarios; 0 for DefaultCatchUp.
+	CatchUp time.Duration
+
 	// Meters take what is counted of the lines; nil: Meters of its own.
 	Meters *Meters
 
@@ -64,6 +68,10 @@ type Options struct {
 	// Load runs. May be nil.
 	Warn func(message string)
 }
+
+// DefaultCatchUp is a restart with an update and a look at what went wrong. Older
+// lines are of attacks that are over.
+const DefaultCatchUp = 10 * time.Minute
 
 // Tracer watches lines go through the engine. Its methods are called within
 // Process, by each goroutine that is in it. Events are valid until they return.
@@ -107,7 +115,7 @@ type Engine struct {
 		worker *worker
 	}
 
-	lines, parsed, whitelisted, poured, alerts, pardoned, failures atomic.Uint64
+	lines, parsed, whitelisted, poured, alerts, pardoned, stale, failures atomic.Uint64
 }
 
 // Stats counts since the start, except where noted.
@@ -118,6 +126,7 @@ type Stats struct {
 	Poured      uint64 // went into at least one bucket
 	Alerts      uint64
 	Pardoned    uint64 // overflows that a postoverflow whitelisted
+	Stale       uint64 // understood, but written too long ago, while nobody read them
 	Failures    uint64 // run-time errors of expressions
 	LastFailure string // with the name of the item; "" if there was none
 	Parsers     int    // documents loaded
@@ -130,6 +139,9 @@ type Stats struct {
 func Load(opt Options) (*Engine, []error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
+	}
+	if opt.CatchUp == 0 {
+		opt.CatchUp = DefaultCatchUp
 	}
 	if opt.Meters == nil {
 		opt.Meters = NewMeters()
@@ -245,6 +257,7 @@ func (e *Engine) Stats() Stats {
 		Poured:      e.poured.Load(),
 		Alerts:      e.alerts.Load(),
 		Pardoned:    e.pardoned.Load(),
+		Stale:       e.stale.Load(),
 		Failures:    e.failures.Load(),
 		LastFailure: last,
 		Parsers:     e.stages.Len(),
@@ -272,8 +285,8 @@ type worker struct {
 
 // tally is what a worker counts until it is put back.
 type tally struct {
-	parsed, whitelisted, failures uint64
-	lastErr                       string
+	parsed, whitelisted, stale, failures uint64
+	lastErr                              string
 }
 
 func (e *Engine) take() *worker {
@@ -329,6 +342,7 @@ func (e *Engine) put(w *worker) {
 func (e *Engine) count(w *worker) {
 	e.parsed.Add(w.tally.parsed)
 	e.whitelisted.Add(w.tally.whitelisted)
+	e.stale.Add(w.tally.stale)
 	e.poured.Add(w.pour.Poured)
 	if w.tally.failures > 0 {
 		e.failures.Add(w.tally.failures)
@@ -376,8 +390,13 @@ func (w *worker) arrived(ev *event.Event) bool {
 	w.meter.parsed++
 	if ev.Whitelisted {
 		w.tally.whitelisted++
+		return false
 	}
-	return !ev.Whitelisted
+	if ev.Line.Mode == event.CatchUp && w.ctx.Now.Sub(enrich.Written(ev)) > w.engine.opt.CatchUp {
+		w.tally.stale++
+		return false
+	}
+	return true
 }
 
 func (w *worker) failed(item string, err error) {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"cs/pipeline/event"
 )
 
 // layouts are those that CrowdSec tries, in its order: the first one that fits
@@ -154,6 +156,16 @@ func unix(text string) (Date, bool) {
 	t := time.Unix(sec, 0)
 	_, offset := t.Zone()
 	return Date{t.UTC(), offset}, true
+}
+
+// Written returns when the line of a CatchUp event was written: the time found in it,
+// or the latest that it can have been, if there is none, or one that is later.
+// Then it is of another time zone.
+func Written(e *event.Event) time.Time {
+	if t, ok := RFC3339(e.MarshaledTime); ok && t.Before(e.Line.Time) {
+		return t
+	}
+	return e.Line.Time
 }
 
 // RFC3339 parses the text of a date as AppendText wrote it, or any other

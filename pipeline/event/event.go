@@ -14,6 +14,10 @@ type Mode uint8
 const (
 	Live   Mode = iota // the wall clock: logs are followed as they grow
 	Replay             // the time found in the log: a finished file is read
+	// CatchUp is a line of a live log that was written while nobody read it. It goes
+	// into the buckets of live events, at the time found in the log: what
+	// took hours does not look like a burst because it is read in one go.
+	CatchUp
 )
 
 // Line is what a source delivers. Raw and Src are valid until the next Reset
@@ -23,7 +27,7 @@ type Line struct {
 	Src    string            // path, unit, container: what the operator knows it by
 	Module string            // kind of source: "file", "journalctl", …
 	Labels map[string]string // of the acquisition, shared by all its lines; never written
-	Time   time.Time         // when it was read
+	Time   time.Time         // when it was read; of CatchUp, when it was written at the latest
 	Mode   Mode
 }
 

@@ -18,8 +18,13 @@ var evtFields = map[string]value{
 	"Whitelisted":     boolean(func(x *Ctx) bool { return x.Event.Whitelisted }),
 	"Process":         boolean(func(*Ctx) bool { return true }),
 	"Time":            dynamic(timeType, func(x *Ctx) any { return x.Event.Time }),
-	"ExpectMode":      integer(func(x *Ctx) int64 { return int64(x.Event.Line.Mode) }),
-	"Type":            integer((*Ctx).eventType),
+	"ExpectMode": integer(func(x *Ctx) int64 {
+		if x.Event.Line.Mode == event.Replay {
+			return 1
+		}
+		return 0
+	}),
+	"Type": integer((*Ctx).eventType),
 }
 
 // eventType is evt.Type: 0 for a line, 1 for an overflow, 2 for the alert of a

@@ -141,7 +141,7 @@ func (s *static) set(n *Node, r *Runner, v string) {
 		d, ok := r.dates.Parse(v, e.StrTimeFormat, r.Expr.Now)
 		if !ok {
 			d.Time, d.Offset = r.Expr.Now.UTC(), 0 // an undated line happens now
-		} else if e.Line.Mode == event.Replay {
+		} else if e.Line.Mode != event.Live {
 			e.Time = d.Time
 		}
 		e.Set(s.slot, e.Built(r.dates.Append(e.Build(), d)))

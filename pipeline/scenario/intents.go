@@ -169,12 +169,15 @@ func (r *Runner) judge(in *Intents, now time.Time, o *Overflow) bool {
 	r.Poured++
 	e := r.Expr.Event
 	p := bucket.Pour{Time: nanos(now)}
-	if e.Line.Mode == event.Replay {
+	switch e.Line.Mode {
+	case event.Replay:
 		t, ok := enrich.RFC3339(e.MarshaledTime)
 		p.Replay, p.NoTime = true, !ok
 		if ok {
 			p.Time = nanos(t)
 		}
+	case event.CatchUp:
+		p.Time = nanos(enrich.Written(e))
 	}
 	start := len(in.text)
 	in.text = r.set.codec.appendEvent(in.text, e)

@@ -21,6 +21,7 @@ type Splitter struct {
 	Cut int64 // lines that were longer than the limit
 
 	line  event.Line // what all lines have in common
+	mode  event.Mode // that of line, for those that are read as they come
 	max   int
 	now   func() time.Time
 	batch []event.Line
@@ -32,11 +33,20 @@ func NewSplitter(line event.Line, maxLine int, now func() time.Time) *Splitter {
 	if maxLine <= 0 {
 		maxLine = MaxLine
 	}
-	return &Splitter{line: line, max: maxLine, now: now, batch: make([]event.Line, 0, batchLines)}
+	return &Splitter{line: line, mode: line.Mode, max: maxLine, now: now, batch: make([]event.Line, 0, batchLines)}
 }
 
 // SetSource changes the Src of the lines to come.
 func (s *Splitter) SetSource(src string) { s.line.Src = src }
+
+// SetWritten says that the lines to come were written at a time at the latest, while
+// nobody read them; the zero time, that they are read as they come.
+func (s *Splitter) SetWritten(at time.Time) {
+	s.line.Time, s.line.Mode = at, s.mode
+	if !at.IsZero() && s.mode == event.Live {
+		s.line.Mode = event.CatchUp
+	}
+}
 
 // Max returns the length from which lines are cut.
 func (s *Splitter) Max() int { return s.max }
@@ -53,7 +63,9 @@ func (s *Splitter) Max() int { return s.max }
 func (s *Splitter) Take(data []byte, skip *bool, final bool) (batch []event.Line, n int) {
 	batch = s.batch[:0]
 	line := s.line
-	line.Time = s.now()
+	if line.Time.IsZero() {
+		line.Time = s.now()
+	}
 	for n < len(data) && len(batch) < batchLines {
 		rest := data[n:]
 		end := bytes.IndexByte(rest, '\n')

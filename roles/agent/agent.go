@@ -507,6 +507,7 @@ func addStats(gone, now pipeline.Stats) pipeline.Stats {
 	now.Poured += gone.Poured
 	now.Alerts += gone.Alerts
 	now.Pardoned += gone.Pardoned
+	now.Stale += gone.Stale
 	now.Failures += gone.Failures
 	now.Buckets.Evicted += gone.Buckets.Evicted
 	now.Buckets.Dropped += gone.Buckets.Dropped

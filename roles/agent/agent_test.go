@@ -328,3 +328,40 @@ func TestNothingToRead(t *testing.T) {
 }
 
 var errUnreachable = fmt.Errorf("test: %w", errors.Join(context.DeadlineExceeded))
+
+// TestCatchUp: lines that were written while no agent ran count as of when they were
+// written, if that is not too long ago.
+func TestCatchUp(t *testing.T) {
+	dir := t.TempDir()
+	log := filepath.Join(dir, "auth.log")
+	appendTo(t, log, "")
+	lapi := &fakeLAPI{}
+	cfg := Config{
+		DataDir: filepath.Join(dir, "data"), LAPI: lapi, Content: starter,
+		Inputs: []config.Acquisition{fileInput("syslog", []string{log})},
+	}
+	start(t, cfg).end()
+	now := time.Now().UTC()
+	fail := func(addr string, ago ...time.Duration) {
+		t.Helper()
+		for i, d := range ago {
+			appendTo(t, log, fmt.Sprintf("%s host sshd[%d]: Failed password for root from %s port 4711 ssh2\n", now.Add(-d).Format(time.Stamp), i, addr))
+		}
+	}
+	const s, m = time.Second, time.Minute
+	fail("192.0.2.1", 9*m, 8*m, 7*m, 6*m, 5*m, 4*m, 3*m, 2*m, 1*m) // slow
+	fail("192.0.2.2", 70*m, 70*m, 70*m, 70*m, 70*m, 70*m, 70*m)    // long ago
+	fail("192.0.2.3", 126*s, 125*s, 124*s, 123*s, 122*s, 121*s)    // an attack
+	fail("192.0.2.4", 6*s, 5*s, 4*s, 3*s, 2*s)                     // one that goes on
+	r := start(t, cfg)
+	eventually(t, "what was missed is read", func() bool { return r.agent.lines.Load() == 9+7+6+5 })
+	fail("192.0.2.4", 0)
+	eventually(t, "two alerts", func() bool { return len(lapi.stored()) == 2 })
+	if got := strings.Join(lapi.stored(), "\n"); !strings.Contains(got, "192.0.2.3") || !strings.Contains(got, "192.0.2.4") {
+		t.Errorf("got %s", got)
+	}
+	if s := r.agent.stats(); s.Stale != 7 {
+		t.Errorf("%d lines are stale", s.Stale)
+	}
+	r.end()
+}

@@ -166,6 +166,8 @@ func (a *Agent) writeOwn(w *metric.Writer) {
 	w.Sample(float64(s.Buckets.Evicted))
 	w.Family("cs_bucket_events_dropped_total", metric.Counter, "Events that buckets could not keep because of the bound of memory.")
 	w.Sample(float64(s.Buckets.Dropped))
+	w.Family("cs_agent_stale_lines_total", metric.Counter, "Lines that were written too long ago, while no agent ran, to count.")
+	w.Sample(float64(s.Stale))
 	w.Family("cs_expression_failures_total", metric.Counter, "Run-time errors of expressions of content.")
 	w.Sample(float64(s.Failures))
 	w.Family("cs_agent_alerts_waiting", metric.Gauge, "Alerts that wait for the LAPI.")

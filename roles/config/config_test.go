@@ -82,7 +82,7 @@ func TestNoFileRunsAllRolesOnDefaults(t *testing.T) {
 			Enabled: true, Listen: "127.0.0.1:8080", Socket: filepath.Join(data, "cs.sock"),
 			MaxAlerts: 5000, MaxAlertAge: 7 * 24 * time.Hour, MaxMetricsAge: 7 * 24 * time.Hour, MaxDecisions: 2_000_000,
 		},
-		Agent:   Agent{Enabled: true, CredentialsPath: filepath.Join(data, CredentialsName), MaxBuckets: 262144, SpoolBytes: 16 << 20},
+		Agent:   Agent{Enabled: true, CredentialsPath: filepath.Join(data, CredentialsName), MaxBuckets: 262144, SpoolBytes: 16 << 20, CatchUp: 10 * time.Minute},
 		Bouncer: usualBouncer(func(b *Bouncer) { b.Enabled = true }),
 	}
 	if diff := cmp.Diff(want, got, prefixes); diff != "" {
@@ -112,7 +112,7 @@ func TestPackagedFile(t *testing.T) {
 		},
 		Agent: Agent{
 			Enabled: true, AcquisitionPath: "/etc/crowdsec/acquis.yaml", AcquisitionDir: "/etc/crowdsec/acquis.d",
-			CredentialsPath: "/etc/crowdsec/local_api_credentials.yaml", MaxBuckets: 262144, SpoolBytes: 16 << 20,
+			CredentialsPath: "/etc/crowdsec/local_api_credentials.yaml", MaxBuckets: 262144, SpoolBytes: 16 << 20, CatchUp: 10 * time.Minute,
 			HubDir: "/etc/crowdsec/hub/", HubIndexPath: "/etc/crowdsec/hub/.index.json", SimulationPath: "/etc/crowdsec/simulation.yaml",
 			ParserRoutines: 1,
 		},
@@ -192,7 +192,7 @@ func TestEveryKey(t *testing.T) {
 		},
 		Agent: Agent{
 			Enabled: true, AcquisitionPath: "/a", AcquisitionDir: "/a.d", CredentialsPath: "/cred", InsecureSkipVerify: true,
-			MaxBuckets: 2000, SpoolBytes: 65536,
+			MaxBuckets: 2000, SpoolBytes: 65536, CatchUp: 2 * time.Minute,
 			HubDir: "/h", HubIndexPath: "/i", SimulationPath: "/s", ConsoleContextPath: "/c", PatternDir: "/pt",
 			ContextLength: 4000, ParserRoutines: 1, DNSTTL: time.Minute, DNSNegativeTTL: 10 * time.Second, DNSSize: 100,
 			CTIKey: "k", CTITTL: 10 * time.Minute, CTISize: 100,

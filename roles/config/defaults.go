@@ -15,6 +15,7 @@ var defaults = [...]fallback{
 	{"api.server.listen_uri", "127.0.0.1:8080", "nobody else is let in until it is asked for"},
 	{"api.server.tls.client_verification", "VerifyClientCertIfGiven", "upstream's; passwords and keys go on beside certificates"},
 	{"api.server.tls.cache_expiration", "1h", "upstream's; a revocation list that changes counts at once"},
+	{"crowdsec_service.catch_up", "10m", "lines from before a longer pause are of attacks that are over"},
 	{"bouncer.update_frequency", "10s", "upstream's; a ban may take that long from another host"},
 	{"bouncer.backend", "auto", "the best of those that this system has"},
 	{"bouncer.deny_action", "drop", "an answer tells a scanner that somebody is there"},

@@ -73,6 +73,8 @@ type CrowdsecService struct {
 	StateInputFile            string   `yaml:"state_input_file"`
 	StateOutputDir            string   `yaml:"state_output_dir"`
 	DNSCache                  DNSCache `yaml:"dns_cache"`
+	// CatchUp is how old a line may be, when the agent was away, to count.
+	CatchUp strict.Text `yaml:"catch_up"`
 }
 
 // DNSCache bounds what is remembered of the names of addresses.

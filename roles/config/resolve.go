@@ -89,8 +89,9 @@ type Agent struct {
 	// Where content lies, as typed; "": in its usual place below ConfigDir.
 	HubDir, HubIndexPath, SimulationPath, ConsoleContextPath, PatternDir string
 
-	ContextLength  int // bytes of a value in the context of an alert; 0: the engine's own
-	ParserRoutines int // lines that are parsed at once; 0: the engine's own
+	CatchUp        time.Duration // how old a line may be, when the agent was away, to count
+	ContextLength  int           // bytes of a value in the context of an alert; 0: the engine's own
+	ParserRoutines int           // lines that are parsed at once; 0: the engine's own
 
 	// How long names of addresses are kept, those that there are and those
 	// that there are not, and how many; 0: the engine's own.
@@ -142,6 +143,7 @@ func (f *File) Resolve(env func(string) (string, bool)) (Resolved, []error) {
 		ConsoleContextPath: crowdsec.ConsoleContextPath,
 		PatternDir:         f.ConfigPaths.PatternDir,
 
+		CatchUp:        r.duration("crowdsec_service.catch_up", crowdsec.CatchUp),
 		ContextLength:  max(crowdsec.ConsoleContextValueLength, 0),
 		ParserRoutines: max(crowdsec.ParserRoutines, 0),
 		DNSTTL:         r.optional("crowdsec_service.dns_cache.ttl", crowdsec.DNSCache.TTL),

@@ -23,6 +23,7 @@ func Options(r config.Resolved) pipeline.Options {
 		PatternDir:    patternDir(r),
 		MaxBuckets:    buckets,
 		MaxKept:       kept,
+		CatchUp:       r.Agent.CatchUp,
 		ContextLength: r.Agent.ContextLength,
 		Workers:       r.Agent.ParserRoutines,
 		DNS:           enrich.DNS{TTL: r.Agent.DNSTTL, NegativeTTL: r.Agent.DNSNegativeTTL, Size: r.Agent.DNSSize},

@@ -420,3 +420,34 @@ func BenchmarkFollow(b *testing.B) {
 		s.close()
 	}
 }
+
+// What was written while nobody followed is told from what comes later.
+func TestCatchUpLines(t *testing.T) {
+	f := newFollower(t, Config{Globs: []string{"a.log"}})
+	f.write("a.log", "old\n")
+	f.look()
+	f.write("a.log", "live\n")
+	f.look()
+	f.stop()
+	f.write("a.log", "missed in the old file\n")
+	f.rename("a.log", "a.log.1")
+	f.write("a.log", "missed\nnot comp")
+	written := time.Unix(1_600_000_000, 0)
+	if err := os.Chtimes(f.path("a.log"), written, written); err != nil {
+		t.Fatal(err)
+	}
+	f.modes = nil
+	f.start()
+	f.settle()
+	f.write("a.log", "lete\nlive again\n")
+	f.write("a.log.1", "to the old one\n")
+	f.look()
+	f.want("live", "missed in the old file", "missed", "to the old one", "not complete", "live again")
+	want := []event.Mode{event.CatchUp, event.CatchUp, event.Live, event.Live, event.Live}
+	if !slices.Equal(f.modes, want) {
+		t.Errorf("modes are %v, want %v", f.modes, want)
+	}
+	if got := f.times[2]; !got.Equal(written) {
+		t.Errorf("it was written at %v", got)
+	}
+}

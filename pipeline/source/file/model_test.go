@@ -18,14 +18,16 @@ import (
 // follower drives a source by hand: a look when the test says so, and a clock
 // that moves when the test says so.
 type follower struct {
-	t    *testing.T
-	cfg  Config
-	dir  string
-	now  time.Time
-	src  *Source
-	pos  *source.Positions
-	got  []string
-	errs []string
+	t     *testing.T
+	cfg   Config
+	dir   string
+	now   time.Time
+	src   *Source
+	pos   *source.Positions
+	got   []string
+	modes []event.Mode
+	times []time.Time
+	errs  []string
 }
 
 func newFollower(t *testing.T, cfg Config) *follower {
@@ -94,6 +96,7 @@ func (f *follower) settle() {
 func (f *follower) sink(_ context.Context, batch []event.Line, done func()) error {
 	for _, l := range batch {
 		f.got = append(f.got, strings.Clone(l.Raw))
+		f.modes, f.times = append(f.modes, l.Mode), append(f.times, l.Time)
 	}
 	done()
 	return nil

@@ -27,7 +27,9 @@ type reader struct {
 	skip     bool   // off is within a line that was cut
 	size     int64  // when last looked at
 	grew     time.Time
-	broken   bool // reading failed: open it again
+	broken   bool      // reading failed: open it again
+	behind   int64     // up to here it was written while nobody read it,
+	written  time.Time // until then
 	mark     *source.Mark
 
 	next     int64 // off and skip behind the batch that is with the sink
@@ -71,11 +73,20 @@ func (r *reader) resume(s *Source, pos source.Position) bool {
 	r.headLen, r.headHash, r.off, r.skip = pos.HeadLen, pos.HeadHash, pos.Offset, pos.Skip
 	if size, err := r.look(s.now()); err == nil && size >= pos.Offset {
 		if same, err := r.same(&s.headBuf); err == nil && same {
+			r.missed(s)
 			return true
 		}
 	}
 	*r = fresh
 	return false
+}
+
+// missed notes that what is in the file now was written while nobody read it, if we
+// have just begun.
+func (r *reader) missed(s *Source) {
+	if fi, err := r.f.Stat(); err == nil && !s.started {
+		r.behind, r.written = fi.Size(), fi.ModTime()
+	}
 }
 
 // endSearch is how far back from the end the start of the last line is searched.
@@ -184,8 +195,20 @@ func (r *reader) deliver(ctx context.Context, s *Source, data []byte, final bool
 		if err := ctx.Err(); err != nil {
 			return used, err
 		}
+		rest := data[used:]
+		late := r.behind - r.off
+		if late > 0 {
+			s.split.SetWritten(r.written)
+			rest = rest[:min(int64(len(rest)), late)]
+		} else {
+			s.split.SetWritten(time.Time{})
+		}
 		r.nextSkip = r.skip
-		batch, n := s.split.Take(data[used:], &r.nextSkip, final)
+		batch, n := s.split.Take(rest, &r.nextSkip, final && len(rest) == len(data)-used)
+		if n == 0 && late > 0 && len(rest) < len(data)-used {
+			r.behind = 0 // its last line was not complete then
+			continue
+		}
 		if n == 0 {
 			break
 		}
@@ -232,7 +255,7 @@ func (r *reader) rename(s *Source, path string) {
 
 // restart begins the file anew, after a truncation.
 func (r *reader) restart() {
-	r.off, r.headLen, r.headHash, r.skip = 0, 0, 0, false
+	r.off, r.headLen, r.headHash, r.skip, r.behind = 0, 0, 0, false, 0
 	r.save()
 }
 

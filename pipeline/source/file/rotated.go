@@ -154,6 +154,7 @@ func (t *tail) addMissed(cur *reader) {
 			continue
 		}
 		r.path = t.path
+		r.missed(t.s)
 		t.remember(r)
 	}
 }

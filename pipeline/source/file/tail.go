@@ -157,6 +157,7 @@ func (t *tail) begin(r *reader) error {
 		return err
 	}
 	if !first {
+		r.missed(t.s)
 		t.addMissed(r)
 	}
 	t.early = false
