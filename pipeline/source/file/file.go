@@ -52,8 +52,8 @@ const (
 	rotateEvery = 250 * time.Millisecond
 	globEvery   = 10 * time.Second
 	// settle is the pause between two looks, so that a burst of small writes
-	// costs a few looks and not one each.
-	settle = 5 * time.Millisecond
+	// costs a few looks and not one each. A line waits no longer than that.
+	settle = time.Millisecond
 )
 
 // Config says what to follow. Only Globs is required.

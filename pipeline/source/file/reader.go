@@ -28,6 +28,7 @@ type reader struct {
 	size     int64  // when last looked at
 	grew     time.Time
 	broken   bool      // reading failed: open it again
+	emptied  bool      // it was truncated, and nothing of it was read since
 	behind   int64     // up to here it was written while nobody read it,
 	written  time.Time // until then
 	mark     *source.Mark

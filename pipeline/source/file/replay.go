@@ -8,14 +8,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
-
 	"cs/pipeline/event"
 	"cs/pipeline/source"
 )
 
 // Replay reads finished files once, from start to end, with the clock of the
-// log itself. Names ending in ".gz" are unpacked.
+// log itself. Names ending in ".gz", and in ".zst" except in the edge build, are unpacked.
 type Replay struct {
 	globs  []string
 	labels map[string]string
@@ -74,12 +72,10 @@ func replay(ctx context.Context, split *source.Splitter, path string, out source
 		return err
 	}
 	defer f.Close()
-	if !strings.HasSuffix(path, ".gz") {
-		return split.Stream(ctx, f, out)
-	}
-	z, err := gzip.NewReader(f)
+	z, err := unpacked(path, f)
 	if err != nil {
 		return err
 	}
+	defer z.Close()
 	return split.Stream(ctx, z, out)
 }

@@ -124,39 +124,72 @@ func (t *tail) openAt(path string, pos source.Position) *reader {
 	return r
 }
 
-// addMissed adds the files that were at the path after the last one we had and
-// before cur: rotated in and out between two looks, or while we did not run.
-func (t *tail) addMissed(cur *reader) {
-	if len(t.old) == 0 {
+// addMissed adds the files that were at the path after the one before r, and
+// before r: rotated in and out between two looks, or while we did not run.
+func (t *tail) addMissed(r *reader) {
+	at := t.index(r)
+	if at == 0 {
 		return
 	}
-	last := t.old[len(t.old)-1]
-	all := t.siblings(t.isRotation)
+	last := t.old[at-1]
+	all := t.siblings(func(string) bool { return true })
+	ids := make([]platform.FileID, len(all))
 	from := -1
 	for i, sib := range all {
-		if id, err := platform.FileIDAt(sib.path); err == nil && id == last.id {
-			from = i
+		if id, err := platform.FileIDAt(sib.path); err == nil {
+			if ids[i] = id; id == last.id {
+				from = i
+			}
 		}
 	}
 	if from < 0 {
 		return // without the last one nothing tells new ones from old ones
 	}
-	for _, sib := range all[from+1:] {
-		if t.knows(sib.path) {
+	now := ""
+	if real, err := filepath.EvalSymlinks(t.path); err == nil && real != t.path {
+		now = filepath.Base(real)
+	}
+	for i, sib := range all[from+1:] {
+		if ids[from+1+i] == r.id {
+			return // what is newer came after it
+		}
+		if name := filepath.Base(sib.path); !t.isRotation(name) && !between(filepath.Base(all[from].path), name, now) || t.knows(sib.path) {
 			continue
 		}
-		r, err := openReader(sib.path)
+		m, err := openReader(sib.path)
 		if err != nil {
 			continue
 		}
-		if r.id == cur.id || t.s.follows(r.id) {
-			r.close()
+		if m.id == r.id || t.s.follows(m.id) {
+			m.close()
 			continue
 		}
-		r.path = t.path
-		r.missed(t.s)
-		t.remember(r)
+		m.path = t.path
+		m.missed(t.s)
+		t.insert(at, m)
+		at++
 	}
+}
+
+// between tells whether name is one of a series of names with a number or a date in
+// them, to which a link has led after it led to the first and before it leads to
+// the last.
+func between(first, name, last string) bool {
+	return follows(first, name) && follows(name, last)
+}
+
+// follows tells whether two names are the same but for their digits, which are
+// higher in the second.
+func follows(a, b string) bool {
+	if len(a) != len(b) || a >= b {
+		return false
+	}
+	for i := range len(a) {
+		if a[i] != b[i] && (a[i]-'0' > 9 || b[i]-'0' > 9) {
+			return false
+		}
+	}
+	return true
 }
 
 // knows tells whether the file at path is one that this tail has, or has read to its end.

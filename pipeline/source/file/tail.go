@@ -43,6 +43,9 @@ func (t *tail) look(ctx context.Context, out source.Sink) (more bool, err error)
 		if err != nil {
 			return false, t.failed(t.cur, err)
 		}
+		if err := t.refilled(t.cur); err != nil {
+			return false, t.failed(t.cur, err)
+		}
 		if t.rotating() {
 			limit = size
 		}
@@ -70,7 +73,7 @@ func (t *tail) look(ctx context.Context, out source.Sink) (more bool, err error)
 	}
 	more, err = t.cur.read(ctx, t.s, limit, false, out)
 	if errors.Is(err, errTruncated) {
-		t.truncated()
+		t.truncated(t.cur)
 		return true, nil
 	}
 	if err != nil {
@@ -200,9 +203,21 @@ func (t *tail) resume(r *reader) bool {
 }
 
 // remember adds a rotated file.
-func (t *tail) remember(r *reader) {
+func (t *tail) remember(r *reader) { t.insert(len(t.old), r) }
+
+// insert adds a rotated file that is older than the i-th.
+func (t *tail) insert(i int, r *reader) {
 	r.track(t.s, t.key())
-	t.old = append(t.old, r)
+	t.old = slices.Insert(t.old, i, r)
+}
+
+// index returns the place of a file among the rotated ones; that of the current one is
+// behind them.
+func (t *tail) index(r *reader) int {
+	if i := slices.Index(t.old, r); i >= 0 {
+		return i
+	}
+	return len(t.old)
 }
 
 // rotated is called when the current file is no longer at the path.
@@ -222,6 +237,9 @@ func (t *tail) drain(ctx context.Context, r *reader, out source.Sink) (more, wai
 	if _, err := r.look(now); err != nil {
 		return false, false, err
 	}
+	if err := t.refilled(r); err != nil {
+		return false, false, err
+	}
 	more, err = r.read(ctx, t.s, noLimit, false, out)
 	if err == nil && !more && r.off < r.size {
 		if now.Sub(r.grew) < quiet {
@@ -230,7 +248,7 @@ func (t *tail) drain(ctx context.Context, r *reader, out source.Sink) (more, wai
 		more, err = r.read(ctx, t.s, noLimit, true, out)
 	}
 	if errors.Is(err, errTruncated) {
-		r.restart()
+		t.truncated(r)
 		return true, false, nil
 	}
 	return more, false, err
@@ -261,15 +279,30 @@ func (t *tail) retire() {
 	}
 }
 
-// truncated is called when the current file was emptied in place. What was
-// added to it before that may be in a copy.
-func (t *tail) truncated() {
-	if c := t.findCopy(t.cur.position()); c != nil {
-		t.remember(c)
-	} else {
-		t.s.cfg.Report(fmt.Errorf("%s was truncated and there is no copy of it: lines after byte %d may be lost", t.path, t.cur.off))
+// truncated is called when a file was emptied in place. What was added to it
+// before that may be in a copy.
+func (t *tail) truncated(r *reader) {
+	if c := t.findCopy(r.position()); c != nil {
+		t.insert(t.index(r), c)
+	} else if r.off > 0 {
+		t.s.cfg.Report(fmt.Errorf("%s was truncated and there is no copy of it: lines after byte %d may be lost", t.path, r.off))
 	}
-	t.cur.restart()
+	r.restart()
+	r.emptied = true
+}
+
+// refilled looks, when there is something again in a file that was emptied, whether
+// it was filled, copied and emptied more than once.
+func (t *tail) refilled(r *reader) error {
+	if !r.emptied || r.size == 0 {
+		return nil
+	}
+	if _, err := r.same(&t.s.headBuf); err != nil {
+		return err
+	}
+	r.emptied = false
+	t.addMissed(r)
+	return nil
 }
 
 // failed reports trouble with reading a file, which is tried again; it

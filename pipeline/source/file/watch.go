@@ -18,13 +18,14 @@ import (
 // source looks by itself now and then.
 type watcher struct {
 	s      *Source
-	fs     *fsnotify.Watcher // nil: polling
-	all    bool              // every directory is watched
-	failed bool              // reported that one can't be watched
+	fs     *fsnotify.Watcher          // nil: polling
+	ids    map[string]platform.FileID // of the directories that are watched
+	all    bool                       // every directory is watched
+	failed bool                       // reported that one can't be watched
 }
 
 func newWatcher(s *Source) *watcher {
-	w := &watcher{s: s}
+	w := &watcher{s: s, ids: make(map[string]platform.FileID)}
 	if s.cfg.Poll {
 		return w
 	}
@@ -58,12 +59,18 @@ func (w *watcher) follow(dirs []string) (added bool) {
 	for _, dir := range watched {
 		if !slices.Contains(dirs, dir) {
 			w.fs.Remove(dir)
+			delete(w.ids, dir)
 		}
 	}
 	for _, dir := range dirs {
+		id, _ := platform.FileIDAt(dir)
 		if slices.Contains(watched, dir) {
-			continue
+			if id == w.ids[dir] {
+				continue
+			}
+			w.fs.Remove(dir) // another one was mounted there, or took its place
 		}
+		w.ids[dir] = id
 		if platform.NetworkFS(dir) {
 			w.all = false
 			continue
