@@ -54,7 +54,7 @@ type book struct {
 	mu     sync.Mutex
 	dirty  bool
 	seq    uint64     // grows with each snapshot that is saved
-	live   []*Mark    // in the order of Track
+	live   []*Mark    // in the order of Saved
 	saved  []Position // left by an earlier process and not taken over yet
 }
 
@@ -154,15 +154,19 @@ func (p *Positions) Forget(key string) {
 	p.saved = slices.DeleteFunc(p.saved, func(pos Position) bool { return pos.Key == key })
 }
 
-// Track adds a position.
-func (p *Positions) Track(pos Position) *Mark {
+// Track adds a position, in the order of Saved: before another one, or last if that is nil.
+func (p *Positions) Track(pos Position, before *Mark) *Mark {
 	if p == nil {
 		return nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := &Mark{of: p.book, by: p, pos: pos, seq: p.seq}
-	p.live = append(p.live, m)
+	at := slices.Index(p.live, before)
+	if at < 0 {
+		at = len(p.live)
+	}
+	p.live = slices.Insert(p.live, at, m)
 	p.dirty = true
 	return m
 }
@@ -239,16 +243,28 @@ func (p *Positions) Restore(m Moves) {
 	if m.Since < p.seq {
 		return
 	}
-	for _, pos := range m.Positions {
+	next := make(map[string]int) // the place of the one after it, by key
+	for _, pos := range slices.Backward(m.Positions) {
 		if pos.Time == 0 {
 			pos.Time = p.now().Unix()
 		}
 		i := slices.IndexFunc(p.saved, func(s Position) bool { return s.Key == pos.Key && s.File == pos.File })
-		if i < 0 {
-			p.saved = append(p.saved, pos)
-		} else {
+		switch at, ok := next[pos.Key]; {
+		case i >= 0:
 			p.saved[i] = pos
+		case ok:
+			i = at
+			p.saved = slices.Insert(p.saved, i, pos)
+			for key, n := range next {
+				if n >= i {
+					next[key] = n + 1
+				}
+			}
+		default:
+			i = len(p.saved)
+			p.saved = append(p.saved, pos)
 		}
+		next[pos.Key] = i
 		p.dirty = true
 	}
 }

@@ -75,6 +75,7 @@ func (r *reader) resume(s *Source, pos source.Position) bool {
 	if size, err := r.look(s.now()); err == nil && size >= pos.Offset {
 		if same, err := r.same(&s.headBuf); err == nil && same {
 			r.missed(s)
+			r.emptied = pos.HeadLen == 0 // it was empty: who knows how often since
 			return true
 		}
 	}
@@ -160,6 +161,11 @@ func (r *reader) read(ctx context.Context, s *Source, limit int64, final bool, o
 	if r.size < max(r.off, int64(r.headLen)) {
 		return false, errTruncated
 	}
+	if r.headLen == 0 { // what is read must be of the file that this head is of
+		if _, err := r.same(&s.headBuf); err != nil {
+			return false, err
+		}
+	}
 	for budget := turn; r.off < min(limit, r.size); {
 		want := min(int64(len(s.buf)), limit-r.off)
 		n, err := r.f.ReadAt(s.buf[:want], r.off)
@@ -233,10 +239,10 @@ func (r *reader) advance() {
 }
 
 // track makes the position of the file known to the positions under key.
-func (r *reader) track(s *Source, key string) {
+func (r *reader) track(s *Source, key string, before *source.Mark) {
 	pos := r.position()
 	pos.Key = key
-	r.mark = s.cfg.Positions.Track(pos)
+	r.mark = s.cfg.Positions.Track(pos, before)
 }
 
 func (r *reader) save() { r.mark.Set(r.position()) }
@@ -251,7 +257,7 @@ func (r *reader) position() source.Position {
 func (r *reader) rename(s *Source, path string) {
 	r.path = path
 	r.mark.Drop()
-	r.track(s, s.keyPrefix()+path)
+	r.track(s, s.keyPrefix()+path, nil)
 }
 
 // restart begins the file anew, after a truncation.

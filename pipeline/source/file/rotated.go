@@ -27,6 +27,7 @@ var (
 // sibling is a file next to a log.
 type sibling struct {
 	path    string
+	id      platform.FileID
 	rank    int // the number in ".1"; higher is older. 0 for dates
 	changed time.Time
 	size    int64
@@ -41,6 +42,22 @@ func (a sibling) older(b sibling) int {
 // siblings returns the files in the directory of the log, and in that of the
 // file it links to, whose names accept takes, oldest first.
 func (t *tail) siblings(accept func(name string) bool) []sibling {
+	all := t.list(accept)
+	for range listTries {
+		// A rotation that is under way renames files while they are listed.
+		again := t.list(accept)
+		if slices.EqualFunc(all, again, func(a, b sibling) bool { return a.path == b.path && a.id == b.id }) {
+			break
+		}
+		all = again
+	}
+	return all
+}
+
+// listTries bounds how often a directory is listed that changes all the time.
+const listTries = 10
+
+func (t *tail) list(accept func(name string) bool) []sibling {
 	dirs := []string{filepath.Dir(t.path)}
 	if real, err := filepath.EvalSymlinks(t.path); err == nil && filepath.Dir(real) != dirs[0] {
 		dirs = append(dirs, filepath.Dir(real))
@@ -64,6 +81,9 @@ func (t *tail) siblings(accept func(name string) bool) []sibling {
 				continue
 			}
 			sib := sibling{path: path, changed: fi.ModTime(), size: fi.Size()}
+			if sib.id, err = platform.FileIDAt(path); err != nil {
+				continue
+			}
 			if n, err := strconv.Atoi(strings.TrimPrefix(name, base+".")); err == nil && n < 10_000 {
 				sib.rank = n
 			}
@@ -84,7 +104,7 @@ func (t *tail) isRotation(name string) bool {
 // at pos; nil if it is gone.
 func (t *tail) findRest(pos source.Position) *reader {
 	for _, sib := range t.siblings(func(string) bool { return true }) {
-		if id, err := platform.FileIDAt(sib.path); err != nil || id != pos.File {
+		if sib.id != pos.File {
 			continue
 		}
 		if r := t.openAt(sib.path, pos); r != nil {
@@ -133,15 +153,7 @@ func (t *tail) addMissed(r *reader) {
 	}
 	last := t.old[at-1]
 	all := t.siblings(func(string) bool { return true })
-	ids := make([]platform.FileID, len(all))
-	from := -1
-	for i, sib := range all {
-		if id, err := platform.FileIDAt(sib.path); err == nil {
-			if ids[i] = id; id == last.id {
-				from = i
-			}
-		}
-	}
+	from := slices.IndexFunc(all, func(sib sibling) bool { return sib.id == last.id })
 	if from < 0 {
 		return // without the last one nothing tells new ones from old ones
 	}
@@ -149,8 +161,8 @@ func (t *tail) addMissed(r *reader) {
 	if real, err := filepath.EvalSymlinks(t.path); err == nil && real != t.path {
 		now = filepath.Base(real)
 	}
-	for i, sib := range all[from+1:] {
-		if ids[from+1+i] == r.id {
+	for _, sib := range all[from+1:] {
+		if sib.id == r.id {
 			return // what is newer came after it
 		}
 		if name := filepath.Base(sib.path); !t.isRotation(name) && !between(filepath.Base(all[from].path), name, now) || t.knows(sib.path) {

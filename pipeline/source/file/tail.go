@@ -165,7 +165,7 @@ func (t *tail) begin(r *reader) error {
 	}
 	t.early = false
 	t.cur = r
-	r.track(t.s, t.key())
+	r.track(t.s, t.key(), nil)
 	return nil
 }
 
@@ -207,7 +207,14 @@ func (t *tail) remember(r *reader) { t.insert(len(t.old), r) }
 
 // insert adds a rotated file that is older than the i-th.
 func (t *tail) insert(i int, r *reader) {
-	r.track(t.s, t.key())
+	var next *source.Mark
+	switch {
+	case i < len(t.old):
+		next = t.old[i].mark
+	case t.cur != nil:
+		next = t.cur.mark
+	}
+	r.track(t.s, t.key(), next)
 	t.old = slices.Insert(t.old, i, r)
 }
 
