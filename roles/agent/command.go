@@ -176,7 +176,7 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	cfg.Stateless = c.Replay || c.DryRun
 	if c.DryRun {
 		cfg.LAPI = &printer{w: env.Stdout}
-	} else if cfg.LAPI, err = c.remote(env, r, func() []string { return scenarios() }); err != nil {
+	} else if cfg.LAPI, err = c.link(env, r, func() []string { return scenarios() }); err != nil {
 		return err
 	}
 	cfg.Ready = func() {
@@ -222,6 +222,27 @@ func (c *Command) serveSocket(ctx context.Context, env *platform.Env, r config.R
 	if err != nil {
 		env.Log.Warn("commands of this host can't read the agent's numbers", "err", err)
 	}
+}
+
+// link returns that to the LAPI, or to those of them that are there.
+func (c *Command) link(env *platform.Env, r config.Resolved, scenarios func() []string) (LAPI, error) {
+	first, err := c.remote(env, r, scenarios)
+	if err != nil || len(r.Agent.Fallbacks) == 0 {
+		return first, err
+	}
+	f := &fallback{list: []LAPI{first}, name: []string{r.Agent.CredentialsPath}, log: env.Log}
+	for _, path := range r.Agent.Fallbacks {
+		credentials, err := config.ReadCredentials(path, env.LookupEnv)
+		if err != nil {
+			return nil, err
+		}
+		next, err := c.connect(env, r, credentials, false, scenarios)
+		if err != nil {
+			return nil, err
+		}
+		f.list, f.name = append(f.list, next), append(f.name, path)
+	}
+	return f, nil
 }
 
 // remote returns the link to the LAPI, with credentials that are made now if

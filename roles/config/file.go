@@ -151,8 +151,11 @@ type API struct {
 
 // APIClient says how the agent and operators' commands reach the LAPI.
 type APIClient struct {
-	CredentialsPath    string `yaml:"credentials_path"`
-	InsecureSkipVerify bool   `yaml:"insecure_skip_verify"`
+	CredentialsPath string `yaml:"credentials_path"`
+	// FallbackCredentials are files like that of CredentialsPath, of LAPIs that the agent
+	// turns to while those before them can't be reached. Upstream doesn't have it.
+	FallbackCredentials []string `yaml:"fallback_credentials"`
+	InsecureSkipVerify  bool     `yaml:"insecure_skip_verify"`
 
 	UnregisterOnExit bool `yaml:"unregister_on_exit"`
 }

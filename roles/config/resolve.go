@@ -83,6 +83,7 @@ type Agent struct {
 	AcquisitionDir     string
 	CredentialsPath    string
 	InsecureSkipVerify bool
+	Fallbacks          []string // paths of the credentials of LAPIs to turn to
 	MaxBuckets         int
 	SpoolBytes         int64
 
@@ -134,6 +135,7 @@ func (f *File) Resolve(env func(string) (string, bool)) (Resolved, []error) {
 		AcquisitionDir:     crowdsec.AcquisitionDir,
 		CredentialsPath:    f.CredentialsPath(),
 		InsecureSkipVerify: f.API.Client.InsecureSkipVerify,
+		Fallbacks:          f.API.Client.FallbackCredentials,
 		MaxBuckets:         int(r.number("limits.max_buckets", f.Limits.MaxBuckets, 1000, maxInt32)),
 		SpoolBytes:         r.number("limits.spool_bytes", f.Limits.SpoolBytes, 64<<10, 1<<40),
 
