@@ -275,6 +275,7 @@ func (c *Command) remote(env *platform.Env, r config.Resolved, scenarios func() 
 func (c *Command) connect(env *platform.Env, r config.Resolved, credentials config.Credentials, made bool, scenarios func() []string) (*remote, error) {
 	conf := credentials.Client(env.Version, r.Agent.InsecureSkipVerify)
 	conf.Scenarios = scenarios
+	conf.Clock = (&skew{log: env.Log, now: time.Now}).heard
 	return newRemote(credentials, made, conf, c.Token)
 }
 

@@ -53,6 +53,9 @@ type ClientConfig struct {
 
 	UserAgent string          // "name/version" with exactly one slash; "": UserAgent("")
 	Scenarios func() []string // what a login reports; may be nil
+	// Clock is told of each answer what time it is at the server, to the second. May
+	// be nil.
+	Clock func(server time.Time)
 }
 
 // Client talks to a LAPI. It logs in when a call first needs it, renews the
@@ -387,6 +390,9 @@ func (c *Client) send(ctx context.Context, who identity, method, path string, qu
 	if err == nil {
 		var resp *http.Response
 		if resp, err = c.http.Do(req); err == nil {
+			if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil && c.conf.Clock != nil {
+				c.conf.Clock(at)
+			}
 			return resp, cancel, nil
 		}
 		err = reachable(err)
