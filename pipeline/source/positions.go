@@ -154,8 +154,11 @@ func (p *Positions) Forget(key string) {
 	p.saved = slices.DeleteFunc(p.saved, func(pos Position) bool { return pos.Key == key })
 }
 
-// Track adds a position, in the order of Saved: before another one, or last if that is nil.
-func (p *Positions) Track(pos Position, before *Mark) *Mark {
+// Track adds a position, the last of those that Saved returns.
+func (p *Positions) Track(pos Position) *Mark { return p.TrackBefore(pos, nil) }
+
+// TrackBefore adds a position before another one; nil is the end.
+func (p *Positions) TrackBefore(pos Position, before *Mark) *Mark {
 	if p == nil {
 		return nil
 	}

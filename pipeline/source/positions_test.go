@@ -37,8 +37,8 @@ func TestPositionsSurvive(t *testing.T) {
 	full := errors.New("disk full")
 	var stuck error
 	p := testPositions(t, path, func() error { return stuck })
-	old, cur := p.Track(pos("a", 1), nil), p.Track(pos("a", 2), nil)
-	p.Track(pos("b", 7), nil)
+	old, cur := p.Track(pos("a", 1)), p.Track(pos("a", 2))
+	p.Track(pos("b", 7))
 	old.Set(pos("", 10))
 
 	stuck = full
@@ -62,7 +62,7 @@ func TestPositionsSurvive(t *testing.T) {
 		t.Fatalf("got %v, %v", got, ok)
 	}
 	// Nobody follows b any more, for now; a is gone.
-	q.Track(pos("c", 1), nil)
+	q.Track(pos("c", 1))
 	q.Forget("a")
 	if err := q.Save(); err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestPositionsSurvive(t *testing.T) {
 func TestMoves(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "positions")
 	p := testPositions(t, path, nil)
-	a, b := p.Track(pos("a", 1), nil), p.Track(pos("b", 1), nil)
+	a, b := p.Track(pos("a", 1)), p.Track(pos("b", 1))
 	if err := p.Save(); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestPositionsAreBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "positions")
 	p := testPositions(t, path, nil)
 	for i := range maxPositions + 10 {
-		p.Track(pos("x", int64(i)), nil)
+		p.Track(pos("x", int64(i)))
 	}
 	if err := p.Save(); err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func TestPositionsAreBounded(t *testing.T) {
 func TestStalePositions(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "positions")
 	p := testPositions(t, path, nil)
-	p.Track(pos("quiet", 1), nil)
+	p.Track(pos("quiet", 1))
 	if err := p.Save(); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestStalePositions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	later.Track(pos("new", 1), nil)
+	later.Track(pos("new", 1))
 	if err := later.Save(); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestDamagedPositions(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "offset -1") {
 		t.Fatalf("got %v", err)
 	}
-	p.Track(pos("a", 1), nil) // and can be used
+	p.Track(pos("a", 1)) // and can be used
 	if err := p.Save(); err != nil {
 		t.Fatal(err)
 	}

@@ -242,7 +242,7 @@ func (r *reader) advance() {
 func (r *reader) track(s *Source, key string, before *source.Mark) {
 	pos := r.position()
 	pos.Key = key
-	r.mark = s.cfg.Positions.Track(pos, before)
+	r.mark = s.cfg.Positions.TrackBefore(pos, before)
 }
 
 func (r *reader) save() { r.mark.Set(r.position()) }

@@ -145,7 +145,7 @@ func (s *Source) resume() {
 		s.pos = saved[len(saved)-1]
 	}
 	s.pos.Key = key
-	s.mark = s.cfg.Positions.Track(s.pos, nil)
+	s.mark = s.cfg.Positions.Track(s.pos)
 	s.cfg.Positions.Forget(key)
 }
 
