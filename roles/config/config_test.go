@@ -253,7 +253,7 @@ func TestLoadRefuses(t *testing.T) {
 	f("a: 1\n---\nb: 2\n", "second document")
 	f("limits: {max_buckets: 1, max_buckets: 2}\n", "already defined")
 	f("- a\n", "want a mapping, this is a list")
-	f(strings.Repeat("[", 5000), "nested")
+	f(strings.Repeat("[", 5000), "brackets are open at once")
 
 	_, err := Load(filepath.Join(t.TempDir(), "none.yaml"), none)
 	if !errors.Is(err, fs.ErrNotExist) {
