@@ -14,6 +14,8 @@ import (
 	"cs/pipeline/event"
 	"cs/pipeline/node"
 	"cs/platform/metric"
+
+	"cs/platform/order"
 )
 
 const (
@@ -104,7 +106,7 @@ func (m *Meters) Traffic() []Traffic {
 		for label, n := range t.nodes {
 			one.Nodes = append(one.Nodes, NodeTraffic{label, n[node.Passed], n[node.Succeeded], n[node.Listed]})
 		}
-		slices.SortFunc(one.Nodes, func(a, b NodeTraffic) int {
+		order.Sort(one.Nodes, func(a, b NodeTraffic) int {
 			return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Reason, b.Reason))
 		})
 		for _, name := range slices.Sorted(maps.Keys(t.poured)) {
@@ -112,7 +114,7 @@ func (m *Meters) Traffic() []Traffic {
 		}
 		all = append(all, one)
 	}
-	slices.SortFunc(all, func(a, b Traffic) int {
+	order.Sort(all, func(a, b Traffic) int {
 		return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Module, b.Module), cmp.Compare(a.Type, b.Type))
 	})
 	return all

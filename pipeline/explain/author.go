@@ -13,12 +13,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 
 	"cs/decisions"
 	"cs/pipeline/hub/catalog"
 	"cs/platform/strict"
+
+	"cs/platform/order"
 )
 
 // What authors of content do with tests beside running them.
@@ -222,7 +223,7 @@ func (h *Hub) Coverage(t catalog.Type) ([]Coverage, error) {
 	for name := range x[t] {
 		list = append(list, Coverage{Name: name, Tests: map[string]int{}})
 	}
-	slices.SortFunc(list, func(a, b Coverage) int {
+	order.Sort(list, func(a, b Coverage) int {
 		return cmp.Or(strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)), strings.Compare(a.Name, b.Name))
 	})
 	for i, c := range list {

@@ -23,6 +23,8 @@ import (
 	"cs/pipeline/source"
 	"cs/pipeline/source/file"
 	"cs/platform/strict"
+
+	"cs/platform/order"
 )
 
 // Hub is a directory with content and, in .tests/, the tests of it: a checkout
@@ -372,7 +374,7 @@ func (h *Hub) install(conf *testConfig, dir string) ([]hub.Item, error) {
 		}{"overrides", "1==1", conf.Overrides})
 		items = append(items, hub.Item{Kind: hub.Parser, Stage: "s00-raw", Path: overridesName, Name: "overrides", Data: text})
 	}
-	slices.SortStableFunc(items, compareInstalled)
+	order.Stable(items, compareInstalled)
 	// Of two that would be the same file the last stays.
 	slices.Reverse(items)
 	items = slices.CompactFunc(items, func(a, b hub.Item) bool { return compareInstalled(a, b) == 0 })

@@ -15,6 +15,8 @@ import (
 	"cs/pipeline/event"
 	"cs/pipeline/scenario"
 	"cs/pipeline/source"
+
+	"cs/platform/order"
 )
 
 // Tree prints what happens to each line: the stages that it came to, the
@@ -210,7 +212,7 @@ func (l *trace) compareFields(s *step, e *event.Event) {
 		}
 		k.has[slot], k.values[slot] = true, value
 	}
-	slices.SortFunc(l.changes[first:], func(a, b change) int { return strings.Compare(a.path, b.path) })
+	order.Sort(l.changes[first:], func(a, b change) int { return strings.Compare(a.path, b.path) })
 }
 
 // path names a field, if it will be shown.

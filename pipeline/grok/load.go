@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"cs/platform/order"
 )
 
 //go:embed builtin.grok
@@ -66,7 +68,7 @@ func Load(dir string) (*Library, []error) {
 		files = slices.DeleteFunc(files, func(s patternFile) bool { return s.name == name })
 		files = append(files, f)
 	}
-	slices.SortFunc(files, func(a, b patternFile) int { return strings.Compare(a.name, b.name) })
+	order.Sort(files, func(a, b patternFile) int { return strings.Compare(a.name, b.name) })
 	l, more := load(files)
 	return l, append(errs, more...)
 }

@@ -15,12 +15,13 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"cs/platform/strict"
+
+	"cs/platform/order"
 )
 
 // Kind is what an item is for.
@@ -240,7 +241,7 @@ func walk(fsys fs.FS, root string, kind Kind) (items []Item, errs []error) {
 	if err != nil {
 		errs = append(errs, fmt.Errorf("cannot read content: %w", err))
 	}
-	slices.SortStableFunc(items, func(a, b Item) int { return strings.Compare(a.Path, b.Path) })
+	order.Stable(items, func(a, b Item) int { return strings.Compare(a.Path, b.Path) })
 	return items, errs
 }
 

@@ -10,6 +10,8 @@ import (
 
 	"cs/pipeline/event"
 	"cs/platform/metric"
+
+	"cs/platform/order"
 )
 
 // maxCounts bounds the names that are counted one by one, for names may come
@@ -67,7 +69,7 @@ func (c *Counts) Each(f func(name string, n int64)) {
 		all = append(all, *one)
 	}
 	c.mu.Unlock()
-	slices.SortFunc(all, func(a, b count) int { return strings.Compare(a.name, b.name) })
+	order.Sort(all, func(a, b count) int { return strings.Compare(a.name, b.name) })
 	for _, one := range all {
 		f(one.name, one.n)
 	}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"cs/platform"
+
+	"cs/platform/order"
 )
 
 const (
@@ -298,7 +300,7 @@ func (p *Positions) collect() []Position {
 	}
 	if excess := len(all) - maxPositions; excess > 0 {
 		byAge := slices.Clone(all)
-		slices.SortStableFunc(byAge, func(a, b Position) int { return cmp.Compare(a.Time, b.Time) })
+		order.Stable(byAge, func(a, b Position) int { return cmp.Compare(a.Time, b.Time) })
 		oldest := byAge[excess].Time
 		all = slices.DeleteFunc(all, func(pos Position) bool {
 			if excess > 0 && pos.Time <= oldest {

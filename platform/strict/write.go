@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"cs/platform/order"
 )
 
 // Append writes v, a struct with yaml tags, a list, a map with text keys, or a
@@ -59,7 +60,7 @@ func appendValue(dst []byte, v reflect.Value, indent string) []byte {
 			break
 		}
 		keys := v.MapKeys()
-		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+		order.Sort(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
 		for i, k := range keys {
 			if i > 0 {
 				dst = append(dst, indent...)

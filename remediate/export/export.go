@@ -33,6 +33,8 @@ import (
 	"cs/platform"
 	"cs/remediate"
 	"cs/remediate/exec"
+
+	"cs/platform/order"
 )
 
 // Formats of the file.
@@ -259,7 +261,7 @@ func (f *File) list() []netip.Prefix {
 	for p := range f.entries {
 		all = append(all, p)
 	}
-	slices.SortFunc(all, netip.Prefix.Compare) // a prefix comes before what is in it
+	order.Sort(all, netip.Prefix.Compare) // a prefix comes before what is in it
 	out := all[:0:0]
 	for _, p := range all {
 		if len(out) > 0 && out[len(out)-1].Overlaps(p) {

@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cs/remediate"
+
+	"cs/platform/order"
 )
 
 const (
@@ -123,7 +125,7 @@ func (t *table) setIgnore(more []netip.Prefix) error {
 
 // disjoint sorts prefixes and leaves out those inside others.
 func disjoint(list []netip.Prefix) []netip.Prefix {
-	slices.SortFunc(list, netip.Prefix.Compare) // a prefix comes before what is in it
+	order.Sort(list, netip.Prefix.Compare) // a prefix comes before what is in it
 	var out []netip.Prefix
 	for _, p := range list {
 		if len(out) == 0 || !out[len(out)-1].Overlaps(p) {

@@ -10,12 +10,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
 	"cs/platform"
+
+	"cs/platform/order"
 )
 
 // The spool is a directory of segments, 1.seg, 2.seg, …, to which frames are
@@ -107,7 +108,7 @@ func openSpool(dir string, limit int64) (_ *spool, err error) {
 			s.segments = append(s.segments, segment{number: number})
 		}
 	}
-	slices.SortFunc(s.segments, func(a, b segment) int { return cmp.Compare(a.number, b.number) })
+	order.Sort(s.segments, func(a, b segment) int { return cmp.Compare(a.number, b.number) })
 	for i := range s.segments {
 		if err := s.scan(&s.segments[i]); err != nil {
 			return nil, fmt.Errorf("cannot open the spool: %w", err)

@@ -13,6 +13,8 @@ import (
 	"cs/pipeline"
 	"cs/pipeline/hub"
 	"cs/roles/api"
+
+	"cs/platform/order"
 )
 
 const (
@@ -48,7 +50,7 @@ func hubItems(c hub.Content) api.HubItems {
 		items[types[it.Kind]] = append(items[types[it.Kind]], one)
 	}
 	for _, list := range items {
-		slices.SortFunc(list, func(a, b api.HubItem) int { return strings.Compare(a.Name, b.Name) })
+		order.Sort(list, func(a, b api.HubItem) int { return strings.Compare(a.Name, b.Name) })
 	}
 	return items
 }

@@ -10,6 +10,8 @@ import (
 	"cs/platform"
 	"cs/remediate"
 	"cs/roles/config"
+
+	"cs/platform/order"
 )
 
 // A backend is one kind of packet filter. Each has a file of its own here, whose
@@ -51,7 +53,7 @@ func newKernels(env *platform.Env, b *config.Bouncer) (kernels []remediate.Kerne
 			wanted = append(wanted, have)
 		}
 	}
-	slices.SortFunc(wanted, func(a, b backend) int { return a.rank - b.rank })
+	order.Sort(wanted, func(a, b backend) int { return a.rank - b.rank })
 	var errs []error
 	for _, w := range wanted {
 		k, err := w.kernel(env, b)

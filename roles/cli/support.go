@@ -23,6 +23,8 @@ import (
 	"cs/platform"
 	"cs/platform/strict"
 	"cs/roles/config"
+
+	"cs/platform/order"
 )
 
 // Support groups the commands for those who help.
@@ -296,7 +298,7 @@ func (s *session) secrets() (list []string) {
 			add(text)
 		}
 	}
-	slices.SortFunc(list, func(a, b string) int { return len(b) - len(a) })
+	order.Sort(list, func(a, b string) int { return len(b) - len(a) })
 	return list
 }
 

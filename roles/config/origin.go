@@ -12,6 +12,8 @@ import (
 
 	"cs/platform"
 	"cs/platform/strict"
+
+	"cs/platform/order"
 )
 
 // Value is the value in force of a key of config.yaml.
@@ -74,7 +76,7 @@ func (f *Flags) Explain(env *platform.Env) ([]Value, error) {
 		put("prometheus.listen_addr", host, "default", "nobody else reads it until it is asked for")
 		put("prometheus.listen_port", port, "default", "upstream's")
 	}
-	slices.SortFunc(list, func(a, b Value) int { return strings.Compare(a.Key, b.Key) })
+	order.Sort(list, func(a, b Value) int { return strings.Compare(a.Key, b.Key) })
 	return list, nil
 }
 

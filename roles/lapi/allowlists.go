@@ -14,6 +14,8 @@ import (
 
 	"cs/decisions"
 	"cs/storage"
+
+	"cs/platform/order"
 )
 
 // Bounds on what an operator's command may put into the lists: all of them are
@@ -279,7 +281,7 @@ func (a *allowed) covering(p netip.Prefix, now time.Time) (by []allowedBy) {
 			note(held)
 		}
 	}
-	slices.SortFunc(by, func(x, y allowedBy) int {
+	order.Sort(by, func(x, y allowedBy) int {
 		if x.list != y.list {
 			return x.list - y.list
 		}

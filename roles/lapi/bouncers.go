@@ -13,6 +13,8 @@ import (
 	"cs/decisions"
 	"cs/roles/api"
 	"cs/storage"
+
+	"cs/platform/order"
 )
 
 // maxSharing bounds the rows made for the addresses that share one key. At the
@@ -199,7 +201,7 @@ func (b *bouncers) list() []storage.Bouncer {
 	for _, r := range b.rows {
 		out = append(out, r.Bouncer)
 	}
-	slices.SortFunc(out, func(x, y storage.Bouncer) int {
+	order.Sort(out, func(x, y storage.Bouncer) int {
 		if c := x.Created.Compare(y.Created); c != 0 {
 			return c
 		}

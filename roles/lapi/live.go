@@ -13,6 +13,8 @@ import (
 
 	"cs/decisions"
 	"cs/roles/api"
+
+	"cs/platform/order"
 )
 
 // decisionFilter is what a bouncer asks for (GET /v1/decisions). Keys that nobody
@@ -151,7 +153,7 @@ func (s *Server) find(f *decisionFilter, now time.Time) (found []decisions.Decis
 	default:
 		return nil, false
 	}
-	slices.SortFunc(found, func(a, b decisions.Decision) int { return cmp.Compare(a.ID, b.ID) })
+	order.Sort(found, func(a, b decisions.Decision) int { return cmp.Compare(a.ID, b.ID) })
 	return found, true
 }
 

@@ -15,6 +15,8 @@ import (
 
 	"cs/platform/metric"
 	"cs/roles/api"
+
+	"cs/platform/order"
 )
 
 const (
@@ -241,7 +243,7 @@ func (r *Report) counts(samples []metric.Sample) {
 	for k, n := range kinds {
 		r.Decisions = append(r.Decisions, Decision{k.origin, k.typ, n})
 	}
-	slices.SortFunc(r.Decisions, func(a, b Decision) int {
+	order.Sort(r.Decisions, func(a, b Decision) int {
 		return strings.Compare(a.Origin+"\x00"+a.Type, b.Origin+"\x00"+b.Type)
 	})
 }

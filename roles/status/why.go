@@ -3,12 +3,13 @@ package status
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"cs/platform/strict"
 	"cs/roles/api"
+
+	"cs/platform/order"
 )
 
 // Reason is why an address is banned, or isn't.
@@ -79,7 +80,7 @@ func Explain(ip string, alerts []api.Alert, allowed string, lines func(source st
 		}
 		r.Alerts = append(r.Alerts, evidence(a, lines))
 	}
-	slices.SortStableFunc(r.Alerts, func(a, b Evidence) int { return cmp.Compare(b.ID, a.ID) })
+	order.Stable(r.Alerts, func(a, b Evidence) int { return cmp.Compare(b.ID, a.ID) })
 	if len(r.Decisions) > 0 {
 		r.Commands = append(r.Commands, "cs decisions delete --ip "+ip)
 		for _, d := range r.Decisions {

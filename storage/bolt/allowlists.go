@@ -3,9 +3,10 @@ package bolt
 import (
 	"cmp"
 	"context"
-	"slices"
 
 	"cs/storage"
+
+	"cs/platform/order"
 )
 
 var allowlists = table[storage.Allowlist]{
@@ -26,7 +27,7 @@ func (s *Store) Allowlist(ctx context.Context, name string) (storage.Allowlist, 
 
 func (s *Store) Allowlists(ctx context.Context) ([]storage.Allowlist, error) {
 	list, err := allowlists.all(ctx, s)
-	slices.SortStableFunc(list, func(a, b storage.Allowlist) int {
+	order.Stable(list, func(a, b storage.Allowlist) int {
 		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Name, b.Name))
 	})
 	return list, err

@@ -3,11 +3,12 @@ package bolt
 import (
 	"cmp"
 	"context"
-	"slices"
 
 	"go.etcd.io/bbolt"
 
 	"cs/storage"
+
+	"cs/platform/order"
 )
 
 var bouncers = table[storage.Bouncer]{
@@ -28,7 +29,7 @@ func (s *Store) Bouncer(ctx context.Context, name string) (storage.Bouncer, erro
 
 func (s *Store) Bouncers(ctx context.Context) ([]storage.Bouncer, error) {
 	list, err := bouncers.all(ctx, s)
-	slices.SortStableFunc(list, func(a, b storage.Bouncer) int {
+	order.Stable(list, func(a, b storage.Bouncer) int {
 		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Name, b.Name))
 	})
 	return list, err

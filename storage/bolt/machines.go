@@ -3,11 +3,12 @@ package bolt
 import (
 	"cmp"
 	"context"
-	"slices"
 
 	"go.etcd.io/bbolt"
 
 	"cs/storage"
+
+	"cs/platform/order"
 )
 
 var machines = table[storage.Machine]{
@@ -28,7 +29,7 @@ func (s *Store) Machine(ctx context.Context, id string) (storage.Machine, error)
 
 func (s *Store) Machines(ctx context.Context) ([]storage.Machine, error) {
 	list, err := machines.all(ctx, s)
-	slices.SortStableFunc(list, func(a, b storage.Machine) int {
+	order.Stable(list, func(a, b storage.Machine) int {
 		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
 	})
 	return list, err

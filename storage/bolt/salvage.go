@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"slices"
+
+	"cs/platform/order"
 )
 
 // A salvage reads a damaged file without bbolt, which stops at the first page
@@ -77,7 +79,7 @@ func (s *salvage) roots() []root {
 }
 
 func newestFirst(list []root) {
-	slices.SortStableFunc(list, func(a, b root) int { return cmp.Compare(b.age, a.age) })
+	order.Stable(list, func(a, b root) int { return cmp.Compare(b.age, a.age) })
 }
 
 func (s *salvage) meta(at int64) (r root, pageSize int64, ok bool) {

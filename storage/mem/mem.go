@@ -15,6 +15,8 @@ import (
 
 	"cs/decisions"
 	"cs/storage"
+
+	"cs/platform/order"
 )
 
 var _ storage.Store = (*Store)(nil)
@@ -89,7 +91,7 @@ func (s *Store) Machines(ctx context.Context) (list []storage.Machine, err error
 		for _, m := range s.machines {
 			list = append(list, copyMachine(m))
 		}
-		slices.SortFunc(list, func(a, b storage.Machine) int {
+		order.Sort(list, func(a, b storage.Machine) int {
 			return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
 		})
 		return nil
@@ -137,7 +139,7 @@ func (s *Store) Bouncers(ctx context.Context) (list []storage.Bouncer, err error
 		for _, b := range s.bouncers {
 			list = append(list, copyBouncer(b))
 		}
-		slices.SortFunc(list, func(a, b storage.Bouncer) int {
+		order.Sort(list, func(a, b storage.Bouncer) int {
 			return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Name, b.Name))
 		})
 		return nil
@@ -410,7 +412,7 @@ func (s *Store) Allowlists(ctx context.Context) (list []storage.Allowlist, err e
 		for _, l := range s.allowlists {
 			list = append(list, copyAllowlist(l))
 		}
-		slices.SortFunc(list, func(a, b storage.Allowlist) int {
+		order.Sort(list, func(a, b storage.Allowlist) int {
 			return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Name, b.Name))
 		})
 		return nil

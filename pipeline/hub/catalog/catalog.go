@@ -13,6 +13,8 @@ import (
 
 	"cs/pipeline/hub"
 	"cs/platform/strict"
+
+	"cs/platform/order"
 )
 
 // Dirs says where an installation lies. All are absolute.
@@ -274,7 +276,7 @@ func (c *Catalog) relate() error {
 	}
 	for _, t := range Types {
 		for _, it := range c.items[t] {
-			slices.SortFunc(it.Collections, compareNames)
+			order.Sort(it.Collections, compareNames)
 		}
 	}
 	return nil

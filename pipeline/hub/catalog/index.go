@@ -26,6 +26,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"cs/platform/order"
 )
 
 // Type is a kind of items: the name of its directory and of its part of the index.
@@ -228,7 +230,7 @@ func sortedNames[V any](m map[string]V) []string {
 	for name := range m {
 		names = append(names, name)
 	}
-	slices.SortFunc(names, compareNames)
+	order.Sort(names, compareNames)
 	return names
 }
 

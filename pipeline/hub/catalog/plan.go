@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"cs/platform/order"
 )
 
 // Verb is what is done to an item.
@@ -260,7 +262,7 @@ func (p *Plan) Summary() string {
 		fmt.Fprintf(&b, "%s %s\n", words.icon, words.title)
 		for i := len(Types) - 1; i >= 0; i-- {
 			if names := byType[Types[i]]; len(names) > 0 {
-				slices.SortFunc(names, func(a, b string) int { return cmp.Or(compareNames(a, b)) })
+				order.Sort(names, func(a, b string) int { return cmp.Or(compareNames(a, b)) })
 				fmt.Fprintf(&b, " %s: %s\n", Types[i], strings.Join(names, ", "))
 			}
 		}

@@ -12,6 +12,8 @@ import (
 
 	"cs/pipeline/source"
 	"cs/platform"
+
+	"cs/platform/order"
 )
 
 // maxSiblings bounds how many files of a directory are looked at when a
@@ -90,7 +92,7 @@ func (t *tail) list(accept func(name string) bool) []sibling {
 			all = append(all, sib)
 		}
 	}
-	slices.SortFunc(all, sibling.older)
+	order.Sort(all, sibling.older)
 	return all
 }
 

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"cs/pipeline/source"
+
+	"cs/platform/order"
 )
 
 // Loki makes sources of acquisitions, and of DSNs of the form
@@ -166,6 +168,6 @@ func (l *loki) query(ctx context.Context, from, to int64, limit int) (list []ent
 			list = append(list, entry{n, text, hash(labels.String(), text)})
 		}
 	}
-	slices.SortStableFunc(list, func(a, b entry) int { return cmp.Compare(a.ns, b.ns) })
+	order.Stable(list, func(a, b entry) int { return cmp.Compare(a.ns, b.ns) })
 	return list, nil
 }
