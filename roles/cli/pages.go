@@ -59,7 +59,7 @@ func readPage(ctx context.Context, from string) (page, error) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return p, fmt.Errorf("Get %q: %s", url, resp.Status)
+		return p, fmt.Errorf("cannot get %s: %s", url, resp.Status)
 	}
 	err = metric.Parse(io.LimitReader(resp.Body, maxPage), func(m metric.Sample) { p.samples = append(p.samples, m) })
 	return p, err

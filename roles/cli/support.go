@@ -389,7 +389,7 @@ func readURL(ctx context.Context, url string, limit time.Duration) ([]byte, erro
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("Get %q: %s", url, resp.Status)
+		return nil, fmt.Errorf("cannot get %s: %s", url, resp.Status)
 	}
 	return io.ReadAll(io.LimitReader(resp.Body, maxPage))
 }
