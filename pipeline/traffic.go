@@ -66,6 +66,7 @@ func NewMeters() *Meters { return &Meters{sources: make(map[origin]*traffic)} }
 
 // traffic is what is known of one origin, by names: numbers are those of an engine.
 type traffic struct {
+	origin              origin
 	lines, parsed       uint64
 	nodes               map[node.Label]*[node.Counted]uint64
 	poured              map[string]*uint64
@@ -86,8 +87,9 @@ func (m *Meters) of(o origin) *traffic {
 			parseTime: metric.NewHistogram(ms/2, ms, 3*ms/2, 2*ms, 5*ms/2, 3*ms, 4*ms, 5*ms, 15*ms/2, 10*ms),
 			pourTime:  metric.NewHistogram(ms, 2*ms, 5*ms, 10*ms, 15*ms, 20*ms, 30*ms, 40*ms, 50*ms),
 		}
-		o.source, o.module, o.typ = strings.Clone(o.source), strings.Clone(o.module), strings.Clone(o.typ)
-		m.sources[o] = t
+		// What comes with a line may be a view of what changes.
+		t.origin = origin{strings.Clone(o.source), strings.Clone(o.module), strings.Clone(o.typ)}
+		m.sources[t.origin] = t
 	}
 	return t
 }
@@ -141,11 +143,14 @@ func (w *worker) met(l *event.Line) (timed bool) {
 	if !m.known || l.Src != m.origin.source || l.Module != m.origin.module || !sameMap(l.Labels, m.labels) {
 		w.engine.collect(w)
 		m.labels, m.known = l.Labels, true
-		m.origin = origin{strings.Clone(l.Src), l.Module, l.Labels["type"]}
+		from := origin{l.Src, l.Module, l.Labels["type"]}
 		meters := w.engine.opt.Meters
 		meters.mu.Lock()
-		m.traffic = meters.of(m.origin)
+		m.traffic = meters.of(from)
 		meters.mu.Unlock()
+		if m.origin = m.traffic.origin; m.origin != from { // it is counted with others
+			m.origin = origin{strings.Clone(l.Src), l.Module, from.typ}
+		}
 	}
 	m.lines++
 	m.ticks++

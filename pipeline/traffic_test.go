@@ -112,3 +112,16 @@ func TestTrafficIsBounded(t *testing.T) {
 		t.Errorf("%d sources, the last is %+v", len(all), all[len(all)-1])
 	}
 }
+
+// Lines of two sources in turn, as a syslog server gets them, cost no memory.
+func TestTrafficOfTwoSourcesDoesNotAllocate(t *testing.T) {
+	e, _ := pipeline.Load(pipeline.Options{Workers: 1})
+	batch := make([]event.Line, 100)
+	for i := range batch {
+		batch[i] = event.Line{Raw: "x", Src: []string{"192.0.2.1", "192.0.2.2"}[i%2], Module: "syslog"}
+	}
+	e.Process(batch, t0)
+	if n := testing.AllocsPerRun(50, func() { e.Process(batch, t0) }); n != 0 {
+		t.Errorf("%v allocations for 100 lines", n)
+	}
+}
