@@ -14,7 +14,6 @@ import (
 	"cs/pipeline/event"
 	"cs/pipeline/node"
 	"cs/platform/metric"
-
 	"cs/platform/order"
 )
 

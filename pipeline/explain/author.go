@@ -17,9 +17,8 @@ import (
 
 	"cs/decisions"
 	"cs/pipeline/hub/catalog"
-	"cs/platform/strict"
-
 	"cs/platform/order"
+	"cs/platform/strict"
 )
 
 // What authors of content do with tests beside running them.

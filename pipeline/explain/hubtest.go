@@ -22,9 +22,8 @@ import (
 	"cs/pipeline/hub/catalog"
 	"cs/pipeline/source"
 	"cs/pipeline/source/file"
-	"cs/platform/strict"
-
 	"cs/platform/order"
+	"cs/platform/strict"
 )
 
 // Hub is a directory with content and, in .tests/, the tests of it: a checkout

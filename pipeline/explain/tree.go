@@ -15,7 +15,6 @@ import (
 	"cs/pipeline/event"
 	"cs/pipeline/scenario"
 	"cs/pipeline/source"
-
 	"cs/platform/order"
 )
 

@@ -19,9 +19,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"cs/platform/strict"
-
 	"cs/platform/order"
+	"cs/platform/strict"
 )
 
 // Kind is what an item is for.

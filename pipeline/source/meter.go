@@ -10,7 +10,6 @@ import (
 
 	"cs/pipeline/event"
 	"cs/platform/metric"
-
 	"cs/platform/order"
 )
 

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"cs/platform"
-
 	"cs/platform/order"
 )
 

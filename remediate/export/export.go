@@ -31,10 +31,9 @@ import (
 	"time"
 
 	"cs/platform"
+	"cs/platform/order"
 	"cs/remediate"
 	"cs/remediate/exec"
-
-	"cs/platform/order"
 )
 
 // Formats of the file.

@@ -14,9 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"cs/remediate"
-
 	"cs/platform/order"
+	"cs/remediate"
 )
 
 const (
@@ -222,7 +221,7 @@ func (t *table) load(ctx context.Context, entries iter.Seq[remediate.Entry]) err
 			generation = 0
 		}
 		t.forget(generation)
-		if err := t.adopt(f); err != nil {
+		if err := t.adopt(ctx, f); err != nil {
 			return fmt.Errorf("cannot take over %v: %w", t, err)
 		}
 		if err := t.fill(ctx, entries); err != nil {
@@ -286,14 +285,32 @@ func (t *table) create() error {
 	}
 }
 
+// adoptTries is how often a table is taken over from an owner that may be about to go.
+const (
+	adoptTries = 20
+	adoptPause = 10 * time.Millisecond
+)
+
 // adopt takes over the table, to start a generation of sets beside the one in use.
-func (t *table) adopt(f *found) error {
+func (t *table) adopt(ctx context.Context, f *found) error {
 	if f.flags&flagPersist != 0 {
 		// A plain table can't be given an owner later; it stays plain.
-		t.begin()
-		t.tx.newTable(t.name, flagOwner|flagPersist)
-		if err := t.conn.commit(&t.tx); err != nil {
-			return err
+		for try := 1; ; try++ {
+			t.begin()
+			t.tx.newTable(t.name, flagOwner|flagPersist)
+			err := t.conn.commit(&t.tx)
+			if err == nil {
+				break
+			}
+			// The socket of an owner that was killed may take a moment to go.
+			if !errors.Is(err, unix.EPERM) || try == adoptTries {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(adoptPause):
+			}
 		}
 	}
 	for name := range f.counters {

@@ -15,7 +15,6 @@ import (
 	"sync"
 
 	"cs/platform"
-
 	"cs/platform/order"
 )
 

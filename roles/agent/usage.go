@@ -12,9 +12,8 @@ import (
 
 	"cs/pipeline"
 	"cs/pipeline/hub"
-	"cs/roles/api"
-
 	"cs/platform/order"
+	"cs/roles/api"
 )
 
 const (

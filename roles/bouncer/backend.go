@@ -8,10 +8,9 @@ import (
 	"strings"
 
 	"cs/platform"
+	"cs/platform/order"
 	"cs/remediate"
 	"cs/roles/config"
-
-	"cs/platform/order"
 )
 
 // A backend is one kind of packet filter. Each has a file of its own here, whose

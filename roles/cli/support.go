@@ -21,10 +21,9 @@ import (
 	"time"
 
 	"cs/platform"
+	"cs/platform/order"
 	"cs/platform/strict"
 	"cs/roles/config"
-
-	"cs/platform/order"
 )
 
 // Support groups the commands for those who help.

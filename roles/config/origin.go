@@ -11,9 +11,8 @@ import (
 	"strings"
 
 	"cs/platform"
-	"cs/platform/strict"
-
 	"cs/platform/order"
+	"cs/platform/strict"
 )
 
 // Value is the value in force of a key of config.yaml.

@@ -13,9 +13,8 @@ import (
 	"github.com/gaissmai/bart"
 
 	"cs/decisions"
-	"cs/storage"
-
 	"cs/platform/order"
+	"cs/storage"
 )
 
 // Bounds on what an operator's command may put into the lists: all of them are

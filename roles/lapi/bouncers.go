@@ -11,10 +11,9 @@ import (
 	"time"
 
 	"cs/decisions"
+	"cs/platform/order"
 	"cs/roles/api"
 	"cs/storage"
-
-	"cs/platform/order"
 )
 
 // maxSharing bounds the rows made for the addresses that share one key. At the

@@ -12,9 +12,8 @@ import (
 	"time"
 
 	"cs/decisions"
-	"cs/roles/api"
-
 	"cs/platform/order"
+	"cs/roles/api"
 )
 
 // decisionFilter is what a bouncer asks for (GET /v1/decisions). Keys that nobody

@@ -14,9 +14,8 @@ import (
 	"time"
 
 	"cs/platform/metric"
-	"cs/roles/api"
-
 	"cs/platform/order"
+	"cs/roles/api"
 )
 
 const (

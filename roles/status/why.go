@@ -6,10 +6,9 @@ import (
 	"strings"
 	"time"
 
+	"cs/platform/order"
 	"cs/platform/strict"
 	"cs/roles/api"
-
-	"cs/platform/order"
 )
 
 // Reason is why an address is banned, or isn't.

@@ -4,9 +4,8 @@ import (
 	"cmp"
 	"context"
 
-	"cs/storage"
-
 	"cs/platform/order"
+	"cs/storage"
 )
 
 var allowlists = table[storage.Allowlist]{

@@ -6,9 +6,8 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"cs/storage"
-
 	"cs/platform/order"
+	"cs/storage"
 )
 
 var machines = table[storage.Machine]{

@@ -14,9 +14,8 @@ import (
 	"time"
 
 	"cs/decisions"
-	"cs/storage"
-
 	"cs/platform/order"
+	"cs/storage"
 )
 
 var _ storage.Store = (*Store)(nil)

@@ -12,9 +12,8 @@ import (
 	"strings"
 
 	"cs/pipeline/hub"
-	"cs/platform/strict"
-
 	"cs/platform/order"
+	"cs/platform/strict"
 )
 
 // Dirs says where an installation lies. All are absolute.

@@ -12,7 +12,6 @@ import (
 
 	"cs/pipeline/source"
 	"cs/platform"
-
 	"cs/platform/order"
 )
 

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"cs/pipeline/source"
-
 	"cs/platform/order"
 )
 
