@@ -38,9 +38,6 @@ func TestKilledAgent(t *testing.T) {
 		}
 		return
 	}
-	if testing.Short() {
-		t.Skip("kills and rotations within a start that the race detector slows down are not yet told apart reliably")
-	}
 	dir := t.TempDir()
 	log := filepath.Join(dir, "log")
 	const rounds = 8

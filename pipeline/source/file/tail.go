@@ -179,6 +179,7 @@ func (t *tail) resume(r *reader) bool {
 		pos, ok := t.s.cfg.Positions.SavedFile(t.s.keyPrefix(), r.id)
 		return ok && r.resume(t.s, pos)
 	}
+	gap := false // a file was left out that its neighbours tell
 	for i, pos := range saved {
 		switch {
 		case pos.Done:
@@ -186,6 +187,7 @@ func (t *tail) resume(r *reader) bool {
 		case r != nil && pos.File == r.id && r.resume(t.s, pos):
 		case t.s.follows(pos.File):
 		case i < len(saved)-1 && pos.HeadLen == 0: // was empty; another file may have its inode now
+			gap = true
 		default:
 			found := t.findRest(pos)
 			if found == nil {
@@ -196,6 +198,10 @@ func (t *tail) resume(r *reader) bool {
 				found = &reader{path: t.path, id: pos.File, headLen: pos.HeadLen, headHash: pos.HeadHash, off: pos.Offset}
 			}
 			t.remember(found)
+			if gap && found.f != nil {
+				t.addMissed(found)
+			}
+			gap = false
 		}
 	}
 	t.s.cfg.Positions.Forget(t.key())
