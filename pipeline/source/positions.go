@@ -54,7 +54,8 @@ type book struct {
 	saving sync.Mutex // held during Save
 	mu     sync.Mutex
 	dirty  bool
-	seq    uint64     // grows with each snapshot that is saved
+	seq    uint64     // grows with each snapshot that is to be saved
+	kept   uint64     // the last one that certainly was
 	live   []*Mark    // in the order of Saved
 	saved  []Position // left by an earlier process and not taken over yet
 }
@@ -73,6 +74,7 @@ func OpenPositions(path string, barrier func() error, now func() time.Time) (*Po
 	}
 	if err == nil {
 		p.seq, p.saved, err = decodePositions(data)
+		p.kept = p.seq
 	}
 	if err != nil {
 		return p, fmt.Errorf("cannot read positions of logs from %s: %w", path, err)
@@ -193,17 +195,19 @@ func (p *Positions) Save() error {
 
 	// The barrier comes after the snapshot: it covers all that led to it.
 	err := p.write(seq, all)
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if err != nil {
-		p.mu.Lock()
 		p.dirty = true
-		p.mu.Unlock()
 		return fmt.Errorf("cannot save positions of logs: %w", err)
 	}
+	p.kept = seq
 	return nil
 }
 
-// Moves are the positions that moved since a snapshot. Kept together with what
-// came out of the lines before them, they take the place of a Save.
+// Moves are the positions that moved since a snapshot, and while it is not yet on
+// disk since the one before it. Kept together with what came out of the lines
+// before them, they take the place of a Save.
 type Moves struct {
 	Since     uint64     `json:"since"`
 	Positions []Position `json:"positions"`
@@ -222,7 +226,7 @@ func DecodeMoves(data []byte) (m Moves, err error) {
 	return m, nil
 }
 
-// Moves returns the positions that moved since the last Save.
+// Moves returns the positions that moved since the last Save that succeeded.
 func (p *Positions) Moves() Moves {
 	if p == nil {
 		return Moves{}
@@ -231,7 +235,7 @@ func (p *Positions) Moves() Moves {
 	defer p.mu.Unlock()
 	m := Moves{Since: p.seq}
 	for _, mark := range p.live {
-		if mark.seq == p.seq {
+		if mark.seq >= p.kept {
 			m.Positions = append(m.Positions, mark.pos)
 		}
 	}
@@ -252,8 +256,14 @@ func (p *Positions) Restore(m Moves) {
 		if pos.Time == 0 {
 			pos.Time = p.now().Unix()
 		}
-		i := slices.IndexFunc(p.saved, func(s Position) bool { return s.Key == pos.Key && s.File == pos.File })
-		switch at, ok := next[pos.Key]; {
+		at, ok := next[pos.Key]
+		older := p.saved
+		if ok {
+			older = p.saved[:at]
+		}
+		// The newest: a file that was removed may have left its identity to another one.
+		i := lastIndex(older, func(s *Position) bool { return s.Key == pos.Key && s.File == pos.File })
+		switch {
 		case i >= 0:
 			p.saved[i] = pos
 		case ok:
@@ -271,6 +281,15 @@ func (p *Positions) Restore(m Moves) {
 		next[pos.Key] = i
 		p.dirty = true
 	}
+}
+
+func lastIndex(list []Position, is func(*Position) bool) int {
+	for i := len(list) - 1; i >= 0; i-- {
+		if is(&list[i]) {
+			return i
+		}
+	}
+	return -1
 }
 
 func (p *Positions) write(seq uint64, all []Position) error {

@@ -175,3 +175,60 @@ func FuzzPositions(f *testing.F) {
 		}
 	})
 }
+
+// TestMovesDuringSave: what moves while the positions are on their way to disk is among the
+// moves, whether they get there or not.
+func TestMovesDuringSave(t *testing.T) {
+	for _, arrives := range []bool{false, true} {
+		path := filepath.Join(t.TempDir(), "positions")
+		var kept []Moves
+		var a, b *Mark
+		var p *Positions
+		inBarrier := func() {}
+		p = testPositions(t, path, func() error {
+			inBarrier()
+			if !arrives {
+				return errors.New("killed")
+			}
+			return nil
+		})
+		a, b = p.Track(pos("a", 1)), p.Track(pos("b", 1))
+		// The alerts of lines before 5 are raised, and not yet put anywhere.
+		a.Set(pos("", 5))
+		inBarrier = func() {
+			kept = append(kept, p.Moves()) // now they are
+			b.Set(pos("", 6))
+			kept = append(kept, p.Moves())
+		}
+		if err := p.Save(); (err == nil) != arrives {
+			t.Fatal(err)
+		}
+		b.Set(pos("", 7))
+		kept = append(kept, p.Moves())
+
+		q := testPositions(t, path, nil)
+		for _, m := range kept {
+			q.Restore(m)
+		}
+		if got := append(offsets(q.Saved("a")), offsets(q.Saved("b"))...); !reflect.DeepEqual(got, []int64{5, 7}) {
+			t.Errorf("arrives %v: got %v", arrives, got)
+		}
+	}
+}
+
+// TestMovesOfAnotherFile: a file that was removed has left its inode to the next one.
+func TestMovesOfAnotherFile(t *testing.T) {
+	p := testPositions(t, filepath.Join(t.TempDir(), "positions"), nil)
+	p.Restore(Moves{Positions: []Position{pos("a", 100), pos("a", 1)}})
+	if got := offsets(p.Saved("a")); !reflect.DeepEqual(got, []int64{100, 1}) {
+		t.Fatalf("got %v", got)
+	}
+	p.Restore(Moves{Positions: []Position{pos("a", 2)}})
+	if got := offsets(p.Saved("a")); !reflect.DeepEqual(got, []int64{100, 2}) {
+		t.Fatalf("got %v", got)
+	}
+	p.Restore(Moves{Positions: []Position{pos("a", 101), pos("a", 3)}})
+	if got := offsets(p.Saved("a")); !reflect.DeepEqual(got, []int64{101, 3}) {
+		t.Fatalf("got %v", got)
+	}
+}

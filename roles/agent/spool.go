@@ -24,7 +24,9 @@ import (
 //	frame: length of kind and payload (uint32, little endian), CRC-32C of them, kind, payload
 //
 // A frame that is cut off or damaged ends its segment: that is what a power
-// cut leaves behind.
+// cut leaves behind. So do alerts without the positions that follow them: a
+// process that is killed may leave the first pages of what it was writing, and
+// the lines of those alerts are read again.
 type spool struct {
 	dir   string
 	limit int64 // bytes of all segments
@@ -123,7 +125,8 @@ func openSpool(dir string, limit int64) (_ *spool, err error) {
 	return s, nil
 }
 
-// scan finds the end of the good frames of a segment and cuts off what is behind.
+// scan finds the end of what was appended to a segment as a whole and cuts off what
+// is behind.
 func (s *spool) scan(seg *segment) error {
 	f, err := os.OpenFile(s.path(seg.number), os.O_RDWR, 0)
 	if err != nil {
@@ -131,15 +134,18 @@ func (s *spool) scan(seg *segment) error {
 	}
 	defer f.Close()
 	r := frameReader{r: f, at: cursor{segment: seg.number}}
-	for {
+	for alerts := 0; ; {
 		fr, err := r.next()
 		if err != nil {
 			break
 		}
-		seg.size = fr.end.offset
 		if fr.kind == kindAlert {
-			seg.alerts++
+			alerts++
+			continue
 		}
+		seg.size = fr.end.offset
+		seg.alerts += alerts
+		alerts = 0
 	}
 	fi, err := f.Stat()
 	if err != nil {
@@ -163,7 +169,8 @@ func (s *spool) openLast() (err error) {
 	return err
 }
 
-// append writes frames, all or none as far as a crash of the process goes.
+// append writes alerts and the positions behind their lines, the last frame, all or
+// none as far as a crash goes.
 func (s *spool) append(frames ...frame) error {
 	var b []byte
 	alerts := 0
