@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
 
 	"cs/platform"
+	"cs/platform/flagset"
 	"cs/roles/cli"
 	"cs/roles/takeover"
 )
@@ -22,7 +24,21 @@ type fullCommands struct {
 
 // read fills the grammar from a command line. There is no call if that was a
 // request for help or a mistake, which has been answered, but an exit code.
+//
+// To tell kong what there is takes longer than most commands do, and what it
+// remembers is more than an agent at rest has otherwise: only to answer people.
 func (g *grammar) read(args []string, env *platform.Env) (*call, int) {
+	command, err := flagset.New(env.Program, description, g).Parse(args, env.LookupEnv)
+	if err == nil {
+		help := slices.Concat([]string{"--help"}, args)
+		return &call{command.Target, command.Path(), func() { newGrammar().ask(help, env) }}, 0
+	}
+	*g = *newGrammar()
+	return g.ask(args, env)
+}
+
+// ask reads a command line that asks for help or is mistaken with kong.
+func (g *grammar) ask(args []string, env *platform.Env) (*call, int) {
 	exit := -1
 	app, err := kong.New(g,
 		kong.Name(env.Program), kong.Description(description),

@@ -37,12 +37,13 @@ func main() {
 
 // A bench collects the rows of the table.
 type bench struct {
-	binary string  // of cs, the build with everything
-	corpus *corpus // nil if there is none at hand
-	peers  string  // where Debian's programs are, "" if there are none
-	dir    string  // for files, removed at the end
-	gib    float64 // size of the log that is replayed
-	table  []row
+	binaries []string // of the builds, that of cs with everything first
+	binary   string   // the first of them
+	corpus   *corpus  // nil if there is none at hand
+	peers    string   // where Debian's programs are, "" if there are none
+	dir      string   // for files, removed at the end
+	gib      float64  // size of the log that is replayed
+	table    []row
 }
 
 // A row is one line of the table.
@@ -77,9 +78,14 @@ func run(ctx context.Context, args []string) (err error) {
 		return errors.New("which binary? usage: bench [flags] CS [CS_EDGE [CS_BOUNCER]]")
 	}
 	b := &bench{gib: *gib}
-	if b.binary, err = filepath.Abs(set.Arg(0)); err != nil {
-		return err
+	for _, name := range set.Args() {
+		path, err := filepath.Abs(name)
+		if err != nil {
+			return err
+		}
+		b.binaries = append(b.binaries, path)
 	}
+	b.binary = b.binaries[0]
 	if b.dir, err = os.MkdirTemp("", "cs-bench-"); err != nil {
 		return err
 	}
@@ -96,7 +102,8 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	sections := []section{
 		{"lines", b.lines},
-		{"sizes", func(context.Context) error { return b.sizes(set.Args()) }},
+		{"sizes", b.sizes},
+		{"cold", b.cold},
 		{"memory", b.memory},
 		{"replay", b.replay},
 		{"compare", b.compare},
@@ -133,13 +140,13 @@ func (b *bench) print(out io.Writer) error {
 }
 
 // sizes tells what the builds weigh, beside their budgets.
-func (b *bench) sizes(binaries []string) error {
+func (b *bench) sizes(context.Context) error {
 	const file = "packaging/sizes.txt" // from the root of the repository
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	for _, path := range binaries {
+	for _, path := range b.binaries {
 		fi, err := os.Stat(path)
 		if err != nil {
 			return err
