@@ -181,8 +181,8 @@ func TestOneProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("idle memory: %d KiB", kib)
-	if kib > 30000 { // 27 MB since it has all sources, metrics and helpers of hub content
-		t.Error("that is over 30 MB")
+	if kib > 20000 { // 9 to 12 MB are usual
+		t.Error("that is over 20 MB")
 	}
 
 	wrote := h.bruteForce(lab.Attacker)

@@ -10,3 +10,11 @@ func LimitMemory(limit int64) {
 		debug.SetMemoryLimit(limit)
 	}
 }
+
+// FreeMemory gives back to the system what this process has used and may not need
+// again: after starting, say, which takes several times what is left of it. It
+// takes some milliseconds, and a little of everything that is done next.
+func FreeMemory() {
+	debug.FreeOSMemory()
+	freeProgram()
+}

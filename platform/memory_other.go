@@ -5,3 +5,5 @@ package platform
 // ResidentMemory is how much of this process is in memory, in bytes; 0 where
 // that isn't known.
 func ResidentMemory() int64 { return 0 }
+
+func freeProgram() {}

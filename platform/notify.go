@@ -27,6 +27,13 @@ func Notify(state string) error {
 	return err
 }
 
+// Ready tells the service manager that we serve, and gives back soon what starting
+// took.
+func Ready() {
+	_ = Notify("READY=1") // nobody to tell is fine
+	go FreeMemory()
+}
+
 // NotifyReloading tells the service manager that we begin to reload, when that
 // is by the clock it wants (man sd_notify). READY=1 must follow.
 func NotifyReloading() error {

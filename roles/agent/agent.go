@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -394,7 +393,6 @@ func (a *Agent) read(ctx context.Context) error {
 			a.cfg.Ready()
 		}
 	}
-	debug.FreeOSMemory() // loading content took several times what is left of it
 	var errs []error
 	for len(r.list) > 0 {
 		select {

@@ -181,7 +181,7 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	}
 	cfg.Ready = func() {
 		env.Log.Info("agent is ready", "data_dir", r.DataDir)
-		_ = platform.Notify("READY=1") // nobody to tell is fine
+		platform.Ready()
 	}
 	a, err := New(cfg)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -63,7 +62,7 @@ func (a *Agent) Reload(ctx context.Context, cfg Config) error {
 			a.about.Unlock()
 		}
 		engine, c.engine = nil, nil
-		debug.FreeOSMemory() // of the old engine, and of loading the new one
+		platform.FreeMemory() // of the old engine, and of loading the new one
 		return err
 	case <-a.stopped:
 		return errStopped

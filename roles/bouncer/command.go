@@ -94,7 +94,7 @@ func (c *Command) config(env *platform.Env, r config.Resolved) (Config, error) {
 	}
 	cfg.Feed = feed
 	cfg.Usage.Report = feed.Report
-	cfg.Ready = func() { _ = platform.Notify("READY=1") } // nobody to tell is fine
+	cfg.Ready = platform.Ready
 	return cfg, nil
 }
 

@@ -56,7 +56,7 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	conf := NewConfig(env, r)
 	conf.Listening = func() {
 		env.Log.Info("lapi is ready", "data_dir", r.DataDir)
-		_ = platform.Notify("READY=1") // nobody to tell is fine
+		platform.Ready()
 	}
 	s, err := Open(ctx, conf)
 	if err != nil {

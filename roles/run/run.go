@@ -115,7 +115,7 @@ func (c *Command) run(ctx context.Context, env *platform.Env, flags *config.Flag
 	}
 	ready := newCountdown(func() {
 		env.Log.Info("cs is ready", "data_dir", r.DataDir, "listen", r.LAPI.Listen)
-		_ = platform.Notify("READY=1") // nobody to tell is fine
+		platform.Ready()
 	})
 	services := []supervise.Service{{Name: "lapi", Run: server.Run}}
 	if r.Bouncer.Enabled && !c.NoBouncer {
