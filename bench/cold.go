@@ -33,14 +33,14 @@ func (b *bench) cold(ctx context.Context) error {
 	}
 	defer server.kill()
 	for _, binary := range b.binaries {
-		commands := []string{"version", "decisions list", "decisions add --ip 192.0.2.7", "alerts list -o json", "lapi status", "--help"}
+		commands := []string{"version", "decisions list", "decisions add --ip 192.0.2.7", "alerts list -o json", "--help"}
 		if strings.Contains(filepath.Base(binary), "bouncer") {
 			commands = []string{"version", "--help"}
 		}
 		for _, command := range commands {
 			args := strings.Fields(command)
 			if strings.Contains(command, " ") {
-				args = append(args, "--data-dir", dir, "--lapi-url", "http://"+addr)
+				args = append(args, "--data-dir", dir)
 			}
 			var walls, cpus []time.Duration
 			var rss int64

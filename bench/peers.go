@@ -14,7 +14,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -39,29 +38,6 @@ func unpackPeers(ctx context.Context, shared, dir string) (string, error) {
 		return "", fmt.Errorf("cannot unpack Debian's programs: %w: %s", err, out)
 	}
 	return dir, nil
-}
-
-// A cost is what a program took to end.
-type cost struct {
-	wall, cpu time.Duration
-	rss       int64 // most it had in memory, bytes
-	out       string
-}
-
-// measured runs a program and measures it. What it prints, on both streams, is in the cost.
-func measured(ctx context.Context, name string, args ...string) (cost, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	start := time.Now()
-	err := cmd.Run()
-	c := cost{wall: time.Since(start), out: out.String()}
-	if err != nil {
-		return c, fmt.Errorf("cannot run %s: %w: %s", filepath.Base(name), err, tail(c.out))
-	}
-	c.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	c.rss = cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss * 1024
-	return c, nil
 }
 
 func tail(text string) string { return text[max(0, len(text)-500):] }
