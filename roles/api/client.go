@@ -26,7 +26,8 @@ const (
 	// maxAnswer bounds what is read of an ordinary answer. The largest is a
 	// list of all alerts.
 	maxAnswer = 256 << 20
-	// callTimeout bounds one call with its answer; the stream has its own.
+	// callTimeout bounds how long the beginning of an answer, and each further
+	// part of it, is waited for; the stream has its own.
 	callTimeout = time.Minute
 	// renewBefore is how much life a token must have left to be used.
 	renewBefore = time.Minute
@@ -385,7 +386,12 @@ func (c *Client) send(ctx context.Context, who identity, method, path string, qu
 			return nil, nil, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, end := context.WithCancelCause(ctx)
+	patience := time.AfterFunc(callTimeout, func() { end(errNoAnswer) })
+	cancel := func() {
+		patience.Stop()
+		end(nil)
+	}
 	req, err := c.request(ctx, who, method, path, query, body)
 	if err == nil {
 		var resp *http.Response
@@ -393,12 +399,28 @@ func (c *Client) send(ctx context.Context, who identity, method, path string, qu
 			if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil && c.conf.Clock != nil {
 				c.conf.Clock(at)
 			}
+			resp.Body = &awaited{resp.Body, patience}
 			return resp, cancel, nil
 		}
 		err = reachable(err)
 	}
 	cancel()
 	return nil, nil, err
+}
+
+var errNoAnswer = fmt.Errorf("the LAPI was silent for %s: %w", callTimeout, context.DeadlineExceeded)
+
+// awaited is a body that must go on within callTimeout, but only while somebody
+// reads it: what is printed may be held up by a pager.
+type awaited struct {
+	io.ReadCloser
+	patience *time.Timer
+}
+
+func (a *awaited) Read(p []byte) (int, error) {
+	a.patience.Reset(callTimeout)
+	defer a.patience.Stop()
+	return a.ReadCloser.Read(p)
 }
 
 func (c *Client) request(ctx context.Context, who identity, method, path string, query url.Values, body []byte) (*http.Request, error) {

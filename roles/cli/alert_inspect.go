@@ -76,7 +76,7 @@ func (p *printer) alertText(a *api.Alert, details bool) string {
 	line("Kind", a.Kind)
 	line("Reason", a.Scenario)
 	line("Events Count", itoa(int64(a.EventsCount)))
-	line("Scope:Value", subject(&api.Alert{Source: a.Source}))
+	line("Scope:Value", subject(a, 1))
 	line("Country", a.Source.Country)
 	line("AS", asText(a))
 	line("Begin", utc(a.StartAt))

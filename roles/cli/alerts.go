@@ -66,53 +66,49 @@ func (c *AlertsList) Run(ctx context.Context, env *platform.Env, g *Globals) (er
 		return err
 	}
 	defer lapi.done(&err)
-	alerts, err := lapi.Alerts(ctx, url.Values(q))
-	if err != nil {
-		return fmt.Errorf("unable to list alerts: %w", apiError(err))
+	header := strings.Fields("ID value reason country as decisions created_at kind")
+	if s.format == raw {
+		header = strings.Split("id,scope,value,reason,country,as,decisions,created_at,kind", ",")
 	}
-	switch s.format {
-	case jsonText:
-		return s.json(orEmpty(alerts), " ")
-	case raw:
-		header := "id,scope,value,reason,country,as,decisions,created_at,kind"
-		if c.Machine {
-			header += ",machine"
+	if c.Machine {
+		header = append(header, "machine")
+	}
+	both := newShared()
+	var rows [][]string
+	err = s.list(func(f func(*api.Alert, []decisionRow) error) error { return lapi.eachAlert(ctx, q, both, nil, f) }, func(a *api.Alert, ds []decisionRow) {
+		row := make([]string, 0, len(header))
+		// The column of tables is called created_at but has always shown the start.
+		row = append(row, itoa(a.ID), subject(a, len(ds)), both.text(a.Scenario), both.text(a.Source.Country), both.text(asText(a)), both.text(decisionCounts(ds)), utc(a.StartAt), both.text(a.Kind))
+		if s.format == raw {
+			row[1], row[6] = a.Source.Value, utc(a.CreatedAt)
+			row = slices.Insert(row, 1, both.text(a.Source.Scope))
 		}
-		return s.csv(header, c.rows(alerts, func(a *api.Alert) []string {
-			return []string{itoa(a.ID), a.Source.Scope, a.Source.Value, a.Scenario, a.Source.Country, asText(a),
-				decisionCounts(a), utc(a.CreatedAt), a.Kind}
-		}))
-	}
-	if len(alerts) == 0 {
+		if c.Machine {
+			row = append(row, both.text(a.MachineID))
+		}
+		rows = append(rows, row)
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("unable to list alerts: %w", apiError(err))
+	case s.format == jsonText:
+		return nil
+	case s.format == raw:
+		return s.csv(strings.Join(header, ","), rows)
+	case len(rows) == 0:
 		return s.text("No active alerts\n")
 	}
-	t := s.table("ID", "value", "reason", "country", "as", "decisions", "created_at", "kind")
-	if c.Machine {
-		t.header = append(t.header, "machine")
-	}
-	t.rows = c.rows(alerts, func(a *api.Alert) []string {
-		// The column is called created_at but has always shown the start.
-		return []string{itoa(a.ID), subject(a), a.Scenario, a.Source.Country, asText(a), decisionCounts(a), utc(a.StartAt), a.Kind}
-	})
-	return s.text(t.boxed())
+	t := s.table(header...)
+	t.rows = rows
+	return s.boxed(t)
 }
 
-func (c *AlertsList) rows(alerts []api.Alert, row func(*api.Alert) []string) [][]string {
-	rows := make([][]string, len(alerts))
-	for i := range alerts {
-		rows[i] = row(&alerts[i])
-		if c.Machine {
-			rows[i] = append(rows[i], alerts[i].MachineID)
-		}
-	}
-	return rows
-}
-
-// subject is whom an alert is about; an import is about many.
-func subject(a *api.Alert) string {
+// subject is whom an alert with so many decisions is about; an import is about
+// many.
+func subject(a *api.Alert, decisions int) string {
 	switch {
-	case len(a.Decisions) > 1:
-		return fmt.Sprintf("%s (%d Ips)", a.Source.Scope, len(a.Decisions))
+	case decisions > 1:
+		return fmt.Sprintf("%s (%d Ips)", a.Source.Scope, decisions)
 	case a.Source.Value != "":
 		return a.Source.Scope + ":" + a.Source.Value
 	}
@@ -120,10 +116,11 @@ func subject(a *api.Alert) string {
 }
 
 // decisionCounts says how many decisions of each type an alert has: "ban:1 captcha:2".
-func decisionCounts(a *api.Alert) string {
+func decisionCounts(list []decisionRow) string {
 	counts := map[string]int{}
-	for _, d := range a.Decisions {
-		counts[simulated(d.Simulated)+d.Type]++
+	for i := range list {
+		k := list[i].kind
+		counts[simulated(k.simulated)+k.kind]++
 	}
 	var words []string
 	for kind, n := range counts {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net/url"
 	"slices"
 	"strconv"
@@ -70,81 +71,86 @@ func (c *DecisionsList) Run(ctx context.Context, env *platform.Env, g *Globals) 
 		return err
 	}
 	defer lapi.done(&err)
-	alerts, err := lapi.Alerts(ctx, url.Values(q))
+	known, both := folder{}, newShared()
+	skipped := 0
+	from := map[origin]*origin{}
+	var list []ofAlert
+	err = s.list(func(f func(*api.Alert, []decisionRow) error) error {
+		return lapi.eachAlert(ctx, q, both, func(r *decisionRow) bool {
+			fresh := known.isNew(r)
+			if !fresh {
+				skipped++
+			}
+			return fresh
+		}, f)
+	}, func(a *api.Alert, ds []decisionRow) {
+		if len(ds) == 0 {
+			return
+		}
+		key := origin{a.Source.Country, asText(a), a.MachineID}
+		if from[key] == nil {
+			from[key] = &key
+		}
+		list = append(list, ofAlert{a.ID, int64(a.EventsCount), from[key], ds})
+	})
 	if err != nil {
 		return fmt.Errorf("unable to retrieve decisions: %w", apiError(err))
 	}
-	skipped := foldDecisions(alerts)
-	switch s.format {
-	case jsonText:
-		return s.json(orEmpty(alerts), " ")
-	case raw:
+	known = nil
+	switch {
+	case s.format == jsonText:
+		return nil
+	case s.format == raw:
 		header := "id,source,ip,reason,action,country,as,events_count,expiration,simulated,alert_id"
 		if c.Machine {
 			header += ",machine"
 		}
-		return s.csv(header, c.rows(alerts, func(a *api.Alert, d *api.Decision) []string {
-			return []string{itoa(d.ID), d.Origin, d.Scope + ":" + d.Value, d.Scenario, d.Type, a.Source.Country, asText(a),
-				itoa(int64(a.EventsCount)), d.Duration, strconv.FormatBool(d.Simulated), itoa(a.ID)}
+		return s.rows(header, c.cells(list, func(a *ofAlert, d *decisionRow, k *decisionKind) []string {
+			return []string{itoa(d.id), k.origin, k.scope + ":" + d.value, k.scenario, k.kind, a.country, a.as,
+				itoa(a.events), d.duration, strconv.FormatBool(k.simulated), itoa(a.id)}
 		}))
+	case len(list) == 0:
+		return s.text("No active decisions\n")
 	}
 	t := s.table("ID", "Source", "Scope:Value", "Reason", "Action", "Country", "AS", "Events", "expiration", "Alert ID")
 	if c.Machine {
 		t.header = append(t.header, "Machine")
 	}
-	t.rows = c.rows(alerts, func(a *api.Alert, d *api.Decision) []string {
-		return []string{itoa(d.ID), d.Origin, d.Scope + ":" + d.Value, d.Scenario, simulated(d.Simulated) + d.Type, a.Source.Country, asText(a),
-			itoa(int64(a.EventsCount)), d.Duration, itoa(a.ID)}
+	t.more = c.cells(list, func(a *ofAlert, d *decisionRow, k *decisionKind) []string {
+		return []string{itoa(d.id), k.origin, k.scope + ":" + d.value, k.scenario, simulated(k.simulated) + k.kind, a.country, a.as,
+			itoa(a.events), d.duration, itoa(a.id)}
 	})
-	if len(t.rows) == 0 {
-		return s.text("No active decisions\n")
+	if err := s.boxed(t); err != nil || skipped == 0 {
+		return err
 	}
-	text := t.boxed()
-	if skipped > 0 {
-		text += fmt.Sprintf("%d duplicated entries skipped\n", skipped)
-	}
-	return s.text(text)
+	return s.text(fmt.Sprintf("%d duplicated entries skipped\n", skipped))
 }
 
-func (c *DecisionsList) rows(alerts []api.Alert, row func(*api.Alert, *api.Decision) []string) [][]string {
-	var rows [][]string
-	for i := range alerts {
-		a := &alerts[i]
-		for j := range a.Decisions {
-			r := row(a, &a.Decisions[j])
-			if c.Machine {
-				r = append(r, a.MachineID)
-			}
-			rows = append(rows, r)
-		}
-	}
-	return rows
+// ofAlert is the decisions of an alert, with what is shown of it.
+type ofAlert struct {
+	id, events int64
+	*origin
+	decisions []decisionRow
 }
 
-// foldDecisions keeps only the first, which is the newest, of the decisions
-// that do the same to the same, and returns how many it dropped. An alert
-// that loses all of its decisions stays, with an empty list.
-func foldDecisions(alerts []api.Alert) (dropped int) {
-	type sameness struct {
-		simulated          bool
-		kind, scope, value string
-	}
-	seen := map[sameness]bool{}
-	for i := range alerts {
-		a := &alerts[i]
-		kept := make([]api.Decision, 0, len(a.Decisions)) // not nil: JSON shows []
-		for _, d := range a.Decisions {
-			key := sameness{d.Simulated, d.Type, d.Scope, d.Value}
-			if seen[key] {
-				dropped++
-				continue
+// origin is where an alert comes from: many come from the same.
+type origin struct{ country, as, machine string }
+
+func (c *DecisionsList) cells(list []ofAlert, cells func(*ofAlert, *decisionRow, *decisionKind) []string) iter.Seq[[]string] {
+	return func(yield func([]string) bool) {
+		for i := range list {
+			a := &list[i]
+			for j := range a.decisions {
+				row := cells(a, &a.decisions[j], a.decisions[j].kind)
+				if c.Machine {
+					row = append(row, a.machine)
+				}
+				if !yield(row) {
+					return
+				}
 			}
-			seen[key] = true
-			kept = append(kept, d)
 		}
-		a.Decisions = kept
 	}
-	return dropped
 }
 
 // simulated is put before the action of a decision that isn't enforced.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -105,24 +104,6 @@ func safeJSON(text []byte) []byte {
 		}
 	}
 	return out
-}
-
-// csv writes a header line and rows; a row is always one line.
-func (p *printer) csv(header string, rows [][]string) error {
-	var b strings.Builder
-	b.WriteString(header + "\n")
-	w := csv.NewWriter(&b)
-	for _, row := range rows {
-		safe := make([]string, len(row))
-		for i, field := range row {
-			safe[i] = plain(field)
-		}
-		if err := w.Write(safe); err != nil {
-			return fmt.Errorf("cannot encode the output: %w", err)
-		}
-	}
-	w.Flush()
-	return p.text(b.String())
 }
 
 // table returns an empty table with these columns.

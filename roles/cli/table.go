@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"io"
+	"iter"
 	"slices"
 	"strings"
 	"unicode"
@@ -18,8 +20,9 @@ type table struct {
 	groups []string // a line above the header, of a boxed table; may be nil
 	header []string
 	rows   [][]string
-	right  []int // columns of numbers, which a light table puts to the right
-	whole  bool  // cells are not wrapped: paths must stay in one piece
+	more   iter.Seq[[]string] // further rows, which it goes through twice; may be nil
+	right  []int              // columns of numbers, which a light table puts to the right
+	whole  bool               // cells are not wrapped: paths must stay in one piece
 	// fancy draws the frame with line-drawing characters instead of ASCII.
 	fancy bool
 }
@@ -56,13 +59,18 @@ var (
 //	| 1  | Ip:9.9.9.9|
 //	+----+-----------+
 func (t *table) boxed() string {
+	var b strings.Builder
+	t.box(&b)
+	return b.String()
+}
+
+func (t *table) box(b io.StringWriter) {
 	f := asciiFrame
 	if t.fancy {
 		f = roundFrame
 	}
 	title := plain(t.title)
-	width, rows := t.layout(3, columns(title))
-	var b strings.Builder
+	width := t.widths(3, columns(title))
 	rule := func(ends [3]string) {
 		for i, w := range width {
 			b.WriteString(ends[min(i, 1)])
@@ -90,19 +98,18 @@ func (t *table) boxed() string {
 		row(t.header, centred)
 		rule(f.upper)
 	}
-	for _, lines := range rows {
-		for _, cells := range lines {
+	for r := range t.all() {
+		for _, cells := range t.lines(r) {
 			row(cells, left)
 		}
 	}
 	rule(f.foot)
-	return b.String()
 }
 
 // light draws the table with horizontal rules only, its header on the left.
 func (t *table) light() string {
 	title := plain(t.title)
-	width, rows := t.layout(2, columns(title))
+	width := t.widths(2, columns(title))
 	n := total(width, 2)
 	line := "-"
 	if t.fancy {
@@ -128,8 +135,8 @@ func (t *table) light() string {
 		row(t.header)
 		b.WriteString(rule)
 	}
-	for _, lines := range rows {
-		for _, cells := range lines {
+	for r := range t.all() {
+		for _, cells := range t.lines(r) {
 			row(cells)
 		}
 	}
@@ -146,10 +153,41 @@ func total(width []int, gap int) int {
 	return max(n, 0)
 }
 
-// layout returns the width of each column and, for each row, the lines of
-// cells it takes. Together the columns are at least as wide as the title.
-func (t *table) layout(gap, title int) (width []int, rows [][][]string) {
-	width = make([]int, len(t.header))
+// all goes through the rows.
+func (t *table) all() iter.Seq[[]string] {
+	return func(yield func([]string) bool) {
+		for _, r := range t.rows {
+			if !yield(r) {
+				return
+			}
+		}
+		if t.more != nil {
+			t.more(yield)
+		}
+	}
+}
+
+// lines returns the lines of cells that a row takes.
+func (t *table) lines(row []string) (lines [][]string) {
+	for i, cell := range row {
+		parts := []string{plain(cell)}
+		if !t.whole {
+			parts = wrap(parts[0], wrapAt)
+		}
+		for j, part := range parts {
+			if j == len(lines) {
+				lines = append(lines, make([]string, len(row)))
+			}
+			lines[j][i] = part
+		}
+	}
+	return lines
+}
+
+// widths returns the width of each column. Together they are at least as wide
+// as the title.
+func (t *table) widths(gap, title int) []int {
+	width := make([]int, len(t.header))
 	if t.header == nil && len(t.rows) > 0 {
 		width = make([]int, len(t.rows[0]))
 	}
@@ -159,27 +197,17 @@ func (t *table) layout(gap, title int) (width []int, rows [][][]string) {
 	for i, g := range t.groups {
 		width[i] = max(width[i], columns(g))
 	}
-	for _, r := range t.rows {
-		var lines [][]string
-		for i, cell := range r {
-			parts := []string{plain(cell)}
-			if !t.whole {
-				parts = wrap(parts[0], wrapAt)
-			}
-			for j, part := range parts {
-				if j == len(lines) {
-					lines = append(lines, make([]string, len(width)))
-				}
-				lines[j][i] = part
-				width[i] = max(width[i], columns(part))
+	for r := range t.all() {
+		for _, cells := range t.lines(r) {
+			for i, c := range cells {
+				width[i] = max(width[i], columns(c))
 			}
 		}
-		rows = append(rows, lines)
 	}
 	if n := len(width); n > 0 {
 		width[n-1] += max(0, title-total(width, gap))
 	}
-	return width, rows
+	return width
 }
 
 func left(s string, width int) string {
