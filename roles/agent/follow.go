@@ -25,6 +25,7 @@ const (
 // Follow reloads the agent when hup tells to, and when a file changes that says
 // what is read or what is an attack, until ctx ends. resolve reads the
 // configuration again. What is faulty is logged, and the agent goes on as before.
+// A nil signal comes from who has told of the real one.
 //
 // The files are looked at now and then, rather than watched: they are few, may lie on any
 // file system, and are replaced in many ways.
@@ -38,9 +39,11 @@ func (f *Reading) Follow(ctx context.Context, env *platform.Env, a *Agent, hup <
 		case <-ctx.Done():
 			pause.Stop()
 			return
-		case <-hup:
+		case sig := <-hup:
 			pause.Stop()
-			env.Log.Info("SIGHUP received, reloading")
+			if sig != nil {
+				env.Log.Info("SIGHUP received, reloading")
+			}
 			seen, _ = w.sweep()
 		case <-pause.C:
 			var now uint64

@@ -9,17 +9,18 @@ import (
 	"syscall"
 )
 
-// serve runs a bouncer as load configures it, until ctx ends. At SIGHUP it is
-// configured anew: a configuration that is wrong leaves the old one in force, and
-// one for the same tables takes over from it without a gap.
+// serve runs a bouncer as load configures it, until ctx ends, and anew at SIGHUP.
 func serve(ctx context.Context, log *slog.Logger, load func() (Config, error)) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	return serveUntil(ctx, log, load, hangup)
+	return Serve(ctx, log, load, hangup)
 }
 
-func serveUntil(ctx context.Context, log *slog.Logger, load func() (Config, error), hangup <-chan os.Signal) error {
+// Serve runs a bouncer as load configures it, until ctx ends. When changed tells
+// so it is configured anew: a configuration that is wrong leaves the old one in
+// force, and one for the same tables takes over from it without a gap.
+func Serve[T any](ctx context.Context, log *slog.Logger, load func() (Config, error), changed <-chan T) error {
 	cfg, err := load()
 	if err != nil {
 		return err
@@ -32,7 +33,7 @@ func serveUntil(ctx context.Context, log *slog.Logger, load func() (Config, erro
 		one, stop := context.WithCancel(ctx)
 		done := make(chan error, 1)
 		go func() { done <- b.Run(one) }()
-		next, err := await(done, hangup, func() (Config, error) {
+		next, err := await(done, changed, func() (Config, error) {
 			fresh, err := load()
 			if err == nil {
 				_, err = New(fresh)
@@ -61,12 +62,12 @@ func serveUntil(ctx context.Context, log *slog.Logger, load func() (Config, erro
 }
 
 // await returns the next configuration, or none and how the bouncer ended.
-func await(done <-chan error, hangup <-chan os.Signal, load func() (Config, error)) (*Config, error) {
+func await[T any](done <-chan error, changed <-chan T, load func() (Config, error)) (*Config, error) {
 	for {
 		select {
 		case err := <-done:
 			return nil, err
-		case <-hangup:
+		case <-changed:
 			if next, err := load(); err == nil {
 				return &next, nil
 			}

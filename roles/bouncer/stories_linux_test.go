@@ -428,7 +428,7 @@ func TestConfiguredAnew(t *testing.T) {
 	hangup := make(chan os.Signal)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- serveUntil(ctx, slog.New(slog.NewTextHandler(&log, nil)), load, hangup) }()
+	go func() { done <- Serve(ctx, slog.New(slog.NewTextHandler(&log, nil)), load, hangup) }()
 	l := &live{T: t, lab: lab, feed: f}
 	bans := decisions.Delta{Full: true, New: []decisions.Decision{ban(1, "203.0.113.1", time.Hour)}}
 	l.tell(bans)

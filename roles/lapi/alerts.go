@@ -100,7 +100,7 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 			s.log.Info("an alert is dropped: its source is on an allowlist", "machine", machineID, "scenario", a.Scenario, "item", by)
 			continue
 		}
-		outcome, errs := s.profiles.Decide(a, now)
+		outcome, errs := s.rules.Load().profiles.Decide(a, now)
 		for _, err := range errs {
 			s.log.Error("a profile is passed over", "scenario", a.Scenario, "err", err)
 		}
@@ -138,7 +138,7 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 			continue // a repeated delivery
 		}
 		for _, name := range names {
-			s.notify.Tell(name, &kept[i])
+			s.rules.Load().notify.Tell(name, &kept[i])
 		}
 	}
 	if newer := s.lists.now.Load(); newer != lists {

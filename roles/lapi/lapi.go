@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cs/decisions"
@@ -118,13 +119,13 @@ type Server struct {
 	conf      Config
 	store     storage.Store
 	decisions *decisions.Log
-	profiles  *profile.Profiles
+	rules     atomic.Pointer[rules]
+	ruled     chan struct{} // tells of other rules
 	machines  *machines
 	bouncers  *bouncers
 	pieces    pieces
 	usage     usage
 	requests  requests
-	notify    *notify.Broker
 	tidy      tidier
 	commits   commits
 	signer    *auth.Signer
@@ -161,6 +162,7 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 		// The store keeps no monotonic time; so nothing here reckons with it.
 		now:     func() time.Time { return conf.Now().Round(0) },
 		soonest: make(chan struct{}, 1),
+		ruled:   make(chan struct{}, 1),
 	}
 	s.commits.turn = make(chan struct{}, 1)
 	s.started = s.now()
@@ -172,12 +174,11 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 			return nil, err
 		}
 	}
-	if s.profiles, err = conf.LoadProfiles(history{s}); err != nil {
+	r, err := s.loadRules()
+	if err != nil {
 		return nil, err
 	}
-	if err := s.loadNotifications(); err != nil {
-		return nil, err
-	}
+	s.rules.Store(r)
 	if s.store, err = conf.OpenStore(ctx); err != nil {
 		return nil, err
 	}
@@ -188,7 +189,7 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 	s.stop = stop
 	s.done.Go(func() { s.clock(background) })
 	s.done.Go(func() { s.keepBooks(background) })
-	s.done.Go(func() { s.notify.Run(background) })
+	s.done.Go(func() { s.sendNotifications(background) })
 	return s, nil
 }
 

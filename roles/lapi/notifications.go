@@ -1,24 +1,66 @@
 package lapi
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	"cs/roles/lapi/notify"
+	"cs/roles/lapi/profile"
 )
 
-// loadNotifications prepares what the profiles name.
-func (s *Server) loadNotifications() error {
+// rules are what is decided about alerts, and who is told of them.
+type rules struct {
+	profiles *profile.Profiles
+	notify   *notify.Broker
+}
+
+// loadRules reads the profiles, and prepares the notifications that they name.
+func (s *Server) loadRules() (*rules, error) {
+	profiles, err := s.conf.LoadProfiles(history{s})
+	if err != nil {
+		return nil, err
+	}
 	var instances map[string]*notify.Instance
-	if names := s.profiles.Notifications(); len(names) > 0 {
+	if names := profiles.Notifications(); len(names) > 0 {
 		if s.conf.LoadNotifications == nil {
-			return fmt.Errorf("cannot send the notifications that the profiles name (%s): there is no configuration of them", strings.Join(names, ", "))
+			return nil, fmt.Errorf("cannot send the notifications that the profiles name (%s): there is no configuration of them", strings.Join(names, ", "))
 		}
-		var err error
 		if instances, err = s.conf.LoadNotifications(names); err != nil {
-			return fmt.Errorf("cannot prepare the notifications: %w", err)
+			return nil, fmt.Errorf("cannot prepare the notifications: %w", err)
 		}
 	}
-	s.notify = notify.NewBroker(instances, s.log, s.now)
+	return &rules{profiles, notify.NewBroker(instances, s.log, s.now)}, nil
+}
+
+// Reload reads profiles and notifications again. With an error the old ones stay
+// in force. Requests go on meanwhile, and what the old notifications have
+// collected is sent.
+func (s *Server) Reload() error {
+	r, err := s.loadRules()
+	if err != nil {
+		return err
+	}
+	s.rules.Store(r)
+	select {
+	case s.ruled <- struct{}{}:
+	default: // it will see the newest
+	}
 	return nil
+}
+
+// sendNotifications does it until ctx ends.
+func (s *Server) sendNotifications(ctx context.Context) {
+	for ctx.Err() == nil {
+		one, stop := context.WithCancel(ctx)
+		var work sync.WaitGroup
+		work.Go(func() { s.rules.Load().notify.Run(one) })
+		select {
+		case <-s.ruled:
+		case <-ctx.Done():
+		}
+		stop()
+		work.Wait()
+	}
 }

@@ -4,30 +4,81 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"reflect"
+	"sync"
 
 	"cs/platform"
+	"cs/roles/config"
 )
 
-// reloading runs roles until ctx ends or they do, and from the start whenever
-// hup tells that the configuration has changed: check says whether the new one is
-// good, and if it isn't the roles go on with the old one. What a role keeps in the
-// data directory, buckets and positions among them, it finds again.
-func reloading[T any](ctx context.Context, log *slog.Logger, hup <-chan T, check func() error, run func(context.Context) error) error {
-	for {
-		again, err := runUntil(ctx, log, hup, check, run)
-		if !again || ctx.Err() != nil || err != nil && !errors.Is(err, context.Canceled) {
-			return err
-		}
-		log.Info("Reload is finished")
+// process is what runs of one configuration, and takes others over.
+type process struct {
+	agent   chan os.Signal // each tells it that the configuration is another
+	bouncer chan struct{}
+
+	mu       sync.Mutex
+	resolved config.Resolved
+	server   *server // nil before the start and after the end
+}
+
+func (p *process) start(r config.Resolved, s *server) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.resolved, p.server = r, s
+}
+
+func (p *process) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.server = nil
+}
+
+// take makes the roles work by another configuration, which has been checked.
+// The agent goes on with its buckets, the LAPI with its listeners, the bouncer
+// with its bans. The roles must start anew if something has changed that none
+// of them can take over.
+func (p *process) take(r config.Resolved) (anew bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.server == nil || !reflect.DeepEqual(fixed(p.resolved), fixed(r)) {
+		return true, nil
+	}
+	if err := p.server.reload(); err != nil {
+		return false, err
+	}
+	if !reflect.DeepEqual(p.resolved.Bouncer, r.Bouncer) {
+		nudge(p.bouncer, struct{}{})
+	}
+	nudge(p.agent, nil)
+	p.resolved = r
+	return false, nil
+}
+
+// fixed is of a configuration what roles keep from their start to their end.
+func fixed(r config.Resolved) config.Resolved {
+	r.LogLevel, r.MemoryLimit = 0, 0
+	r.Agent = config.Agent{Enabled: r.Agent.Enabled, SpoolBytes: r.Agent.SpoolBytes}
+	r.Bouncer = config.Bouncer{Enabled: r.Bouncer.Enabled}
+	return r
+}
+
+func nudge[T any](c chan<- T, v T) {
+	select {
+	case c <- v:
+	default: // it has not seen the last one yet
 	}
 }
 
-// runUntil runs roles until they end, or are to be started again.
-func runUntil[T any](ctx context.Context, log *slog.Logger, hup <-chan T, check func() error, run func(context.Context) error) (again bool, err error) {
-	ctx, stop := context.WithCancel(ctx)
+// untilAnew runs roles until they end, or hup tells of a configuration that they
+// can't take over: then they are ended, to be run again. take says so; if it
+// fails they go on with the old one. What a role keeps in the data directory,
+// buckets and positions among them, it finds again.
+func untilAnew[T any](ctx context.Context, log *slog.Logger, hup <-chan T, take func() (anew bool, err error), run func(context.Context) error) (again bool, err error) {
+	one, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx) }()
+	go func() { ended <- run(one) }()
 	for {
 		select {
 		case err := <-ended:
@@ -35,12 +86,19 @@ func runUntil[T any](ctx context.Context, log *slog.Logger, hup <-chan T, check 
 		case <-hup:
 		}
 		log.Info("SIGHUP received, reloading")
-		if err := check(); err != nil {
-			log.Error("the new configuration is faulty, the old one stays in force", "err", err)
-			continue
-		}
 		_ = platform.NotifyReloading() // nobody to tell is fine
-		stop()
-		return true, <-ended
+		anew, err := take()
+		switch {
+		case err != nil:
+			log.Error("the new configuration is faulty, the old one stays in force", "err", err)
+		case anew:
+			log.Info("what has changed needs all roles to start anew")
+			stop()
+			err := <-ended
+			return ctx.Err() == nil && (err == nil || errors.Is(err, context.Canceled)), err
+		default:
+			log.Info("Reload is finished")
+		}
+		_ = platform.Notify("READY=1")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,12 +55,14 @@ func (c *Command) Overlay(file *config.File) {
 	c.Enforcing.Overlay(file)
 }
 
-// Run runs the roles until ctx ends, and anew on SIGHUP, unless the configuration
-// is faulty then. One that fails is started again while the others go on; a
-// bouncer for which this system has no firewall is left out. The agent takes changed content over by itself.
+// Run runs the roles until ctx ends. On SIGHUP they take over what has changed,
+// or are started anew if they can't, unless the configuration is faulty. One
+// that fails is started again while the others go on; a bouncer for which this
+// system has no firewall is left out. The agent takes changed content over by
+// itself.
 func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flags) error {
 	if c.Once {
-		return c.run(ctx, env, flags)
+		return c.run(ctx, env, flags, new(process))
 	}
 	hup, stop := platform.Hangups()
 	defer stop()
@@ -67,7 +70,22 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	if check == nil {
 		check = func() error { return c.check(env, flags) }
 	}
-	return reloading(ctx, env.Log, hup, check, func(ctx context.Context) error { return c.run(ctx, env, flags) })
+	for {
+		p := &process{agent: make(chan os.Signal, 1), bouncer: make(chan struct{}, 1)}
+		again, err := untilAnew(ctx, env.Log, hup, func() (anew bool, err error) {
+			if err := check(); err != nil {
+				return false, err
+			}
+			r, err := flags.Resolve(env, c.Overlay)
+			if err != nil {
+				return false, err
+			}
+			return p.take(r)
+		}, func(ctx context.Context) error { return c.run(ctx, env, flags, p) })
+		if !again {
+			return err
+		}
+	}
 }
 
 // check loads what can be without starting anything.
@@ -93,18 +111,25 @@ func (c *Command) check(env *platform.Env, flags *config.Flags) error {
 
 var errNoLAPI = errors.New("the configuration has no LAPI for the others: run 'cs agent' and 'cs bouncer-firewall' with --lapi-url instead")
 
-func (c *Command) run(ctx context.Context, env *platform.Env, flags *config.Flags) error {
-	r, err := flags.Resolve(env, c.Overlay)
+var errNoReader = errors.New("--log reads logs, and the configuration has other roles but no crowdsec_service: add 'crowdsec_service: {}' to it")
+
+func (c *Command) run(ctx context.Context, env *platform.Env, flags *config.Flags, p *process) error {
+	resolve := func() (config.Resolved, error) { return flags.Resolve(env, c.Overlay) }
+	r, err := resolve()
 	if err != nil {
 		return err
 	}
-	if !r.LAPI.Enabled {
+	switch {
+	case !r.LAPI.Enabled:
 		return errNoLAPI
+	case !r.Agent.Enabled && len(c.Logs) > 0:
+		return errNoReader
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var failed error // of a replay, which is not tried again
 	server := &server{conf: lapi.NewConfig(env, r), opened: make(chan struct{})}
+	p.start(r, server)
 	var reader atomic.Pointer[agent.Agent] // that runs, for the pages of metrics
 	server.conf.Metrics = func(level string) metric.Source {
 		return func(ctx context.Context, w *metric.Writer) {
@@ -119,26 +144,30 @@ func (c *Command) run(ctx context.Context, env *platform.Env, flags *config.Flag
 	})
 	services := []supervise.Service{{Name: "lapi", Run: server.Run}}
 	if r.Bouncer.Enabled && !c.NoBouncer {
-		cfg, err := bouncer.NewConfig(env, r)
+		_, err := bouncer.NewConfig(env, r)
 		switch {
 		case errors.Is(err, errors.ErrUnsupported):
 			// The others are of use without it: what they decide is enforced elsewhere.
-			unsupported := err
-			services = append(services, supervise.Service{Name: "bouncer", Run: func(context.Context) error { return unsupported }})
+			services = append(services, supervise.Service{Name: "bouncer", Run: func(context.Context) error { return err }})
 		case err != nil:
 			return err
 		default:
-			link := &feed{server: server}
-			cfg.Feed, cfg.Usage.Report = link, link.Report
-			cfg.Ready = ready.add()
-			b, err := bouncer.New(cfg)
-			if err != nil {
-				return err
+			enforcing := ready.add()
+			load := func() (bouncer.Config, error) {
+				r, err := resolve()
+				if err != nil {
+					return bouncer.Config{}, err
+				}
+				cfg, err := bouncer.NewConfig(env, r)
+				link := &feed{server: server}
+				cfg.Feed, cfg.Usage.Report = link, link.Report
+				cfg.Ready = enforcing
+				return cfg, err
 			}
 			services = append(services, supervise.Service{Name: "bouncer", Run: func(ctx context.Context) error {
-				err := b.Run(ctx)
+				err := bouncer.Serve(ctx, env.Log, load, p.bouncer)
 				if errors.Is(err, errors.ErrUnsupported) {
-					cfg.Ready() // nobody waits for it
+					enforcing() // nobody waits for it
 				}
 				return err
 			}})
@@ -149,14 +178,23 @@ func (c *Command) run(ctx context.Context, env *platform.Env, flags *config.Flag
 		if err != nil {
 			return err
 		}
-		cfg.Stateless = c.Once
-		cfg.LAPI = &machine{server: server}
-		cfg.Ready = ready.add()
+		reading, first := ready.add(), true
 		services = append(services, supervise.Service{Name: "agent", Run: func(ctx context.Context) error {
+			if !first { // the configuration may be another by now
+				if r, err := resolve(); err != nil {
+					return err
+				} else if cfg, err = c.Reading.Config(env, r); err != nil {
+					return err
+				}
+			}
+			first = false
+			cfg.Stateless = c.Once
+			cfg.LAPI = &machine{server: server}
+			cfg.Ready = reading
 			a, err := agent.New(cfg)
 			if err == nil {
 				reader.Store(a)
-				err = c.read(ctx, env, flags, a)
+				err = c.read(ctx, env, a, p.agent, resolve)
 			}
 			if c.Once {
 				failed, err = err, nil
@@ -175,18 +213,20 @@ func (c *Command) run(ctx context.Context, env *platform.Env, flags *config.Flag
 		}})
 	}
 	server.ready = ready.add()
-	return errors.Join(supervise.Run(ctx, env.Log, services...), failed, server.Close())
+	err = supervise.Run(ctx, env.Log, services...)
+	p.end()
+	return errors.Join(err, failed, server.Close())
 }
 
 // read runs the agent, and lets it take changed files over.
-func (c *Command) read(ctx context.Context, env *platform.Env, flags *config.Flags, a *agent.Agent) error {
+func (c *Command) read(ctx context.Context, env *platform.Env, a *agent.Agent, hup <-chan os.Signal, resolve func() (config.Resolved, error)) error {
 	if c.Once {
 		return a.Run(ctx)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	var beside sync.WaitGroup
 	beside.Go(func() {
-		c.Follow(ctx, env, a, nil, func() (config.Resolved, error) { return flags.Resolve(env, c.Overlay) })
+		c.Follow(ctx, env, a, hup, resolve)
 	})
 	err := a.Run(ctx)
 	stop()
@@ -221,6 +261,16 @@ func (s *server) Run(ctx context.Context) error {
 	open := s.open
 	s.mu.Unlock()
 	return open.Run(ctx)
+}
+
+// reload reads profiles and notifications again, if the server is open.
+func (s *server) reload() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		return nil // it will read them
+	}
+	return s.open.Reload()
 }
 
 // Close closes what is open. The services have ended.

@@ -36,17 +36,27 @@ func (o *output) Write(p []byte) (int, error) {
 // await waits until a text was printed.
 func (o *output) await(t *testing.T, text string) {
 	t.Helper()
+	o.awaitCount(t, text, 1)
+}
+
+// awaitCount waits until it was printed so many times.
+func (o *output) awaitCount(t *testing.T, text string, n int) {
+	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		o.mu.Lock()
-		all := o.b.String()
-		o.mu.Unlock()
-		if strings.Contains(all, text) {
+		all := o.text()
+		if strings.Count(all, text) >= n {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%q was not printed; there is\n%s", text, all)
+			t.Fatalf("%q was not printed %d times; there is\n%s", text, n, all)
 		}
 	}
+}
+
+func (o *output) text() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
 }
 
 func testEnv(out, log *output) *platform.Env {
