@@ -24,6 +24,15 @@ func TestEveryCommandRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, leaf := range app.Model.Leaves(false) {
+		var words []string
+		for _, word := range strings.Fields(leaf.FullPath())[1:] {
+			if word[0] != '(' { // other names
+				words = append(words, word)
+			}
+		}
+		if _, err := flagset.New("cs", "", new(grammar)).Parse(append(words, "--help"), os.LookupEnv); err != flagset.ErrHelp {
+			t.Errorf("%s: %v", leaf.FullPath(), err)
+		}
 		if g.runner(leaf.Target.Addr().Interface()) == nil {
 			t.Errorf("%s can't be run", leaf.FullPath())
 		}

@@ -12,6 +12,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 
 	"cs/decisions"
 	"cs/pipeline/expr"
@@ -184,7 +185,7 @@ func (a *asserts) check(text []byte) (failures []Failure, checked int, err error
 }
 
 // compared finds what a comparison is about, and with what it is compared.
-var compared = regexp.MustCompile(`([^ =]+) == (.*)`)
+var compared = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`([^ =]+) == (.*)`) })
 
 // line evaluates one assertion: nil if it holds.
 func (a *asserts) line(line string) (*Failure, error) {
@@ -193,7 +194,7 @@ func (a *asserts) line(line string) (*Failure, error) {
 		return nil, err
 	}
 	actual, expected := line, "true"
-	if m := compared.FindStringSubmatch(line); m != nil {
+	if m := compared().FindStringSubmatch(line); m != nil {
 		actual, expected = m[1], m[2]
 	} else if a.scenarios {
 		return nil, nil

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 
 	"cs/decisions"
 	"cs/pipeline/hub/catalog"
@@ -202,8 +203,10 @@ type Coverage struct {
 }
 
 var (
-	aboutParser   = regexp.MustCompile(`results\["[^"]+"\]\["([^"]+)"\]\[[0-9]+\]\.Evt\.`)
-	aboutScenario = regexp.MustCompile(`results\[[0-9]+\]\.Overflow\.Alert\.GetScenario\(\) == "([^"]+)"`)
+	aboutParser   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`results\["[^"]+"\]\["([^"]+)"\]\[[0-9]+\]\.Evt\.`) })
+	aboutScenario = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`results\[[0-9]+\]\.Overflow\.Alert\.GetScenario\(\) == "([^"]+)"`)
+	})
 )
 
 // Coverage returns for each parser, or scenario, of the hub how often tests are
@@ -252,9 +255,9 @@ func (h *Hub) Coverage(t catalog.Type) ([]Coverage, error) {
 		dir := filepath.Join(tests, test)
 		switch t {
 		case catalog.Parsers:
-			err = eachMatch(filepath.Join(dir, parserName), aboutParser, func(item string) { count(test, item) })
+			err = eachMatch(filepath.Join(dir, parserName), aboutParser(), func(item string) { count(test, item) })
 		case catalog.Scenarios:
-			err = eachMatch(filepath.Join(dir, scenarioName), aboutScenario, func(item string) { count(test, item) })
+			err = eachMatch(filepath.Join(dir, scenarioName), aboutScenario(), func(item string) { count(test, item) })
 		default:
 			var conf *testConfig
 			if conf, err = readConfig(filepath.Join(dir, configName), new(TestResult)); err == nil {

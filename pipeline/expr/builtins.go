@@ -14,8 +14,10 @@ import (
 func runes(s string) int { return utf8.RuneCountInString(s) }
 
 // builtinNames are expr-lang's own functions, for suggestions.
-var builtinNames = append(mapKeys(builtins), "len", "get", "any", "all", "none", "one", "filter", "map", "count", "find",
-	"findIndex", "findLast", "findLastIndex", "sum", "reduce", "groupBy", "sortBy")
+func builtinNames() []string {
+	return append(mapKeys(builtins()), "len", "get", "any", "all", "none", "one", "filter", "map", "count", "find",
+		"findIndex", "findLast", "findLastIndex", "sum", "reduce", "groupBy", "sortBy")
+}
 
 // builtin compiles a call of one of expr-lang's own functions.
 func (u *unit) builtin(n *syntax.Builtin) (value, error) {
@@ -28,7 +30,7 @@ func (u *unit) builtin(n *syntax.Builtin) (value, error) {
 	case "get":
 		return u.get(n)
 	}
-	f := builtins[n.Name]
+	f := builtins()[n.Name]
 	if f == nil {
 		return value{}, u.errorf(n, "function %s is not supported yet", n.Name)
 	}

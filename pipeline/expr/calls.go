@@ -53,10 +53,10 @@ func (u *unit) callFunction(n syntax.Node, name string, args []syntax.Node) (val
 			return u.apply(n, name, f, args)
 		}
 	}
-	if f, ok := functions[name]; ok {
+	if f, ok := functions()[name]; ok {
 		return u.apply(n, name, f, args)
 	}
-	names := append(mapKeys(functions), builtinNames...)
+	names := append(mapKeys(functions()), builtinNames()...)
 	if u.Env != nil {
 		names = append(names, mapKeys(u.Env.funcs)...)
 	}

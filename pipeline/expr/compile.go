@@ -125,7 +125,7 @@ func (u *unit) let(n *syntax.Let) (value, error) {
 			return value{}, u.errorf(n, "cannot declare %s again", n.Name)
 		}
 	}
-	if _, ok := functions[n.Name]; ok {
+	if _, ok := functions()[n.Name]; ok {
 		return value{}, u.errorf(n, "cannot declare %s again: it is a function", n.Name)
 	}
 	v, err := u.node(n.Value)

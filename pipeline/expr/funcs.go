@@ -1,21 +1,27 @@
 package expr
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"sync"
+)
 
 // functions are the helpers of content by name (spec: engine §4.2), one file
-// a theme.
-var functions = joined(stringFuncs, numberFuncs, timeFuncs, netFuncs, lookupFuncs, urlFuncs, jsonFuncs, xmlFuncs, kvFuncs, fileFuncs, listFuncs,
-	injectionFuncs, botFuncs, webFuncs, requestFuncs, historyFuncs, otherFuncs)
+// a theme. Commands that compile nothing do without.
+var functions = sync.OnceValue(func() map[string]*function {
+	return joined(stringFuncs(), numberFuncs(), timeFuncs(), netFuncs(), lookupFuncs(), urlFuncs(), jsonFuncs(), xmlFuncs(), kvFuncs(), fileFuncs(),
+		listFuncs(), injectionFuncs(), botFuncs(), webFuncs(), requestFuncs(), historyFuncs(), otherFuncs())
+})
 
 // builtins are expr-lang's own functions without a predicate.
-var builtins = joined(convertBuiltins, textBuiltins, mathBuiltins, listBuiltins, timeBuiltins)
+var builtins = sync.OnceValue(func() map[string]*function {
+	return joined(convertBuiltins(), textBuiltins(), mathBuiltins(), listBuiltins(), timeBuiltins())
+})
 
 func joined(themes ...map[string]*function) map[string]*function {
 	all := make(map[string]*function)
 	for _, theme := range themes {
-		for name, f := range theme {
-			all[name] = f
-		}
+		maps.Copy(all, theme)
 	}
 	return all
 }

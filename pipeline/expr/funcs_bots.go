@@ -132,32 +132,34 @@ func confirms(look Lookups, name string, ip netip.Addr) bool {
 	})
 }
 
-var botFuncs = map[string]*function{
-	"MatchKnownBot": {params: []param{aString, aString, aString, aString}, variadic: true, varying: true, build: func(u *unit, a []value) value {
-		var bots []*Bot
-		for _, file := range a[3:] {
-			name, ok := file.constText()
-			if !ok {
-				return refuse("the name of a file must be a constant")
-			}
-			bots = append(bots, u.bots(name)...)
-		}
-		f, g, h, look := a[0].str, a[1].str, a[2].str, u.Lookups
-		return boolean(func(x *Ctx) bool {
-			ip, ok := address(f(x))
-			agent := g(x)
-			path := h(x)
-			if !ok || x.failed() {
-				return false
-			}
-			for _, b := range bots {
-				if b.is(look, ip, agent, path) {
-					return true
+func botFuncs() map[string]*function {
+	return map[string]*function{
+		"MatchKnownBot": {params: []param{aString, aString, aString, aString}, variadic: true, varying: true, build: func(u *unit, a []value) value {
+			var bots []*Bot
+			for _, file := range a[3:] {
+				name, ok := file.constText()
+				if !ok {
+					return refuse("the name of a file must be a constant")
 				}
+				bots = append(bots, u.bots(name)...)
 			}
-			return false
-		})
-	}},
+			f, g, h, look := a[0].str, a[1].str, a[2].str, u.Lookups
+			return boolean(func(x *Ctx) bool {
+				ip, ok := address(f(x))
+				agent := g(x)
+				path := h(x)
+				if !ok || x.failed() {
+					return false
+				}
+				for _, b := range bots {
+					if b.is(look, ip, agent, path) {
+						return true
+					}
+				}
+				return false
+			})
+		}},
+	}
 }
 
 // bots returns the rows of a data file of type bots, none when it is not there.

@@ -8,53 +8,55 @@ import (
 )
 
 // fileFuncs look things up in the data files of content.
-var fileFuncs = map[string]*function{
-	"File": {params: []param{aString}, build: func(u *unit, a []value) value {
-		if name, ok := a[0].constText(); ok {
-			return constant(u.lines(name))
-		}
-		f, files := a[0].str, u.Files
-		return texts(func(x *Ctx) []string {
-			if files == nil {
-				return nil
+func fileFuncs() map[string]*function {
+	return map[string]*function{
+		"File": {params: []param{aString}, build: func(u *unit, a []value) value {
+			if name, ok := a[0].constText(); ok {
+				return constant(u.lines(name))
 			}
-			l, _ := files.Lines(f(x))
-			return l
-		})
-	}},
-	"RegexpInFile": {params: []param{aString, aString}, build: func(u *unit, a []value) value {
-		name, ok := a[1].constText()
-		if !ok {
-			return refuse("the name of a file must be a constant")
-		}
-		any := u.fileRegexps(name)
-		return u.recalled(a[0], func(x *Ctx, s string) bool { return any.Match(x.Machine, s) })
-	}},
-	"FileMap": {params: []param{aString}, build: func(u *unit, a []value) value {
-		name, ok := a[0].constText()
-		if !ok {
-			return refuse("the name of a file must be a constant")
-		}
-		list := []any{}
-		for _, row := range u.rows(name) {
-			list = append(list, row)
-		}
-		v := dynamic(typ{kind: listKind, elem: &textMapType}, func(*Ctx) any { return list })
-		v.konst = true
-		return v
-	}},
-	"LookupFile": {params: []param{aString, aString}, build: func(u *unit, a []value) value {
-		f := a[0].str
-		name, ok := a[1].constText()
-		if !ok {
-			return refuse("the name of a file must be a constant")
-		}
-		t, err := newTagTable(u.rows(name))
-		if err != nil {
-			return refuse("cannot use data file %s: %v", name, err)
-		}
-		return text(func(x *Ctx) string { return t.find(f(x)) })
-	}},
+			f, files := a[0].str, u.Files
+			return texts(func(x *Ctx) []string {
+				if files == nil {
+					return nil
+				}
+				l, _ := files.Lines(f(x))
+				return l
+			})
+		}},
+		"RegexpInFile": {params: []param{aString, aString}, build: func(u *unit, a []value) value {
+			name, ok := a[1].constText()
+			if !ok {
+				return refuse("the name of a file must be a constant")
+			}
+			any := u.fileRegexps(name)
+			return u.recalled(a[0], func(x *Ctx, s string) bool { return any.Match(x.Machine, s) })
+		}},
+		"FileMap": {params: []param{aString}, build: func(u *unit, a []value) value {
+			name, ok := a[0].constText()
+			if !ok {
+				return refuse("the name of a file must be a constant")
+			}
+			list := []any{}
+			for _, row := range u.rows(name) {
+				list = append(list, row)
+			}
+			v := dynamic(typ{kind: listKind, elem: &textMapType}, func(*Ctx) any { return list })
+			v.konst = true
+			return v
+		}},
+		"LookupFile": {params: []param{aString, aString}, build: func(u *unit, a []value) value {
+			f := a[0].str
+			name, ok := a[1].constText()
+			if !ok {
+				return refuse("the name of a file must be a constant")
+			}
+			t, err := newTagTable(u.rows(name))
+			if err != nil {
+				return refuse("cannot use data file %s: %v", name, err)
+			}
+			return text(func(x *Ctx) string { return t.find(f(x)) })
+		}},
+	}
 }
 
 // lines returns the lines of a data file, none when it is not there.

@@ -2,9 +2,11 @@ package expr
 
 import "strings"
 
-var kvFuncs = map[string]*function{
-	"ParseKV":    pairsFunc(parseKV),
-	"ParseKVLax": pairsFunc(parseKVLax),
+func kvFuncs() map[string]*function {
+	return map[string]*function{
+		"ParseKV":    pairsFunc(parseKV),
+		"ParseKVLax": pairsFunc(parseKVLax),
+	}
 }
 
 // pairsFunc makes a function that leaves the pairs of a text as a document.

@@ -9,36 +9,38 @@ import (
 	"strings"
 )
 
-var listFuncs = map[string]*function{
-	"Flatten": {params: []param{anything}, variadic: true, build: func(_ *unit, a []value) value {
-		fs := boxes(a)
-		return dynamic(anysType, func(x *Ctx) any { return x.flatten(fs) })
-	}},
-	"Distinct": {params: []param{anything}, risky: true, build: func(_ *unit, a []value) value {
-		f := a[0].boxed()
-		return dynamic(anysType, func(x *Ctx) any { return x.distinct(f(x)) })
-	}},
-	"FlattenDistinct": {params: []param{anything}, variadic: true, risky: true, build: func(_ *unit, a []value) value {
-		fs := boxes(a)
-		return dynamic(anysType, func(x *Ctx) any { return x.distinct(x.flatten(fs)) })
-	}},
-	"KeyExists": {params: []param{aString, anything}, risky: true, build: func(_ *unit, a []value) value {
-		f, g := a[0].str, a[1].boxed()
-		return boolean(func(x *Ctx) bool {
-			k := f(x)
-			switch m := g(x).(type) {
-			case map[string]any:
-				_, ok := m[k]
-				return ok
-			case map[string]string:
-				_, ok := m[k]
-				return ok
-			default:
-				x.fail("KeyExists of %s", typeName(m))
-			}
-			return false
-		})
-	}},
+func listFuncs() map[string]*function {
+	return map[string]*function{
+		"Flatten": {params: []param{anything}, variadic: true, build: func(_ *unit, a []value) value {
+			fs := boxes(a)
+			return dynamic(anysType, func(x *Ctx) any { return x.flatten(fs) })
+		}},
+		"Distinct": {params: []param{anything}, risky: true, build: func(_ *unit, a []value) value {
+			f := a[0].boxed()
+			return dynamic(anysType, func(x *Ctx) any { return x.distinct(f(x)) })
+		}},
+		"FlattenDistinct": {params: []param{anything}, variadic: true, risky: true, build: func(_ *unit, a []value) value {
+			fs := boxes(a)
+			return dynamic(anysType, func(x *Ctx) any { return x.distinct(x.flatten(fs)) })
+		}},
+		"KeyExists": {params: []param{aString, anything}, risky: true, build: func(_ *unit, a []value) value {
+			f, g := a[0].str, a[1].boxed()
+			return boolean(func(x *Ctx) bool {
+				k := f(x)
+				switch m := g(x).(type) {
+				case map[string]any:
+					_, ok := m[k]
+					return ok
+				case map[string]string:
+					_, ok := m[k]
+					return ok
+				default:
+					x.fail("KeyExists of %s", typeName(m))
+				}
+				return false
+			})
+		}},
+	}
 }
 
 func (x *Ctx) flatten(fs []func(*Ctx) any) []any {
@@ -167,151 +169,153 @@ func mapBuiltin(name string, do func(keys, vals []any) any) *function {
 	}}
 }
 
-var listBuiltins = map[string]*function{
-	"first": end(func(int) int { return 0 }),
-	"last":  end(func(n int) int { return n - 1 }),
-	"take": {params: []param{aList, anInt}, risky: true, build: func(_ *unit, a []value) value {
-		f, g := a[0].boxed(), a[1].int
-		return dynamic(a[0].typ, func(x *Ctx) any {
-			l := f(x)
-			n := g(x)
-			if n < 0 || listLen(l) < 0 {
-				x.fail("take %d of %s", n, typeName(l))
-				return nil
-			}
-			return x.cutList(l, 0, n)
-		})
-	}},
-	"reverse": listBuiltin("reverse", anysType, func(_ *Ctx, l any, n int) any {
-		out := make([]any, n)
-		for i := range out {
-			out[i] = element(l, n-1-i)
-		}
-		return out
-	}),
-	"uniq": listBuiltin("uniq", anysType, func(x *Ctx, l any, n int) any {
-		if out, ok := uniqTexts(l, n); ok {
-			return out
-		}
-		if n > maxUniq {
-			x.fail("uniq of more than %d elements", maxUniq)
-			return nil
-		}
-		out := []any{}
-		for i := range n {
-			e := element(l, i)
-			if found, _ := within(e, out); !found {
-				out = append(out, e)
-			}
-		}
-		return out
-	}),
-	"flatten": listBuiltin("flatten", anysType, func(_ *Ctx, l any, _ int) any { return flatten([]any{}, l, 0) }),
-	"concat": {params: []param{aList}, variadic: true, risky: true, build: func(_ *unit, a []value) value {
-		if len(a) == 0 {
-			return refuse("concat takes at least 1 argument")
-		}
-		fs := boxes(a)
-		return dynamic(anysType, func(x *Ctx) any {
-			var out []any
-			for _, f := range fs {
+func listBuiltins() map[string]*function {
+	return map[string]*function{
+		"first": end(func(int) int { return 0 }),
+		"last":  end(func(n int) int { return n - 1 }),
+		"take": {params: []param{aList, anInt}, risky: true, build: func(_ *unit, a []value) value {
+			f, g := a[0].boxed(), a[1].int
+			return dynamic(a[0].typ, func(x *Ctx) any {
 				l := f(x)
-				n := listLen(l)
-				if n < 0 {
-					x.fail("concat of %s", typeName(l))
+				n := g(x)
+				if n < 0 || listLen(l) < 0 {
+					x.fail("take %d of %s", n, typeName(l))
 					return nil
 				}
-				for i := range n {
-					out = append(out, element(l, i))
-				}
-			}
-			return out
-		})
-	}},
-	"sort": {params: []param{aList, aString}, optional: 1, risky: true, build: func(_ *unit, a []value) value {
-		f := a[0].boxed()
-		order := func(*Ctx) string { return "asc" }
-		if len(a) > 1 {
-			order = a[1].str
-		}
-		return dynamic(anysType, func(x *Ctx) any {
-			l := f(x)
-			n := listLen(l)
-			sign, ok := map[string]int{"asc": 1, "desc": -1}[order(x)]
-			if n < 0 || !ok {
-				x.fail("sort takes a list, and asc or desc")
-				return nil
-			}
+				return x.cutList(l, 0, n)
+			})
+		}},
+		"reverse": listBuiltin("reverse", anysType, func(_ *Ctx, l any, n int) any {
 			out := make([]any, n)
 			for i := range out {
-				out[i] = element(l, i)
+				out[i] = element(l, n-1-i)
 			}
-			slices.SortStableFunc(out, func(a, b any) int {
-				c, _, ok := compare(a, b)
-				if !ok {
-					x.fail("cannot sort %s and %s", typeName(a), typeName(b))
-				}
-				return sign * c
-			})
 			return out
-		})
-	}},
-	"keys":   mapBuiltin("keys", func(keys, _ []any) any { return keys }),
-	"values": mapBuiltin("values", func(_, vals []any) any { return vals }),
-	"toPairs": mapBuiltin("toPairs", func(keys, vals []any) any {
-		out := make([][2]any, len(keys))
-		for i, k := range keys {
-			out[i] = [2]any{k, vals[i]}
-		}
-		return out
-	}),
-	"fromPairs": {params: []param{aList}, risky: true, build: func(_ *unit, a []value) value {
-		f := a[0].boxed()
-		return dynamic(typ{}, func(x *Ctx) any {
-			l := f(x)
-			out := make(map[any]any)
-			for i := range max(0, listLen(l)) {
-				pair := element(l, i)
-				if listLen(pair) != 2 {
-					x.fail("fromPairs of %s, which is no pair", typeName(pair))
-					return nil
-				}
-				k := element(pair, 0)
-				if k != nil && !reflect.TypeOf(k).Comparable() {
-					x.fail("%s can't be a key", typeName(k))
-					return nil
-				}
-				out[k] = element(pair, 1)
+		}),
+		"uniq": listBuiltin("uniq", anysType, func(x *Ctx, l any, n int) any {
+			if out, ok := uniqTexts(l, n); ok {
+				return out
 			}
-			if listLen(l) < 0 {
-				x.fail("fromPairs of %s", typeName(l))
+			if n > maxUniq {
+				x.fail("uniq of more than %d elements", maxUniq)
 				return nil
 			}
+			out := []any{}
+			for i := range n {
+				e := element(l, i)
+				if found, _ := within(e, out); !found {
+					out = append(out, e)
+				}
+			}
 			return out
-		})
-	}},
-	"toJSON": {params: []param{anything}, risky: true, build: func(_ *unit, a []value) value {
-		f := a[0].boxed()
-		return text(func(x *Ctx) string {
-			b, err := json.MarshalIndent(f(x), "", "  ")
-			if err != nil {
-				x.fail("cannot encode JSON: %w", err)
+		}),
+		"flatten": listBuiltin("flatten", anysType, func(_ *Ctx, l any, _ int) any { return flatten([]any{}, l, 0) }),
+		"concat": {params: []param{aList}, variadic: true, risky: true, build: func(_ *unit, a []value) value {
+			if len(a) == 0 {
+				return refuse("concat takes at least 1 argument")
 			}
-			return x.arena.Keep(b)
-		})
-	}},
-	"fromJSON": {params: []param{aString}, risky: true, build: func(_ *unit, a []value) value {
-		f := a[0].str
-		return dynamic(typ{}, func(x *Ctx) any {
-			var v any
-			if err := json.Unmarshal([]byte(f(x)), &v); err != nil {
-				x.fail("cannot decode JSON: %w", err)
+			fs := boxes(a)
+			return dynamic(anysType, func(x *Ctx) any {
+				var out []any
+				for _, f := range fs {
+					l := f(x)
+					n := listLen(l)
+					if n < 0 {
+						x.fail("concat of %s", typeName(l))
+						return nil
+					}
+					for i := range n {
+						out = append(out, element(l, i))
+					}
+				}
+				return out
+			})
+		}},
+		"sort": {params: []param{aList, aString}, optional: 1, risky: true, build: func(_ *unit, a []value) value {
+			f := a[0].boxed()
+			order := func(*Ctx) string { return "asc" }
+			if len(a) > 1 {
+				order = a[1].str
 			}
-			return v
-		})
-	}},
-	"toBase64":   textFrom(func(_ *Ctx, s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }),
-	"fromBase64": b64Decode,
+			return dynamic(anysType, func(x *Ctx) any {
+				l := f(x)
+				n := listLen(l)
+				sign, ok := map[string]int{"asc": 1, "desc": -1}[order(x)]
+				if n < 0 || !ok {
+					x.fail("sort takes a list, and asc or desc")
+					return nil
+				}
+				out := make([]any, n)
+				for i := range out {
+					out[i] = element(l, i)
+				}
+				slices.SortStableFunc(out, func(a, b any) int {
+					c, _, ok := compare(a, b)
+					if !ok {
+						x.fail("cannot sort %s and %s", typeName(a), typeName(b))
+					}
+					return sign * c
+				})
+				return out
+			})
+		}},
+		"keys":   mapBuiltin("keys", func(keys, _ []any) any { return keys }),
+		"values": mapBuiltin("values", func(_, vals []any) any { return vals }),
+		"toPairs": mapBuiltin("toPairs", func(keys, vals []any) any {
+			out := make([][2]any, len(keys))
+			for i, k := range keys {
+				out[i] = [2]any{k, vals[i]}
+			}
+			return out
+		}),
+		"fromPairs": {params: []param{aList}, risky: true, build: func(_ *unit, a []value) value {
+			f := a[0].boxed()
+			return dynamic(typ{}, func(x *Ctx) any {
+				l := f(x)
+				out := make(map[any]any)
+				for i := range max(0, listLen(l)) {
+					pair := element(l, i)
+					if listLen(pair) != 2 {
+						x.fail("fromPairs of %s, which is no pair", typeName(pair))
+						return nil
+					}
+					k := element(pair, 0)
+					if k != nil && !reflect.TypeOf(k).Comparable() {
+						x.fail("%s can't be a key", typeName(k))
+						return nil
+					}
+					out[k] = element(pair, 1)
+				}
+				if listLen(l) < 0 {
+					x.fail("fromPairs of %s", typeName(l))
+					return nil
+				}
+				return out
+			})
+		}},
+		"toJSON": {params: []param{anything}, risky: true, build: func(_ *unit, a []value) value {
+			f := a[0].boxed()
+			return text(func(x *Ctx) string {
+				b, err := json.MarshalIndent(f(x), "", "  ")
+				if err != nil {
+					x.fail("cannot encode JSON: %w", err)
+				}
+				return x.arena.Keep(b)
+			})
+		}},
+		"fromJSON": {params: []param{aString}, risky: true, build: func(_ *unit, a []value) value {
+			f := a[0].str
+			return dynamic(typ{}, func(x *Ctx) any {
+				var v any
+				if err := json.Unmarshal([]byte(f(x)), &v); err != nil {
+					x.fail("cannot decode JSON: %w", err)
+				}
+				return v
+			})
+		}},
+		"toBase64":   textFrom(func(_ *Ctx, s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }),
+		"fromBase64": b64Decode,
+	}
 }
 
 var b64Decode = failing(textFrom(func(x *Ctx, s string) string {

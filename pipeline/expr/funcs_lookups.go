@@ -6,38 +6,40 @@ import (
 )
 
 // lookupFuncs ask Lookups. Their results are not the same for ever.
-var lookupFuncs = map[string]*function{
-	"LookupHost": {params: []param{aString}, varying: true, build: func(u *unit, a []value) value {
-		f, look := a[0].str, u.Lookups
-		return texts(func(x *Ctx) []string {
-			s := f(x)
-			if look == nil || x.failed() {
-				return nil
+func lookupFuncs() map[string]*function {
+	return map[string]*function{
+		"LookupHost": {params: []param{aString}, varying: true, build: func(u *unit, a []value) value {
+			f, look := a[0].str, u.Lookups
+			return texts(func(x *Ctx) []string {
+				s := f(x)
+				if look == nil || x.failed() {
+					return nil
+				}
+				return look.Hosts(s)
+			})
+		}},
+		"GeoIPEnrich":    lookup(func(l Lookups, ip netip.Addr) *City { return l.City(ip) }),
+		"GeoIPASNEnrich": lookup(func(l Lookups, ip netip.Addr) *ASN { return l.ASN(ip) }),
+		"GeoIPRangeEnrich": lookup(func(l Lookups, ip netip.Addr) *netip.Prefix {
+			if p, ok := l.Range(ip); ok {
+				return &p
 			}
-			return look.Hosts(s)
-		})
-	}},
-	"GeoIPEnrich":    lookup(func(l Lookups, ip netip.Addr) *City { return l.City(ip) }),
-	"GeoIPASNEnrich": lookup(func(l Lookups, ip netip.Addr) *ASN { return l.ASN(ip) }),
-	"GeoIPRangeEnrich": lookup(func(l Lookups, ip netip.Addr) *netip.Prefix {
-		if p, ok := l.Range(ip); ok {
-			return &p
-		}
-		return nil
-	}),
-	"IPToCountry": {params: []param{aString}, varying: true, build: func(u *unit, a []value) value {
-		f, look := a[0].str, u.Lookups
-		return text(func(x *Ctx) string {
-			ip, ok := address(f(x))
-			if look == nil || !ok {
+			return nil
+		}),
+		"IPToCountry": {params: []param{aString}, varying: true, build: func(u *unit, a []value) value {
+			f, look := a[0].str, u.Lookups
+			return text(func(x *Ctx) string {
+				ip, ok := address(f(x))
+				if look == nil || !ok {
+					return ""
+				}
+				if c := look.City(ip); c != nil {
+					return c.Where().IsoCode
+				}
 				return ""
-			}
-			if c := look.City(ip); c != nil {
-				return c.Where().IsoCode
-			}
-			return ""
-		})
-	}},
+			})
+		}},
+	}
 }
 
 // lookup makes a function that gives a record about an address.

@@ -8,34 +8,36 @@ import (
 	"cs/decisions"
 )
 
-var netFuncs = map[string]*function{
-	"IsIP":   addressTest(netip.Addr.IsValid),
-	"IsIPV4": addressTest(netip.Addr.Is4),
-	"IsIPV6": addressTest(netip.Addr.Is6),
-	"IpInRange": {params: []param{aString, aString}, build: func(_ *unit, a []value) value {
-		f, g := a[0].str, a[1].str
-		if k, ok := a[1].constText(); ok {
-			p, ok := prefix(k)
+func netFuncs() map[string]*function {
+	return map[string]*function{
+		"IsIP":   addressTest(netip.Addr.IsValid),
+		"IsIPV4": addressTest(netip.Addr.Is4),
+		"IsIPV6": addressTest(netip.Addr.Is6),
+		"IpInRange": {params: []param{aString, aString}, build: func(_ *unit, a []value) value {
+			f, g := a[0].str, a[1].str
+			if k, ok := a[1].constText(); ok {
+				p, ok := prefix(k)
+				return boolean(func(x *Ctx) bool {
+					ip, valid := x.address(f(x))
+					return ok && valid && p.Contains(ip)
+				})
+			}
 			return boolean(func(x *Ctx) bool {
-				ip, valid := x.address(f(x))
+				s := f(x)
+				p, ok := prefix(g(x))
+				ip, valid := x.address(s)
 				return ok && valid && p.Contains(ip)
 			})
-		}
-		return boolean(func(x *Ctx) bool {
-			s := f(x)
-			p, ok := prefix(g(x))
-			ip, valid := x.address(s)
-			return ok && valid && p.Contains(ip)
-		})
-	}},
-	"IpToRange": textFrom2(func(x *Ctx, ip, mask string) string {
-		addr, ok := address(ip)
-		n, err := strconv.ParseUint(strings.TrimPrefix(mask, "/"), 10, 8)
-		if !ok || err != nil || int(n) > addr.BitLen() {
-			return ""
-		}
-		return x.arena.Built(netip.PrefixFrom(addr, int(n)).Masked().AppendTo(x.arena.Build()))
-	}),
+		}},
+		"IpToRange": textFrom2(func(x *Ctx, ip, mask string) string {
+			addr, ok := address(ip)
+			n, err := strconv.ParseUint(strings.TrimPrefix(mask, "/"), 10, 8)
+			if !ok || err != nil || int(n) > addr.BitLen() {
+				return ""
+			}
+			return x.arena.Built(netip.PrefixFrom(addr, int(n)).Masked().AppendTo(x.arena.Build()))
+		}),
+	}
 }
 
 // addressTest makes a function of a verdict on an address; other texts are none.

@@ -14,77 +14,79 @@ var (
 )
 
 // stringFuncs are thin wrappers over package strings.
-var stringFuncs = map[string]*function{
-	"Upper": upperFunc,
-	"Lower": lowerFunc,
-	"Fields": {params: []param{aString}, build: func(_ *unit, a []value) value {
-		f := a[0].str
-		return texts(func(x *Ctx) []string {
-			s, start := f(x), len(x.strs)
-			for field := range strings.FieldsSeq(s) {
-				x.strs = append(x.strs, field)
+func stringFuncs() map[string]*function {
+	return map[string]*function{
+		"Upper": upperFunc,
+		"Lower": lowerFunc,
+		"Fields": {params: []param{aString}, build: func(_ *unit, a []value) value {
+			f := a[0].str
+			return texts(func(x *Ctx) []string {
+				s, start := f(x), len(x.strs)
+				for field := range strings.FieldsSeq(s) {
+					x.strs = append(x.strs, field)
+				}
+				return x.strs[start:len(x.strs):len(x.strs)]
+			})
+		}},
+		"Index":       textIndex(strings.Index),
+		"IndexAny":    textIndex(strings.IndexAny),
+		"Join":        joinFunc,
+		"Split":       splitFunc(0, false),
+		"SplitAfter":  splitFunc(1, false),
+		"SplitAfterN": splitFunc(1, true),
+		"SplitN":      splitFunc(0, true),
+		"Replace": {params: []param{aString, aString, aString, anInt}, build: func(_ *unit, a []value) value {
+			return replace(a[0].str, a[1].str, a[2].str, a[3].int)
+		}},
+		"ReplaceAll": {params: []param{aString, aString, aString}, build: func(_ *unit, a []value) value {
+			return replace(a[0].str, a[1].str, a[2].str, func(*Ctx) int64 { return -1 })
+		}},
+		"Trim":       textFrom2(func(_ *Ctx, s, t string) string { return strings.Trim(s, t) }),
+		"TrimLeft":   textFrom2(func(_ *Ctx, s, t string) string { return strings.TrimLeft(s, t) }),
+		"TrimRight":  textFrom2(func(_ *Ctx, s, t string) string { return strings.TrimRight(s, t) }),
+		"TrimPrefix": textFrom2(func(_ *Ctx, s, t string) string { return strings.TrimPrefix(s, t) }),
+		"TrimSuffix": textFrom2(func(_ *Ctx, s, t string) string { return strings.TrimSuffix(s, t) }),
+		"TrimSpace":  textFrom(func(_ *Ctx, s string) string { return strings.TrimSpace(s) }),
+		"Sprintf": {params: []param{aString, anything}, variadic: true, build: func(_ *unit, a []value) value {
+			f := a[0].str
+			args, written := boxes(a[1:]), a[0].konst
+			return text(func(x *Ctx) string {
+				format := f(x)
+				if !written && !modest(format) {
+					x.fail("a format asks for more than %d characters", maxMade)
+					return ""
+				}
+				vals := make([]any, len(args))
+				for i, g := range args {
+					vals[i] = g(x)
+				}
+				return x.arena.Built(fmt.Appendf(x.arena.Build(), format, vals...))
+			})
+		}},
+		"ToString": {params: []param{anything}, build: func(_ *unit, a []value) value {
+			if a[0].str != nil {
+				return a[0]
 			}
-			return x.strs[start:len(x.strs):len(x.strs)]
-		})
-	}},
-	"Index":       textIndex(strings.Index),
-	"IndexAny":    textIndex(strings.IndexAny),
-	"Join":        joinFunc,
-	"Split":       splitFunc(0, false),
-	"SplitAfter":  splitFunc(1, false),
-	"SplitAfterN": splitFunc(1, true),
-	"SplitN":      splitFunc(0, true),
-	"Replace": {params: []param{aString, aString, aString, anInt}, build: func(_ *unit, a []value) value {
-		return replace(a[0].str, a[1].str, a[2].str, a[3].int)
-	}},
-	"ReplaceAll": {params: []param{aString, aString, aString}, build: func(_ *unit, a []value) value {
-		return replace(a[0].str, a[1].str, a[2].str, func(*Ctx) int64 { return -1 })
-	}},
-	"Trim":       textFrom2(func(_ *Ctx, s, t string) string { return strings.Trim(s, t) }),
-	"TrimLeft":   textFrom2(func(_ *Ctx, s, t string) string { return strings.TrimLeft(s, t) }),
-	"TrimRight":  textFrom2(func(_ *Ctx, s, t string) string { return strings.TrimRight(s, t) }),
-	"TrimPrefix": textFrom2(func(_ *Ctx, s, t string) string { return strings.TrimPrefix(s, t) }),
-	"TrimSuffix": textFrom2(func(_ *Ctx, s, t string) string { return strings.TrimSuffix(s, t) }),
-	"TrimSpace":  textFrom(func(_ *Ctx, s string) string { return strings.TrimSpace(s) }),
-	"Sprintf": {params: []param{aString, anything}, variadic: true, build: func(_ *unit, a []value) value {
-		f := a[0].str
-		args, written := boxes(a[1:]), a[0].konst
-		return text(func(x *Ctx) string {
-			format := f(x)
-			if !written && !modest(format) {
-				x.fail("a format asks for more than %d characters", maxMade)
-				return ""
-			}
-			vals := make([]any, len(args))
-			for i, g := range args {
-				vals[i] = g(x)
-			}
-			return x.arena.Built(fmt.Appendf(x.arena.Build(), format, vals...))
-		})
-	}},
-	"ToString": {params: []param{anything}, build: func(_ *unit, a []value) value {
-		if a[0].str != nil {
-			return a[0]
-		}
-		f := a[0].boxed()
-		return text(func(x *Ctx) string { s, _ := f(x).(string); return s })
-	}},
-	"Get": {params: []param{someTexts, anInt}, risky: true, build: func(_ *unit, a []value) value {
-		f, g := a[0].list, a[1].int
-		return text(func(x *Ctx) string {
-			l := f(x)
-			i := g(x)
-			switch {
-			case i >= int64(len(l)):
-				return ""
-			case i < 0:
-				x.fail("index out of range: %d", i)
-				return ""
-			}
-			return l[i]
-		})
-	}},
-	"Match": twoTexts(glob),
+			f := a[0].boxed()
+			return text(func(x *Ctx) string { s, _ := f(x).(string); return s })
+		}},
+		"Get": {params: []param{someTexts, anInt}, risky: true, build: func(_ *unit, a []value) value {
+			f, g := a[0].list, a[1].int
+			return text(func(x *Ctx) string {
+				l := f(x)
+				i := g(x)
+				switch {
+				case i >= int64(len(l)):
+					return ""
+				case i < 0:
+					x.fail("index out of range: %d", i)
+					return ""
+				}
+				return l[i]
+			})
+		}},
+		"Match": twoTexts(glob),
+	}
 }
 
 // maxMade bounds a text that is larger than what it is made of, in bytes: fields
@@ -111,45 +113,47 @@ func modest(format string) bool {
 	return true
 }
 
-var textBuiltins = map[string]*function{
-	"upper": upperFunc,
-	"lower": lowerFunc,
-	"trim": {params: []param{aString, aString}, optional: 1, build: func(_ *unit, a []value) value {
-		f := a[0].str
-		if len(a) == 1 {
-			return text(func(x *Ctx) string { return strings.TrimSpace(f(x)) })
-		}
-		g := a[1].str
-		return text(func(x *Ctx) string { s := f(x); return strings.Trim(s, g(x)) })
-	}},
-	"trimPrefix":  withDefault(trimPrefix, " "),
-	"trimSuffix":  withDefault(trimSuffix, " "),
-	"hasPrefix":   twoTexts(strings.HasPrefix),
-	"hasSuffix":   twoTexts(strings.HasSuffix),
-	"indexOf":     textIndex(strings.Index),
-	"lastIndexOf": textIndex(strings.LastIndex),
-	"split":       splitBuiltin(0),
-	"splitAfter":  splitBuiltin(1),
-	"replace": {params: []param{aString, aString, aString, anInt}, optional: 1, build: func(_ *unit, a []value) value {
-		n := func(*Ctx) int64 { return -1 }
-		if len(a) == 4 {
-			n = a[3].int
-		}
-		return replace(a[0].str, a[1].str, a[2].str, n)
-	}},
-	"repeat": {params: []param{aString, anInt}, risky: true, build: func(_ *unit, a []value) value {
-		f, g := a[0].str, a[1].int
-		return text(func(x *Ctx) string {
-			s := f(x)
-			n := g(x)
-			if n < 0 || n > maxRepeat || n*int64(len(s)) > maxRepeat {
-				x.fail("cannot repeat %d bytes %d times", len(s), n)
-				return ""
+func textBuiltins() map[string]*function {
+	return map[string]*function{
+		"upper": upperFunc,
+		"lower": lowerFunc,
+		"trim": {params: []param{aString, aString}, optional: 1, build: func(_ *unit, a []value) value {
+			f := a[0].str
+			if len(a) == 1 {
+				return text(func(x *Ctx) string { return strings.TrimSpace(f(x)) })
 			}
-			return strings.Repeat(s, int(n))
-		})
-	}},
-	"join": withDefault(&function{params: []param{someTexts, aString}, build: join}, ""),
+			g := a[1].str
+			return text(func(x *Ctx) string { s := f(x); return strings.Trim(s, g(x)) })
+		}},
+		"trimPrefix":  withDefault(trimPrefix, " "),
+		"trimSuffix":  withDefault(trimSuffix, " "),
+		"hasPrefix":   twoTexts(strings.HasPrefix),
+		"hasSuffix":   twoTexts(strings.HasSuffix),
+		"indexOf":     textIndex(strings.Index),
+		"lastIndexOf": textIndex(strings.LastIndex),
+		"split":       splitBuiltin(0),
+		"splitAfter":  splitBuiltin(1),
+		"replace": {params: []param{aString, aString, aString, anInt}, optional: 1, build: func(_ *unit, a []value) value {
+			n := func(*Ctx) int64 { return -1 }
+			if len(a) == 4 {
+				n = a[3].int
+			}
+			return replace(a[0].str, a[1].str, a[2].str, n)
+		}},
+		"repeat": {params: []param{aString, anInt}, risky: true, build: func(_ *unit, a []value) value {
+			f, g := a[0].str, a[1].int
+			return text(func(x *Ctx) string {
+				s := f(x)
+				n := g(x)
+				if n < 0 || n > maxRepeat || n*int64(len(s)) > maxRepeat {
+					x.fail("cannot repeat %d bytes %d times", len(s), n)
+					return ""
+				}
+				return strings.Repeat(s, int(n))
+			})
+		}},
+		"join": withDefault(&function{params: []param{someTexts, aString}, build: join}, ""),
+	}
 }
 
 // maxRepeat bounds what repeat makes, in bytes.

@@ -8,37 +8,39 @@ import (
 	"time"
 )
 
-var timeFuncs = map[string]*function{
-	"TimeNow": {varying: true, build: func(*unit, []value) value {
-		return text(func(x *Ctx) string {
-			return x.arena.Built(x.now().UTC().AppendFormat(x.arena.Build(), time.RFC3339))
-		})
-	}},
-	"ParseUnix": {params: []param{aString}, varying: true, build: func(_ *unit, a []value) value {
-		f := a[0].str
-		return text(func(x *Ctx) string {
-			t, ok := unixTime(f(x))
-			if !ok {
-				return ""
+func timeFuncs() map[string]*function {
+	return map[string]*function{
+		"TimeNow": {varying: true, build: func(*unit, []value) value {
+			return text(func(x *Ctx) string {
+				return x.arena.Built(x.now().UTC().AppendFormat(x.arena.Build(), time.RFC3339))
+			})
+		}},
+		"ParseUnix": {params: []param{aString}, varying: true, build: func(_ *unit, a []value) value {
+			f := a[0].str
+			return text(func(x *Ctx) string {
+				t, ok := unixTime(f(x))
+				if !ok {
+					return ""
+				}
+				return x.arena.Built(t.AppendFormat(x.arena.Build(), time.RFC3339))
+			})
+		}},
+		"AverageInterval": interval(func(diffs []time.Duration) time.Duration {
+			var sum time.Duration
+			for _, d := range diffs {
+				sum += d
 			}
-			return x.arena.Built(t.AppendFormat(x.arena.Build(), time.RFC3339))
-		})
-	}},
-	"AverageInterval": interval(func(diffs []time.Duration) time.Duration {
-		var sum time.Duration
-		for _, d := range diffs {
-			sum += d
-		}
-		return sum / time.Duration(len(diffs))
-	}),
-	"MedianInterval": interval(func(diffs []time.Duration) time.Duration {
-		slices.Sort(diffs)
-		k := len(diffs) / 2
-		if len(diffs)%2 == 1 {
-			return diffs[k]
-		}
-		return (diffs[k-1] + diffs[k]) / 2
-	}),
+			return sum / time.Duration(len(diffs))
+		}),
+		"MedianInterval": interval(func(diffs []time.Duration) time.Duration {
+			slices.Sort(diffs)
+			k := len(diffs) / 2
+			if len(diffs)%2 == 1 {
+				return diffs[k]
+			}
+			return (diffs[k-1] + diffs[k]) / 2
+		}),
+	}
 }
 
 // now is the time of the worker.
@@ -92,56 +94,58 @@ func interval(sum func([]time.Duration) time.Duration) *function {
 	}}
 }
 
-var timeBuiltins = map[string]*function{
-	"now": {varying: true, build: func(*unit, []value) value {
-		return dynamic(timeType, func(x *Ctx) any { return x.now() })
-	}},
-	"timezone": {params: []param{aString}, risky: true, build: func(_ *unit, a []value) value {
-		f := a[0].str
-		return dynamic(zoneType, func(x *Ctx) any {
-			zone, err := time.LoadLocation(f(x))
-			if err != nil {
-				x.fail("cannot use time zone: %w", err)
-				return nil
-			}
-			return zone
-		})
-	}},
-	"duration": {params: []param{aString}, risky: true, build: func(_ *unit, a []value) value {
-		f := a[0].str
-		v := integer(func(x *Ctx) int64 {
-			s := f(x)
-			d, err := time.ParseDuration(s)
-			if err != nil {
-				x.fail("cannot parse duration %q", s)
-			}
-			return int64(d)
-		})
-		v.typ.kind = durationKind
-		return v
-	}},
-	"date": {params: []param{aString, aString}, optional: 1, risky: true, build: func(_ *unit, a []value) value {
-		f := a[0].str
-		layout := func(*Ctx) string { return "" }
-		if len(a) > 1 {
-			layout = a[1].str
-		}
-		given := len(a) > 1
-		return dynamic(timeType, func(x *Ctx) any {
-			s := f(x)
-			layouts := dateLayouts
-			if given {
-				layouts = []string{layout(x)}
-			}
-			for _, layout := range layouts {
-				if t, err := time.Parse(layout, s); err == nil {
-					return t
+func timeBuiltins() map[string]*function {
+	return map[string]*function{
+		"now": {varying: true, build: func(*unit, []value) value {
+			return dynamic(timeType, func(x *Ctx) any { return x.now() })
+		}},
+		"timezone": {params: []param{aString}, risky: true, build: func(_ *unit, a []value) value {
+			f := a[0].str
+			return dynamic(zoneType, func(x *Ctx) any {
+				zone, err := time.LoadLocation(f(x))
+				if err != nil {
+					x.fail("cannot use time zone: %w", err)
+					return nil
 				}
+				return zone
+			})
+		}},
+		"duration": {params: []param{aString}, risky: true, build: func(_ *unit, a []value) value {
+			f := a[0].str
+			v := integer(func(x *Ctx) int64 {
+				s := f(x)
+				d, err := time.ParseDuration(s)
+				if err != nil {
+					x.fail("cannot parse duration %q", s)
+				}
+				return int64(d)
+			})
+			v.typ.kind = durationKind
+			return v
+		}},
+		"date": {params: []param{aString, aString}, optional: 1, risky: true, build: func(_ *unit, a []value) value {
+			f := a[0].str
+			layout := func(*Ctx) string { return "" }
+			if len(a) > 1 {
+				layout = a[1].str
 			}
-			x.fail("cannot parse date %q", s)
-			return time.Time{}
-		})
-	}},
+			given := len(a) > 1
+			return dynamic(timeType, func(x *Ctx) any {
+				s := f(x)
+				layouts := dateLayouts
+				if given {
+					layouts = []string{layout(x)}
+				}
+				for _, layout := range layouts {
+					if t, err := time.Parse(layout, s); err == nil {
+						return t
+					}
+				}
+				x.fail("cannot parse date %q", s)
+				return time.Time{}
+			})
+		}},
+	}
 }
 
 // dateLayouts are what expr-lang's date tries without a layout.

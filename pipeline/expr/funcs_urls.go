@@ -5,46 +5,48 @@ import (
 	"strings"
 )
 
-var urlFuncs = map[string]*function{
-	"PathEscape":    textFrom(func(_ *Ctx, s string) string { return url.PathEscape(s) }),
-	"QueryEscape":   textFrom(func(_ *Ctx, s string) string { return url.QueryEscape(s) }),
-	"PathUnescape":  memoFrom("pathunescape", func(x *Ctx, s string) string { return x.unescape(s, false) }),
-	"QueryUnescape": memoFrom("queryunescape", func(x *Ctx, s string) string { return x.unescape(s, true) }),
-	"ParseUri": {params: []param{aString}, build: func(_ *unit, a []value) value {
-		f := a[0].str
-		return dynamic(textsMapType, func(x *Ctx) any {
-			u, err := url.Parse(strings.Clone(f(x)))
-			if err != nil {
-				return map[string][]string{}
-			}
-			return map[string][]string(u.Query())
-		})
-	}},
-	"ParseQuery": {params: []param{aString}, build: func(_ *unit, a []value) value {
-		f := a[0].str
-		return dynamic(textsMapType, func(x *Ctx) any { return parseQuery(f(x)) })
-	}},
-	"ExtractQueryParam": {params: []param{aString, aString}, build: func(_ *unit, a []value) value {
-		f, g := a[0].str, a[1].str
-		return texts(func(x *Ctx) []string {
-			uri := f(x)
-			name := g(x)
-			_, query, _ := strings.Cut(uri, "?")
-			start := len(x.strs)
-			for query != "" {
-				var piece string
-				piece, query, _ = strings.Cut(query, "&")
-				if piece == "" {
-					continue
+func urlFuncs() map[string]*function {
+	return map[string]*function{
+		"PathEscape":    textFrom(func(_ *Ctx, s string) string { return url.PathEscape(s) }),
+		"QueryEscape":   textFrom(func(_ *Ctx, s string) string { return url.QueryEscape(s) }),
+		"PathUnescape":  memoFrom("pathunescape", func(x *Ctx, s string) string { return x.unescape(s, false) }),
+		"QueryUnescape": memoFrom("queryunescape", func(x *Ctx, s string) string { return x.unescape(s, true) }),
+		"ParseUri": {params: []param{aString}, build: func(_ *unit, a []value) value {
+			f := a[0].str
+			return dynamic(textsMapType, func(x *Ctx) any {
+				u, err := url.Parse(strings.Clone(f(x)))
+				if err != nil {
+					return map[string][]string{}
 				}
-				key, val, _ := strings.Cut(piece, "=")
-				if x.unescapeLax(key) == name {
-					x.strs = append(x.strs, x.unescapeLax(val))
+				return map[string][]string(u.Query())
+			})
+		}},
+		"ParseQuery": {params: []param{aString}, build: func(_ *unit, a []value) value {
+			f := a[0].str
+			return dynamic(textsMapType, func(x *Ctx) any { return parseQuery(f(x)) })
+		}},
+		"ExtractQueryParam": {params: []param{aString, aString}, build: func(_ *unit, a []value) value {
+			f, g := a[0].str, a[1].str
+			return texts(func(x *Ctx) []string {
+				uri := f(x)
+				name := g(x)
+				_, query, _ := strings.Cut(uri, "?")
+				start := len(x.strs)
+				for query != "" {
+					var piece string
+					piece, query, _ = strings.Cut(query, "&")
+					if piece == "" {
+						continue
+					}
+					key, val, _ := strings.Cut(piece, "=")
+					if x.unescapeLax(key) == name {
+						x.strs = append(x.strs, x.unescapeLax(val))
+					}
 				}
-			}
-			return x.strs[start:len(x.strs):len(x.strs)]
-		})
-	}},
+				return x.strs[start:len(x.strs):len(x.strs)]
+			})
+		}},
+	}
 }
 
 var textsMapType = typ{kind: mapKind, elem: &stringsType}

@@ -6,39 +6,41 @@ import (
 )
 
 // webFuncs ask services in the network. A line waits for the answer.
-var webFuncs = map[string]*function{
-	"HTTPGet":  fetching([]param{aString}, func(a []any) request { return request{method: "GET", url: a[0]} }),
-	"HTTPHead": fetching([]param{aString}, func(a []any) request { return request{method: "HEAD", url: a[0]} }),
-	"HTTPPost": fetching([]param{aString, aString, aString}, func(a []any) request {
-		return request{method: "POST", url: a[0], header: map[string]any{"Content-Type": a[1]}, body: a[2]}
-	}),
-	"HTTPRequest": fetching([]param{aString, aString, anything, aString}, func(a []any) request {
-		return request{method: a[0], url: a[1], header: a[2], body: a[3]}
-	}),
-	"CrowdsecCTI": {params: []param{aString}, risky: true, varying: true, build: func(u *unit, a []value) value {
-		f, look := a[0].str, u.Lookups
-		return dynamic(u.Env.typeOf(reflect.TypeFor[*CTI]()), func(x *Ctx) any {
-			s := f(x)
-			if x.failed() {
-				return nil
-			}
-			ip, ok := address(s)
-			err := errors.New("it is not enabled")
-			var c *CTI
-			switch {
-			case !ok:
-				x.fail("cannot ask CTI: %q is no address", s)
-				return nil
-			case look != nil:
-				c, err = look.CTI(ip)
-			}
-			if err != nil {
-				x.fail("cannot ask CTI: %w", err)
-				return nil
-			}
-			return c
-		})
-	}},
+func webFuncs() map[string]*function {
+	return map[string]*function{
+		"HTTPGet":  fetching([]param{aString}, func(a []any) request { return request{method: "GET", url: a[0]} }),
+		"HTTPHead": fetching([]param{aString}, func(a []any) request { return request{method: "HEAD", url: a[0]} }),
+		"HTTPPost": fetching([]param{aString, aString, aString}, func(a []any) request {
+			return request{method: "POST", url: a[0], header: map[string]any{"Content-Type": a[1]}, body: a[2]}
+		}),
+		"HTTPRequest": fetching([]param{aString, aString, anything, aString}, func(a []any) request {
+			return request{method: a[0], url: a[1], header: a[2], body: a[3]}
+		}),
+		"CrowdsecCTI": {params: []param{aString}, risky: true, varying: true, build: func(u *unit, a []value) value {
+			f, look := a[0].str, u.Lookups
+			return dynamic(u.Env.typeOf(reflect.TypeFor[*CTI]()), func(x *Ctx) any {
+				s := f(x)
+				if x.failed() {
+					return nil
+				}
+				ip, ok := address(s)
+				err := errors.New("it is not enabled")
+				var c *CTI
+				switch {
+				case !ok:
+					x.fail("cannot ask CTI: %q is no address", s)
+					return nil
+				case look != nil:
+					c, err = look.CTI(ip)
+				}
+				if err != nil {
+					x.fail("cannot ask CTI: %w", err)
+					return nil
+				}
+				return c
+			})
+		}},
+	}
 }
 
 // request is what a function is to ask for; all but header, a map, are texts.

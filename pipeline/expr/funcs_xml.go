@@ -7,44 +7,46 @@ import (
 )
 
 // xmlFuncs look into XML documents. What is bad or missing gives "".
-var xmlFuncs = map[string]*function{
-	"XMLGetNodeValue": {params: []param{aString, aString}, build: func(u *unit, a []value) value {
-		f, path := a[0].str, u.xmlPath(a[1])
-		return text(func(x *Ctx) string {
-			s := f(x)
-			p := path(x)
-			doc := x.document(s)
-			if doc == nil || p == nil {
-				return ""
-			}
-			e, ok := doc.Find(p)
-			if !ok {
-				return ""
-			}
-			return x.xmlText(doc.Text(e))
-		})
-	}},
-	"XMLGetAttributeValue": {params: []param{aString, aString, aString}, build: func(u *unit, a []value) value {
-		f, path, key := a[0].str, u.xmlPath(a[1]), a[2].str
-		return text(func(x *Ctx) string {
-			s := f(x)
-			p := path(x)
-			k := key(x)
-			doc := x.document(s)
-			if doc == nil || p == nil {
-				return ""
-			}
-			e, ok := doc.Find(p)
-			if !ok {
-				return ""
-			}
-			v, ok := doc.Attr(e, k)
-			if !ok {
-				return ""
-			}
-			return x.xmlText(v)
-		})
-	}},
+func xmlFuncs() map[string]*function {
+	return map[string]*function{
+		"XMLGetNodeValue": {params: []param{aString, aString}, build: func(u *unit, a []value) value {
+			f, path := a[0].str, u.xmlPath(a[1])
+			return text(func(x *Ctx) string {
+				s := f(x)
+				p := path(x)
+				doc := x.document(s)
+				if doc == nil || p == nil {
+					return ""
+				}
+				e, ok := doc.Find(p)
+				if !ok {
+					return ""
+				}
+				return x.xmlText(doc.Text(e))
+			})
+		}},
+		"XMLGetAttributeValue": {params: []param{aString, aString, aString}, build: func(u *unit, a []value) value {
+			f, path, key := a[0].str, u.xmlPath(a[1]), a[2].str
+			return text(func(x *Ctx) string {
+				s := f(x)
+				p := path(x)
+				k := key(x)
+				doc := x.document(s)
+				if doc == nil || p == nil {
+					return ""
+				}
+				e, ok := doc.Find(p)
+				if !ok {
+					return ""
+				}
+				v, ok := doc.Attr(e, k)
+				if !ok {
+					return ""
+				}
+				return x.xmlText(v)
+			})
+		}},
+	}
 }
 
 // xmlPath compiles a path, now if it is a constant. It gives nil for a bad one.

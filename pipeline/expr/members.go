@@ -52,8 +52,10 @@ var lineFields = map[string]value{
 // lineType is the type of evt.Line; it has no value of its own.
 var lineType = &object{name: "evt.Line"}
 
-var evtNames = append(mapKeys(evtFields), "Line", "Parsed", "Meta", "Enriched", "Unmarshaled", "Overflow", "Appsec",
-	"GetType", "GetMeta", "SetMeta", "SetParsed", "ParseIPSources")
+func evtNames() []string {
+	return append(mapKeys(evtFields), "Line", "Parsed", "Meta", "Enriched", "Unmarshaled", "Overflow", "Appsec",
+		"GetType", "GetMeta", "SetMeta", "SetParsed", "ParseIPSources")
+}
 
 func mapKeys[V any](m map[string]V) []string {
 	var names []string
@@ -235,7 +237,7 @@ func (u *unit) evtMember(n *syntax.Member, name string) (value, error) {
 	case "Appsec":
 		return dynamic(u.Env.typeOf(reflect.TypeFor[*Appsec]()), func(x *Ctx) any { return appsec(x) }), nil
 	}
-	return value{}, u.errorf(n, "unknown field evt.%s%s", name, suggest(name, evtNames))
+	return value{}, u.errorf(n, "unknown field evt.%s%s", name, suggest(name, evtNames()))
 }
 
 // field is evt.Parsed.x and the like.

@@ -62,17 +62,19 @@ func RequestMembers() []Member {
 	}
 }
 
-var requestFuncs = map[string]*function{
-	"JA4H": {params: []param{anything}, varying: true, build: func(u *unit, a []value) value {
-		if want := u.Env.typeOf(reflect.TypeFor[*http.Request]()); !a[0].typ.same(want) && !a[0].typ.isAny() {
-			return refuse("JA4H takes a request, not %s", a[0].typ)
-		}
-		f := a[0].boxed()
-		return text(func(x *Ctx) string {
-			r, _ := f(x).(*http.Request)
-			return ja4h(r)
-		})
-	}},
+func requestFuncs() map[string]*function {
+	return map[string]*function{
+		"JA4H": {params: []param{anything}, varying: true, build: func(u *unit, a []value) value {
+			if want := u.Env.typeOf(reflect.TypeFor[*http.Request]()); !a[0].typ.same(want) && !a[0].typ.isAny() {
+				return refuse("JA4H takes a request, not %s", a[0].typ)
+			}
+			f := a[0].boxed()
+			return text(func(x *Ctx) string {
+				r, _ := f(x).(*http.Request)
+				return ja4h(r)
+			})
+		}},
+	}
 }
 
 // ja4h returns the JA4H fingerprint of a request, as FoxIO's public description

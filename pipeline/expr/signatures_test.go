@@ -165,7 +165,7 @@ func TestSignatures(t *testing.T) {
 	if len(names) != 83 {
 		t.Errorf("the specification has 83 helpers, these are %d", len(names))
 	}
-	for name := range functions {
+	for name := range functions() {
 		if !names[name] {
 			t.Errorf("%s is no helper of the specification", name)
 		}

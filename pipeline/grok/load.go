@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"cs/platform/order"
 )
@@ -25,7 +26,7 @@ const maxPatternFile = 1 << 20
 
 // definitionLine is "NAME blanks regular expression"; any other line of a
 // pattern file is a comment.
-var definitionLine = regexp.MustCompile(`^(\w+)\s+(.*)$`)
+var definitionLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(\w+)\s+(.*)$`) })
 
 // Stock returns a library that holds the stock patterns.
 func Stock() *Library {
@@ -128,7 +129,7 @@ func (l *Library) read(f patternFile) []error {
 	n := 0
 	for line := range strings.Lines(f.text) {
 		n++
-		m := definitionLine.FindStringSubmatch(strings.TrimRight(line, "\r\n"))
+		m := definitionLine().FindStringSubmatch(strings.TrimRight(line, "\r\n"))
 		if m == nil {
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"cs/decisions"
@@ -48,7 +49,7 @@ type detail struct {
 }
 
 // keptFields are what expressions may use of an event that was kept.
-var keptFields = regexp.MustCompile(`\bevt\.(Parsed|Meta|Enriched)\.([A-Za-z_]\w*)`)
+var keptFields = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\bevt\.(Parsed|Meta|Enriched)\.([A-Za-z_]\w*)`) })
 
 // contextEnv has what contexts see of a web request that a WAF stopped. Overflows
 // come from logs: there it is empty.
@@ -102,7 +103,7 @@ func (c *Compiler) detail(name string, t strict.Text) error {
 	if d.prog, err = c.context.Compile(t.Value); err != nil {
 		return t.Place.Errorf("%w", err)
 	}
-	for _, m := range keptFields.FindAllStringSubmatch(t.Value, -1) {
+	for _, m := range keptFields().FindAllStringSubmatch(t.Value, -1) {
 		for _, space := range []event.Space{event.Parsed, event.Enriched} { // metas are kept anyway
 			if m[1] != space.String() {
 				continue
@@ -116,7 +117,7 @@ func (c *Compiler) detail(name string, t strict.Text) error {
 			}
 		}
 	}
-	d.early = strings.Contains(keptFields.ReplaceAllString(t.Value, ""), "evt")
+	d.early = strings.Contains(keptFields().ReplaceAllString(t.Value, ""), "evt")
 	c.details = append(c.details, d)
 	return nil
 }

@@ -53,6 +53,8 @@ type Command struct {
 	args        []*field
 	children    []*Command
 	fallback    *Command // meant by our name alone
+
+	unread reflect.Value // the struct, until the command is called: most of them never are
 }
 
 // A field is a flag or an argument, and where its value goes.
@@ -66,7 +68,8 @@ type field struct {
 
 // New returns the program called name, which does what help says, with the
 // flags, arguments and commands that the given pointers to structs describe. It
-// panics if they describe nothing that this package understands.
+// panics if they describe nothing that this package understands, and Parse and
+// Complete do if what is wrong is in the commands.
 func New(name, help string, structs ...any) *Command {
 	c := &Command{Name: name, help: help}
 	c.flags = []*field{{name: "help", short: "h", help: "Show context-sensitive help.", value: reflect.ValueOf(new(bool)).Elem()}}
@@ -100,12 +103,21 @@ func (c *Command) addCommand(f reflect.StructField, v reflect.Value) {
 		Name: nameOf(f), Target: v.Addr().Interface(), parent: c,
 		aliases: split(f.Tag.Get("aliases"), ","),
 		help:    f.Tag.Get("help"), group: f.Tag.Get("group"), hidden: has(f.Tag, "hidden"),
+		unread: v,
 	}
-	child.add(v)
 	c.children = append(c.children, child)
 	if f.Tag.Get("default") == "withargs" {
-		c.fallback = child
+		c.fallback = child.read()
 	}
+}
+
+// read learns what the command's struct describes.
+func (c *Command) read() *Command {
+	if v := c.unread; v.IsValid() {
+		c.unread = reflect.Value{}
+		c.add(v)
+	}
+	return c
 }
 
 func newField(f reflect.StructField, v reflect.Value, required bool) *field {

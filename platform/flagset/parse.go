@@ -165,7 +165,7 @@ func (c *Command) find(word string) *field {
 func (c *Command) child(word string) *Command {
 	for _, child := range c.children {
 		if child.Name == word || slices.Contains(child.aliases, word) {
-			return child
+			return child.read()
 		}
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"cs/pipeline/hub"
 	"cs/platform"
@@ -104,7 +105,7 @@ func (c *ContextAdd) Run(ctx context.Context, env *platform.Env, g *Globals) err
 	for _, value := range c.Values {
 		key := c.Key
 		if key == "" {
-			if !fieldName.MatchString(value) {
+			if !fieldName().MatchString(value) {
 				return fmt.Errorf("%q is no field: name it with --key", value)
 			}
 			key = value[strings.LastIndexByte(value, '.')+1:]
@@ -134,7 +135,7 @@ func (c *ContextAdd) Run(ctx context.Context, env *platform.Env, g *Globals) err
 	return nil
 }
 
-var fieldName = regexp.MustCompile(`^[\w]+(\.[\w]+)+$`)
+var fieldName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[\w]+(\.[\w]+)+$`) })
 
 // ContextDetect lists the fields that parsers fill.
 type ContextDetect struct {

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"cs/pipeline"
 	"cs/pipeline/grok"
@@ -96,7 +97,7 @@ func Fields(c hub.Content, r config.Resolved) map[string][]string {
 }
 
 // groups are the named groups of a grok pattern and of a regular expression.
-var groups = regexp.MustCompile(`%\{\w+:(\w+)(?::\w+)?\}|\?P?<(\w+)>`)
+var groups = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`%\{\w+:(\w+)(?::\w+)?\}|\?P?<(\w+)>`) })
 
 // fieldsOf collects the fields that a parser, or a node of one, fills.
 func fieldsOf(v any, patterns *grok.Library, found map[string]bool) {
@@ -108,7 +109,7 @@ func fieldsOf(v any, patterns *grok.Library, found map[string]bool) {
 	case map[string]any:
 		if g, ok := v["grok"].(map[string]any); ok {
 			if pattern, ok := g["pattern"].(string); ok {
-				for _, m := range groups.FindAllStringSubmatch(pattern, -1) {
+				for _, m := range groups().FindAllStringSubmatch(pattern, -1) {
 					found["evt.Parsed."+m[1]+m[2]] = true
 				}
 			}

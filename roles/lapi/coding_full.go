@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"sync"
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
@@ -25,12 +26,14 @@ var codings = []*coding{{name: "zstd", pack: zstandard()}, {
 }}
 
 func zstandard() func([]byte) []byte {
-	// It is safe for concurrent use, and makes its tables when it is first used.
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
-	if err != nil {
-		panic("BUG: zstd: " + err.Error())
-	}
-	return func(raw []byte) []byte { return enc.EncodeAll(raw, nil) }
+	encoder := sync.OnceValue(func() *zstd.Encoder { // safe for concurrent use
+		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
+		if err != nil {
+			panic("BUG: zstd: " + err.Error())
+		}
+		return enc
+	})
+	return func(raw []byte) []byte { return encoder().EncodeAll(raw, nil) }
 }
 
 // deflate returns blocks that end on a byte's boundary and refer to nothing

@@ -4,13 +4,18 @@ package syntax
 // list and the predicate among them.
 type signature struct{ least, most int }
 
-// predicates are the functions whose second argument is a predicate.
-var predicates = map[string]signature{
-	"all": {2, 2}, "any": {2, 2}, "none": {2, 2}, "one": {2, 2},
-	"filter": {2, 2}, "map": {2, 2}, "groupBy": {2, 2},
-	"find": {2, 2}, "findIndex": {2, 2}, "findLast": {2, 2}, "findLastIndex": {2, 2},
-	"count": {1, 2}, "sum": {1, 2},
-	"reduce": {2, 3}, "sortBy": {2, 3},
+// predicate returns the signature of a function whose second argument is a
+// predicate.
+func predicate(name string) (s signature, ok bool) {
+	switch name {
+	case "all", "any", "none", "one", "filter", "map", "groupBy", "find", "findIndex", "findLast", "findLastIndex":
+		return signature{2, 2}, true
+	case "count", "sum":
+		return signature{1, 2}, true
+	case "reduce", "sortBy":
+		return signature{2, 3}, true
+	}
+	return signature{}, false
 }
 
 // isBuiltin is true for the functions of the language. A call of another name

@@ -161,18 +161,29 @@ func (p *parser) sequence() Node {
 	return &Sequence{p.place(start, nodes[0].Where().Pos), nodes}
 }
 
-// levels are the binary operators: what has a higher number binds tighter.
-var levels = map[string]int{
-	"|":  0,
-	"or": 10, "||": 10,
-	"and": 15, "&&": 15,
-	"==": 20, "!=": 20, "<": 20, ">": 20, "<=": 20, ">=": 20,
-	"in": 20, "matches": 20, "contains": 20, "startsWith": 20, "endsWith": 20,
-	"..": 25,
-	"+":  30, "-": 30,
-	"*": 60, "/": 60, "%": 60,
-	"**": 100, "^": 100,
-	"??": 500,
+// levelOf returns the level of a binary operator: what has a higher one binds tighter.
+func levelOf(operator string) (level int, ok bool) {
+	switch operator {
+	case "|":
+		return 0, true
+	case "or", "||":
+		return 10, true
+	case "and", "&&":
+		return 15, true
+	case "==", "!=", "<", ">", "<=", ">=", "in", "matches", "contains", "startsWith", "endsWith":
+		return 20, true
+	case "..":
+		return 25, true
+	case "+", "-":
+		return 30, true
+	case "*", "/", "%":
+		return 60, true
+	case "**", "^":
+		return 100, true
+	case "??":
+		return 500, true
+	}
+	return 0, false
 }
 
 // Levels of the unary operators.
@@ -238,7 +249,7 @@ func (p *parser) operations(start, least int) Node {
 				return n
 			}
 		}
-		level, ok := levels[op.text]
+		level, ok := levelOf(op.text)
 		if op.kind != operatorToken || !ok || level < least {
 			return n
 		}
@@ -521,7 +532,7 @@ func (p *parser) index(start int, n Node, optional bool) Node {
 
 // call parses the arguments of a function. args holds what a pipe gives it.
 func (p *parser) call(start int, name token, args []Node) Node {
-	if s, ok := predicates[name.text]; ok {
+	if s, ok := predicate(name.text); ok {
 		args = p.predicateArguments(name, s, args)
 	} else {
 		args = p.arguments(args)

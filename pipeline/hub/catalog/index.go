@@ -26,6 +26,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"cs/platform/order"
 )
@@ -195,7 +196,7 @@ func (e *Entry) digest() (string, error) {
 // versionOf returns the newest version with a hash, "" if there is none.
 func (e *Entry) versionOf(hash string) (found string, err error) {
 	for v, info := range e.Versions {
-		if !semantic.MatchString(v) {
+		if !semantic().MatchString(v) {
 			return "", fmt.Errorf("%s: invalid semantic version", v)
 		}
 		if info.Digest == hash && (found == "" || compareVersions(v, found) > 0) {
@@ -205,7 +206,7 @@ func (e *Entry) versionOf(hash string) (found string, err error) {
 	return found, nil
 }
 
-var semantic = regexp.MustCompile(`^v?[0-9]+(\.[0-9]+){0,2}([-+].*)?$`)
+var semantic = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^v?[0-9]+(\.[0-9]+){0,2}([-+].*)?$`) })
 
 // compareVersions compares numbers like 0.10 and 1.2.3 part by part.
 func compareVersions(a, b string) int {
