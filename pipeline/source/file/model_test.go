@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -142,6 +143,8 @@ type writer struct {
 	want []string
 	half string // an unfinished line
 	log  []string
+
+	rotations int // by renaming
 }
 
 func (w *writer) open() {
@@ -198,6 +201,7 @@ func (w *writer) shift() {
 }
 
 func (w *writer) rotate() {
+	w.rotations++
 	w.shift()
 	w.f.rename("app.log", "app.log.1")
 	if w.rnd.IntN(3) == 0 {
@@ -226,6 +230,49 @@ func (w *writer) copytruncate() {
 	}
 	if err := w.w.Truncate(0); err != nil {
 		w.f.t.Fatal(err)
+	}
+}
+
+// recreate deletes the log, which has been opened by then, and perhaps rotates the one that
+// takes its place at once.
+func (w *writer) recreate() {
+	w.append()
+	w.finish()
+	w.f.look()
+	w.append()
+	w.finish()
+	if err := os.Remove(w.f.path("app.log")); err != nil {
+		w.f.t.Fatal(err)
+	}
+	w.w.Close()
+	w.open()
+	w.append()
+	w.finish()
+	if w.rotations > 0 && w.rnd.IntN(2) == 0 {
+		w.rotate0()
+	}
+	w.f.look()
+}
+
+// storm rotates several times, by renaming and by copying, before anybody looks.
+func (w *writer) storm() {
+	w.append()
+	w.finish()
+	w.f.settle()
+	for range 2 + w.rnd.IntN(4) {
+		w.append()
+		w.finish()
+		if w.rnd.IntN(2) == 0 {
+			w.copytruncate()
+		} else {
+			w.shift()
+			w.f.rename("app.log", "app.log.1")
+			w.w.Close()
+			w.open()
+		}
+	}
+	if w.rnd.IntN(2) == 0 {
+		w.append()
 	}
 }
 
@@ -274,6 +321,13 @@ func modelRun(t *testing.T, seed uint64) {
 			w.append()
 			w.copytruncate()
 			f.look()
+		case n < 16 && w.rnd.IntN(2) == 0:
+			step("storm")
+			w.storm()
+			f.look()
+		case n < 16 && runtime.GOOS != "windows":
+			step("recreate")
+			w.recreate()
 		case n < 17:
 			step("restart")
 			f.stop()

@@ -27,8 +27,10 @@ type reader struct {
 	skip     bool   // off is within a line that was cut
 	size     int64  // when last looked at
 	grew     time.Time
+	changed  time.Time // by its own time stamp
+	touched  bool      // that has moved since its beginning was looked at
 	broken   bool      // reading failed: open it again
-	emptied  bool      // it was truncated, and nothing of it was read since
+	emptied  bool      // it was empty when last looked at, and nothing of it was read since
 	behind   int64     // up to here it was written while nobody read it,
 	written  time.Time // until then
 	mark     *source.Mark
@@ -126,6 +128,9 @@ func (r *reader) look(now time.Time) (int64, error) {
 	if size := fi.Size(); size != r.size || r.grew.IsZero() {
 		r.size, r.grew = size, now
 	}
+	if at := fi.ModTime(); !at.Equal(r.changed) {
+		r.changed, r.touched = at, true
+	}
 	return r.size, nil
 }
 
@@ -166,6 +171,14 @@ func (r *reader) read(ctx context.Context, s *Source, limit int64, final bool, o
 			return false, err
 		}
 	}
+	if r.touched && r.off == r.size && r.off > 0 { // emptied, and as much written again?
+		if same, err := r.same(&s.headBuf); err != nil {
+			return false, err
+		} else if !same {
+			return false, errTruncated
+		}
+	}
+	r.touched = false
 	for budget := turn; r.off < min(limit, r.size); {
 		want := min(int64(len(s.buf)), limit-r.off)
 		n, err := r.f.ReadAt(s.buf[:want], r.off)

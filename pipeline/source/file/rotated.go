@@ -1,7 +1,11 @@
 package file
 
 import (
+	"bytes"
 	"cmp"
+	"errors"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -104,45 +108,83 @@ func (t *tail) isRotation(name string) bool {
 // findRest finds the file that pos was taken of, under another name, and returns it opened
 // at pos; nil if it is gone.
 func (t *tail) findRest(pos source.Position) *reader {
-	for _, sib := range t.siblings(func(string) bool { return true }) {
-		if sib.id != pos.File {
-			continue
-		}
-		if r := t.openAt(sib.path, pos); r != nil {
-			return r
-		}
+	found := t.find(func(string) bool { return true }, func(sib sibling) bool { return sib.id == pos.File },
+		func(r *reader) bool { return r.resume(t.s, pos) })
+	if found == nil {
+		return t.findCopy(pos)
 	}
-	return t.findCopy(pos)
+	return found
 }
 
-// findCopy finds the newest file that begins as the one that pos was taken of
-// and is as long at least, and returns it opened at pos; nil if there is none.
+// findCopy finds the newest file that begins as the one that pos was taken of, and
+// returns it opened at pos; nil if there is none. If none is as long, lines were written
+// and read after the copy was made: there is nothing to read in it then.
 func (t *tail) findCopy(pos source.Position) *reader {
 	if pos.HeadLen == 0 {
 		return nil
 	}
-	for _, sib := range slices.Backward(t.siblings(t.isRotation)) {
-		if sib.size < pos.Offset || t.knows(sib.path) {
-			continue
+	found := t.find(t.isRotation, func(sib sibling) bool { return sib.size >= pos.Offset },
+		func(r *reader) bool { return !t.knows(r) && r.resume(t.s, pos) })
+	if found != nil || pos.HeadLen < source.MaxHead { // too little to be sure
+		return found
+	}
+	return t.find(t.isRotation, func(sib sibling) bool { return sib.size >= source.MaxHead && sib.size < pos.Offset },
+		func(r *reader) bool {
+			end := pos
+			fi, err := r.f.Stat()
+			if err != nil || t.knows(r) {
+				return false
+			}
+			end.Offset, end.Skip = fi.Size(), false
+			return r.resume(t.s, end)
+		})
+}
+
+// find returns the newest file with a name that accept takes for which likely and, once
+// it is open, is are true; nil if there is none.
+func (t *tail) find(accept func(name string) bool, likely func(sibling) bool, is func(*reader) bool) *reader {
+	for range listTries {
+		all := t.siblings(accept)
+		moved := false
+		for _, sib := range slices.Backward(all) {
+			if !likely(sib) {
+				continue
+			}
+			r, err := t.openSibling(sib)
+			switch {
+			case err != nil:
+				moved = moved || errors.Is(err, errMoved)
+			case is(r):
+				return r
+			default:
+				r.close()
+			}
 		}
-		if r := t.openAt(sib.path, pos); r != nil {
-			return r
+		if !moved {
+			break
 		}
 	}
 	return nil
 }
 
-func (t *tail) openAt(path string, pos source.Position) *reader {
-	r, err := openReader(path)
-	if err != nil {
-		return nil
+// errMoved says that another file has the name, or none, of one that was listed.
+var errMoved = errors.New("it was renamed")
+
+// openSibling opens a file that was listed.
+func (t *tail) openSibling(sib sibling) (*reader, error) {
+	r, err := openReader(sib.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errMoved
 	}
-	if !r.resume(t.s, pos) {
+	if err != nil {
+		return nil, err
+	}
+	if r.id != sib.id {
 		r.close()
-		return nil
+		return nil, errMoved
 	}
 	r.path = t.path // the name that operators know
-	return r
+	return r, nil
 }
 
 // addMissed adds the files that were at the path after the one before r, and
@@ -152,11 +194,50 @@ func (t *tail) addMissed(r *reader) {
 	if at == 0 {
 		return
 	}
-	last := t.old[at-1]
+	for range listTries {
+		missed, err := t.missed(r, t.old[:at])
+		if err == nil {
+			for _, m := range missed {
+				m.missed(t.s)
+				t.insert(at, m)
+				at++
+			}
+			return
+		}
+		for _, m := range missed {
+			m.close()
+		}
+	}
+}
+
+// missed opens the files that came after the known ones and before r. Its error is
+// errMoved, when files were renamed meanwhile.
+func (t *tail) missed(r *reader, known []*reader) (missed []*reader, err error) {
 	all := t.siblings(func(string) bool { return true })
-	from := slices.IndexFunc(all, func(sib sibling) bool { return sib.id == last.id })
+	// The last one may be deleted. What came after it came after the one before it, too,
+	// and what came between them is known.
+	from := -1
+	for _, k := range slices.Backward(known) {
+		from = slices.IndexFunc(all, func(sib sibling) bool { return sib.id == k.id })
+		if from < 0 {
+			continue
+		}
+		m, err := t.openSibling(all[from])
+		if errors.Is(err, errMoved) {
+			return nil, err
+		}
+		if err != nil {
+			return nil, nil
+		}
+		same := m.is(k, t.s) || k.headLen == 0 && all[from].size == 0
+		m.close()
+		if same {
+			break
+		}
+		from = -1 // another file has its inode
+	}
 	if from < 0 {
-		return // without the last one nothing tells new ones from old ones
+		return nil, nil // nothing tells new ones from old ones
 	}
 	now := ""
 	if real, err := filepath.EvalSymlinks(t.path); err == nil && real != t.path {
@@ -164,24 +245,25 @@ func (t *tail) addMissed(r *reader) {
 	}
 	for _, sib := range all[from+1:] {
 		if sib.id == r.id {
-			return // what is newer came after it
+			return missed, nil // what is newer came after it
 		}
-		if name := filepath.Base(sib.path); !t.isRotation(name) && !between(filepath.Base(all[from].path), name, now) || t.knows(sib.path) {
+		if name := filepath.Base(sib.path); !t.isRotation(name) && !between(filepath.Base(all[from].path), name, now) {
 			continue
 		}
-		m, err := openReader(sib.path)
+		m, err := t.openSibling(sib)
+		if errors.Is(err, errMoved) {
+			return missed, err
+		}
 		if err != nil {
 			continue
 		}
-		if m.id == r.id || t.s.follows(m.id) {
+		if m.id == r.id || t.s.follows(m.id) || t.knows(m) || m.copies(r) {
 			m.close()
 			continue
 		}
-		m.path = t.path
-		m.missed(t.s)
-		t.insert(at, m)
-		at++
+		missed = append(missed, m)
 	}
+	return missed, nil
 }
 
 // between tells whether name is one of a series of names with a number or a date in
@@ -205,16 +287,53 @@ func follows(a, b string) bool {
 	return true
 }
 
-// knows tells whether the file at path is one that this tail has, or has read to its end.
-func (t *tail) knows(path string) bool {
-	r, err := openReader(path)
-	if err != nil {
+// compared is how much of the start and the end of a file is compared to find out
+// whether it is a copy.
+const compared = 64 << 10
+
+// copies tells whether all that is in a file is in another one as well: it is a copy of
+// it, and that one is not yet truncated.
+func (r *reader) copies(o *reader) bool {
+	fi, err := r.f.Stat()
+	if err != nil || o.f == nil {
 		return false
 	}
-	defer r.close()
-	return slices.ContainsFunc(t.old, func(o *reader) bool {
-		// What was empty to the end has nothing to be recognised by: another
-		// file may have its inode now.
-		return o.id == r.id && (o.f != nil || o.headLen > 0 && r.resume(t.s, o.position()))
-	})
+	size := fi.Size()
+	if of, err := o.f.Stat(); err != nil || size == 0 || of.Size() < size {
+		return false
+	}
+	part := min(size, compared)
+	mine, its := make([]byte, part), make([]byte, part)
+	for _, at := range []int64{0, size - part} {
+		if _, err := r.f.ReadAt(mine, at); err != nil && err != io.EOF {
+			return false
+		}
+		if _, err := o.f.ReadAt(its, at); err != nil && err != io.EOF {
+			return false
+		}
+		if !bytes.Equal(mine, its) {
+			return false
+		}
+	}
+	return true
+}
+
+// knows tells whether a file that was just opened is one that this tail has, or has read to
+// its end.
+func (t *tail) knows(r *reader) bool {
+	return slices.ContainsFunc(t.old, func(o *reader) bool { return r.is(o, t.s) })
+}
+
+// is tells whether a file that was just opened is one that was read.
+func (r *reader) is(o *reader, s *Source) bool {
+	if r.id != o.id {
+		return false
+	}
+	if o.f != nil {
+		return true
+	}
+	// What was empty to the end has nothing to be recognised by: another
+	// file may have its inode now.
+	probe := *r
+	return o.headLen > 0 && probe.resume(s, o.position())
 }

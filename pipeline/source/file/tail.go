@@ -163,6 +163,7 @@ func (t *tail) begin(r *reader) error {
 		r.missed(t.s)
 		t.addMissed(r)
 	}
+	r.emptied = r.emptied || r.size == 0
 	t.early = false
 	t.cur = r
 	r.track(t.s, t.key(), nil)
@@ -239,8 +240,12 @@ func (t *tail) rotated() {
 		return
 	}
 	t.cur.grew = t.s.now() // it may be written to for a while from now
-	t.old = append(t.old, t.cur)
+	r := t.cur
+	t.old = append(t.old, r)
 	t.cur = nil
+	if r.emptied { // and will perhaps never be filled again
+		t.addMissed(r)
+	}
 }
 
 // drain reads a rotated file. wait asks not to read newer ones yet, because its last
@@ -250,8 +255,12 @@ func (t *tail) drain(ctx context.Context, r *reader, out source.Sink) (more, wai
 	if _, err := r.look(now); err != nil {
 		return false, false, err
 	}
+	before := len(t.old)
 	if err := t.refilled(r); err != nil {
 		return false, false, err
+	}
+	if len(t.old) > before { // there are older ones to read first
+		return true, false, nil
 	}
 	more, err = r.read(ctx, t.s, noLimit, false, out)
 	if err == nil && !more && r.off < r.size {
@@ -302,10 +311,11 @@ func (t *tail) truncated(r *reader) {
 	}
 	r.restart()
 	r.emptied = true
+	t.addMissed(r)
 }
 
-// refilled looks, when there is something again in a file that was emptied, whether
-// it was filled, copied and emptied more than once.
+// refilled looks, when there is something in a file that was empty, whether it
+// was filled, copied and emptied before.
 func (t *tail) refilled(r *reader) error {
 	if !r.emptied || r.size == 0 {
 		return nil

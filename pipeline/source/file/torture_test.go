@@ -159,14 +159,24 @@ func copyFile(from, to string) error {
 	return err
 }
 
-// TestTorture follows logs that are written to at a high rate and rotated in every way
-// at random moments, with restarts of the source. CS_TORTURE is for how long, such as
-// 60s, and CS_TORTURE_RATE the lines a second of all logs.
-func TestTorture(t *testing.T) {
+// torture is a set of logs, each with a writer that rotates it by some of the methods.
+type torture struct {
+	kinds   [][]string
+	globs   []string
+	logs    []*tortured
+	writers []*torturer
+	begin   time.Time
+	up      sync.RWMutex // held while nobody follows
+	end     func()       // stops the writers
+}
+
+// tortureLength returns for how long to write, and how many lines a second to all logs.
+// CS_TORTURE, such as 60s, and CS_TORTURE_RATE say otherwise.
+func tortureLength(t *testing.T) (length time.Duration, rate int) {
 	if runtime.GOOS == "windows" {
 		t.Skip("what is open can't be renamed or deleted by those who write as here")
 	}
-	length, rate := 3*time.Second, 20_000
+	length, rate = 3*time.Second, 20_000
 	if testing.Short() {
 		length = time.Second
 	}
@@ -183,43 +193,36 @@ func TestTorture(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	kinds := [][]string{
-		{"rename"}, {"date", "rename"}, {"rename", "recreate"}, {"copytruncate"}, {"swap"}, {"copytruncate", "rename", "recreate"},
+	return length, rate
+}
+
+// tortureGlobs returns the paths of n logs below dir.
+func tortureGlobs(dir string, n int) (globs []string) {
+	for i := range n {
+		globs = append(globs, filepath.Join(dir, fmt.Sprint(i), "log"))
 	}
-	dir := t.TempDir()
-	logs := make([]*tortured, len(kinds))
-	var globs []string
-	for i := range kinds {
-		d := filepath.Join(dir, fmt.Sprint(i))
-		if err := os.Mkdir(d, 0o755); err != nil {
+	return globs
+}
+
+// startTorture starts the writers. Nobody follows yet: up is held.
+func startTorture(t *testing.T, dir string, kinds [][]string, rate int) *torture {
+	o := &torture{kinds: kinds, globs: tortureGlobs(dir, len(kinds)), begin: time.Now()}
+	o.up.Lock()
+	stop := make(chan struct{})
+	var writers sync.WaitGroup
+	o.end = func() { close(stop); writers.Wait() }
+	for i, methods := range kinds {
+		if err := os.Mkdir(filepath.Dir(o.globs[i]), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		logs[i] = &tortured{}
-		globs = append(globs, filepath.Join(d, "log"))
-	}
-	deliver := func(_ context.Context, batch []event.Line, done func()) error {
-		n := int(filepath.Base(filepath.Dir(batch[0].Src))[0] - '0')
-		for _, l := range batch {
-			number, _, _ := strings.Cut(l.Raw, " ")
-			logs[n].take(t, number, l.Raw)
-		}
-		done()
-		return nil
-	}
-
-	var up sync.RWMutex
-	up.Lock()
-	stop, begin := make(chan struct{}), time.Now()
-	var writers sync.WaitGroup
-	all := make([]*torturer, len(kinds))
-	for i, methods := range kinds {
+		o.logs = append(o.logs, &tortured{})
 		w := &torturer{
-			dir: filepath.Dir(globs[i]), path: globs[i], rnd: rand.New(rand.NewPCG(uint64(begin.UnixNano()), uint64(i))),
-			seen: &logs[i].highest, rotations: map[string]int{}, up: &up,
+			dir: filepath.Dir(o.globs[i]), path: o.globs[i], rnd: rand.New(rand.NewPCG(uint64(o.begin.UnixNano()), uint64(i))),
+			seen: &o.logs[i].highest, rotations: map[string]int{}, up: &o.up,
 		}
 		w.seen.Store(-1)
 		w.deleted.Store(-1)
-		all[i] = w
+		o.writers = append(o.writers, w)
 		if methods[0] == "swap" {
 			if err := os.Symlink(filepath.Join(w.dir, "real-000000"), w.path); err != nil {
 				t.Fatal(err)
@@ -237,7 +240,7 @@ func TestTorture(t *testing.T) {
 					return
 				default:
 				}
-				due := int(time.Since(begin).Seconds()*float64(rate)/float64(len(kinds))) - w.next
+				due := int(time.Since(o.begin).Seconds()*float64(rate)/float64(len(kinds))) - w.next
 				if due > 0 {
 					if err := w.write(min(due, 5000)); err != nil {
 						t.Error(err)
@@ -254,21 +257,73 @@ func TestTorture(t *testing.T) {
 			}
 		})
 	}
+	return o
+}
 
+// missing counts the lines that did not arrive. The writers must have ended.
+func (o *torture) missing() (n int) {
+	for i, l := range o.logs {
+		n += o.writers[i].next - l.distinct
+	}
+	return n
+}
+
+// judge tells how the logs fared, after the writers have ended.
+func (o *torture) judge(t *testing.T) {
+	total := 0
+	for i, l := range o.logs {
+		missing, doubled, written := 0, 0, o.writers[i].next
+		for n := range written {
+			switch {
+			case n >= len(l.seen) || l.seen[n] == 0:
+				if missing++; missing <= 3 {
+					t.Errorf("log %d (%v): line %d of %d is missing", i, o.kinds[i], n, written)
+				}
+			case l.seen[n] > 1:
+				doubled++
+			}
+		}
+		total += written
+		t.Logf("log %d: %d lines, %d missing, %d doubled, %d cut up, rotations %v", i, written, missing, doubled, l.bad, o.writers[i].rotations)
+		if slices.Contains(o.kinds[i], "copytruncate") {
+			doubled = 0 // at least once is promised
+		}
+		if missing > 0 || doubled > 0 || l.bad > 0 {
+			t.Errorf("log %d (%v): %d lines are missing, %d doubled, %d cut up", i, o.kinds[i], missing, doubled, l.bad)
+		}
+	}
+	t.Logf("%d lines in %v", total, time.Since(o.begin).Round(time.Millisecond))
+}
+
+// TestTorture follows logs that are written to at a high rate and rotated in every way
+// at random moments, with restarts of the source.
+func TestTorture(t *testing.T) {
+	length, rate := tortureLength(t)
+	o := startTorture(t, t.TempDir(), [][]string{
+		{"rename"}, {"date", "rename"}, {"rename", "recreate"}, {"copytruncate"}, {"swap"}, {"copytruncate", "rename", "recreate"},
+	}, rate)
+	deliver := func(_ context.Context, batch []event.Line, done func()) error {
+		n := int(filepath.Base(filepath.Dir(batch[0].Src))[0] - '0')
+		for _, l := range batch {
+			o.logs[n].take(t, l.Raw)
+		}
+		done()
+		return nil
+	}
 	positions, err := source.OpenPositions(filepath.Join(t.TempDir(), "positions"), nil, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var reports atomic.Int64
 	restarts := 0
-	cfg := Config{Globs: globs, FromStart: true, Labels: map[string]string{"type": "x"}}
+	cfg := Config{Globs: o.globs, FromStart: true, Labels: map[string]string{"type": "x"}}
 	follow := func(length time.Duration) {
 		ctx, cancel := context.WithTimeout(t.Context(), length)
 		defer cancel()
 		cfg.Positions = positions.Part()
 		cfg.Report = func(err error) { reports.Add(1); t.Log(err) }
 		started := make(chan struct{})
-		cfg.Started = func() { up.Unlock(); close(started) }
+		cfg.Started = func() { o.up.Unlock(); close(started) }
 		s, err := New(cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -278,8 +333,8 @@ func TestTorture(t *testing.T) {
 		go func() { done <- s.Run(running, deliver) }()
 		<-started
 		<-ctx.Done()
-		up.Lock()
-		for _, w := range all { // what is in deleted files is there for us only
+		o.up.Lock()
+		for _, w := range o.writers { // what is in deleted files is there for us only
 			for deadline := time.Now().Add(10 * time.Second); w.seen.Load() < w.deleted.Load() && time.Now().Before(deadline); {
 				time.Sleep(time.Millisecond)
 			}
@@ -289,44 +344,15 @@ func TestTorture(t *testing.T) {
 		cfg.Positions.Leave()
 		restarts++
 	}
-	for time.Since(begin) < length {
+	for time.Since(o.begin) < length {
 		follow(length / 4)
 	}
-	close(stop)
-	writers.Wait()
-	total, written := 0, func(i int) int { return all[i].next }
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	o.end()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline) && o.missing() > 0; {
 		follow(300 * time.Millisecond)
-		missing := 0
-		for i, l := range logs {
-			missing += written(i) - l.distinct
-		}
-		if missing == 0 {
-			break
-		}
 	}
-	for i, l := range logs {
-		missing, doubled := 0, 0
-		for n := range written(i) {
-			switch {
-			case n >= len(l.seen) || l.seen[n] == 0:
-				if missing++; missing <= 3 {
-					t.Errorf("log %d (%v): line %d of %d is missing", i, kinds[i], n, written(i))
-				}
-			case l.seen[n] > 1:
-				doubled++
-			}
-		}
-		total += written(i)
-		t.Logf("log %d: %d lines, %d missing, %d doubled, %d cut up, rotations %v", i, written(i), missing, doubled, l.bad, all[i].rotations)
-		if slices.Contains(kinds[i], "copytruncate") {
-			doubled = 0 // at least once is promised
-		}
-		if missing > 0 || doubled > 0 || l.bad > 0 {
-			t.Errorf("log %d (%v): %d lines are missing, %d doubled, %d cut up", i, kinds[i], missing, doubled, l.bad)
-		}
-	}
-	t.Logf("%d lines in %v, %d restarts, %d reports", total, time.Since(begin).Round(time.Millisecond), restarts, reports.Load())
+	o.judge(t)
+	t.Logf("%d restarts, %d reports", restarts, reports.Load())
 }
 
 // tortured is what arrived of one log.
@@ -337,7 +363,8 @@ type tortured struct {
 	bad      int
 }
 
-func (l *tortured) take(t *testing.T, number, raw string) {
+func (l *tortured) take(t *testing.T, raw string) {
+	number, _, _ := strings.Cut(raw, " ")
 	n, err := strconv.Atoi(number)
 	if err != nil || n > 100_000_000 || bytes.IndexByte([]byte(raw), 0) >= 0 {
 		if l.bad++; l.bad < 4 {
