@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -30,12 +31,11 @@ func TestTortureKilled(t *testing.T) {
 	}
 	length, rate := tortureLength(t)
 	dir := t.TempDir()
-	o := startTorture(t, dir, kinds, rate)
-	rnd := rand.New(rand.NewPCG(uint64(o.begin.UnixNano()), 7))
 	kills := 0
 	life := func(length time.Duration) {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestTortureKilled$")
 		cmd.Env = append(os.Environ(), "CS_TEST_TORTURED="+dir)
+		cmd.Stderr = os.Stderr
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -46,58 +46,66 @@ func TestTortureKilled(t *testing.T) {
 		_ = cmd.Wait() // killed
 		kills++
 	}
+	o := newTorture(t, dir, kinds)
+	for deadline := time.Now().Add(20 * time.Second); len(outputs(dir)) == 0 && time.Now().Before(deadline); {
+		life(time.Second) // what was gone before anybody looked is nobody's loss
+	}
+	o.start(t, rate)
+	rnd := rand.New(rand.NewPCG(uint64(o.begin.UnixNano()), 7))
 	for time.Since(o.begin) < length {
 		life(time.Duration(100+rnd.IntN(500)) * time.Millisecond)
 	}
 	o.end()
-	var read int64
+	parsed := 0
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline) && o.missing() > 0; {
-		life(500 * time.Millisecond)
-		f, err := os.Open(filepath.Join(dir, "out"))
-		if err != nil {
-			t.Fatal(err)
+		life(2 * time.Second)
+		all := outputs(dir)
+		for _, path := range all[parsed:] {
+			err := eachGroup(path, func(line []byte) {
+				log, text, _ := bytes.Cut(line, []byte{' '})
+				o.logs[log[0]-'0'].take(t, string(text))
+			}, func([]byte) error { return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
-		read, err = eachGroup(f, read, func(line []byte) {
-			log, text, _ := bytes.Cut(line, []byte{' '})
-			o.logs[log[0]-'0'].take(t, string(text))
-		}, func([]byte) error { return nil })
-		f.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
+		parsed = len(all)
 	}
 	o.judge(t)
 	t.Logf("%d kills", kills)
 }
 
-// followTo follows logs and appends their lines to dir/out: those of a batch and then
+// outputs returns what followTo has written, oldest first.
+func outputs(dir string) []string {
+	paths, _ := filepath.Glob(filepath.Join(dir, "out-*"))
+	return paths
+}
+
+// followTo follows logs and appends their lines to a new file in dir: those of a batch and then
 // the positions that moved, on a line that begins with a brace.
 func followTo(dir string, globs []string) error {
 	positions, err := source.OpenPositions(filepath.Join(dir, "positions"), nil, time.Now)
 	if err != nil {
 		return err
 	}
-	out, err := os.OpenFile(filepath.Join(dir, "out"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	size, err := eachGroup(out, 0, func([]byte) {}, func(line []byte) error {
-		moves, err := source.DecodeMoves(line)
-		if err == nil {
-			positions.Restore(moves)
+	before := outputs(dir)
+	if len(before) > 0 { // each process saves what the one before it has left
+		err := eachGroup(before[len(before)-1], func([]byte) {}, func(line []byte) error {
+			moves, err := source.DecodeMoves(line)
+			if err == nil {
+				positions.Restore(moves)
+			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
+	}
+	if err := positions.Save(); err != nil {
 		return err
-	})
+	}
+	out, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("out-%06d", len(before))), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return err
-	}
-	if err := out.Truncate(size); err != nil {
-		return err
-	}
-	if _, err := out.Seek(size, io.SeekStart); err != nil {
-		return err
-	}
-	if err := positions.Save(); err != nil { // so that what is read at the start stays short
 		return err
 	}
 	go func() {
@@ -127,24 +135,24 @@ func followTo(dir string, globs []string) error {
 	})
 }
 
-// eachGroup calls line for the lines that followTo wrote from an offset on and moves for the positions
-// behind them, in order, up to the last group that is complete. It returns where that ends.
-func eachGroup(f *os.File, from int64, line func([]byte), moves func([]byte) error) (int64, error) {
-	if _, err := f.Seek(from, io.SeekStart); err != nil {
-		return 0, err
+// eachGroup calls line for the lines that followTo wrote to a file, and moves for the positions
+// behind them, in order, up to the last group that is complete.
+func eachGroup(path string, line func([]byte), moves func([]byte) error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
 	}
+	defer f.Close()
 	in := bufio.NewReaderSize(f, 1<<20)
-	end := from
 	var group [][]byte
-	for at := from; ; {
+	for {
 		text, err := in.ReadBytes('\n')
 		if err == io.EOF {
-			return end, nil
+			return nil
 		}
 		if err != nil {
-			return 0, err
+			return err
 		}
-		at += int64(len(text))
 		text = text[:len(text)-1]
 		if len(text) == 0 || text[0] != '{' {
 			group = append(group, text)
@@ -155,8 +163,7 @@ func eachGroup(f *os.File, from int64, line func([]byte), moves func([]byte) err
 		}
 		group = group[:0]
 		if err := moves(text); err != nil {
-			return 0, err
+			return err
 		}
-		end = at
 	}
 }

@@ -204,20 +204,17 @@ func tortureGlobs(dir string, n int) (globs []string) {
 	return globs
 }
 
-// startTorture starts the writers. Nobody follows yet: up is held.
-func startTorture(t *testing.T, dir string, kinds [][]string, rate int) *torture {
-	o := &torture{kinds: kinds, globs: tortureGlobs(dir, len(kinds)), begin: time.Now()}
+// newTorture makes the logs. Nobody follows yet: up is held.
+func newTorture(t *testing.T, dir string, kinds [][]string) *torture {
+	o := &torture{kinds: kinds, globs: tortureGlobs(dir, len(kinds))}
 	o.up.Lock()
-	stop := make(chan struct{})
-	var writers sync.WaitGroup
-	o.end = func() { close(stop); writers.Wait() }
 	for i, methods := range kinds {
 		if err := os.Mkdir(filepath.Dir(o.globs[i]), 0o755); err != nil {
 			t.Fatal(err)
 		}
 		o.logs = append(o.logs, &tortured{})
 		w := &torturer{
-			dir: filepath.Dir(o.globs[i]), path: o.globs[i], rnd: rand.New(rand.NewPCG(uint64(o.begin.UnixNano()), uint64(i))),
+			dir: filepath.Dir(o.globs[i]), path: o.globs[i], rnd: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), uint64(i))),
 			seen: &o.logs[i].highest, rotations: map[string]int{}, up: &o.up,
 		}
 		w.seen.Store(-1)
@@ -231,6 +228,18 @@ func startTorture(t *testing.T, dir string, kinds [][]string, rate int) *torture
 		if err := w.open(0); err != nil {
 			t.Fatal(err)
 		}
+	}
+	return o
+}
+
+// start starts the writers.
+func (o *torture) start(t *testing.T, rate int) {
+	o.begin = time.Now()
+	stop := make(chan struct{})
+	var writers sync.WaitGroup
+	o.end = func() { close(stop); writers.Wait() }
+	for i, w := range o.writers {
+		methods := o.kinds[i]
 		writers.Go(func() {
 			defer func() { w.w.Close() }()
 			turn := time.Now().Add(time.Duration(20+w.rnd.IntN(300)) * time.Millisecond)
@@ -240,7 +249,7 @@ func startTorture(t *testing.T, dir string, kinds [][]string, rate int) *torture
 					return
 				default:
 				}
-				due := int(time.Since(o.begin).Seconds()*float64(rate)/float64(len(kinds))) - w.next
+				due := int(time.Since(o.begin).Seconds()*float64(rate)/float64(len(o.kinds))) - w.next
 				if due > 0 {
 					if err := w.write(min(due, 5000)); err != nil {
 						t.Error(err)
@@ -257,7 +266,6 @@ func startTorture(t *testing.T, dir string, kinds [][]string, rate int) *torture
 			}
 		})
 	}
-	return o
 }
 
 // missing counts the lines that did not arrive. The writers must have ended.
@@ -299,9 +307,10 @@ func (o *torture) judge(t *testing.T) {
 // at random moments, with restarts of the source.
 func TestTorture(t *testing.T) {
 	length, rate := tortureLength(t)
-	o := startTorture(t, t.TempDir(), [][]string{
+	o := newTorture(t, t.TempDir(), [][]string{
 		{"rename"}, {"date", "rename"}, {"rename", "recreate"}, {"copytruncate"}, {"swap"}, {"copytruncate", "rename", "recreate"},
-	}, rate)
+	})
+	o.start(t, rate)
 	deliver := func(_ context.Context, batch []event.Line, done func()) error {
 		n := int(filepath.Base(filepath.Dir(batch[0].Src))[0] - '0')
 		for _, l := range batch {
