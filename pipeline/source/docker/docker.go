@@ -111,7 +111,7 @@ type run struct {
 	since string // from when on containers are read that nobody knows
 
 	mu        sync.Mutex
-	following map[string]bool // by ID
+	following map[string]bool // by ID; true: it was started once more meanwhile
 }
 
 // once reads all that is chosen to its end.
@@ -186,7 +186,7 @@ func (r *run) follow() error {
 			return err
 		}
 		for _, t := range list {
-			r.begin(t, r.since)
+			r.begin(t, r.since, false)
 		}
 		return nil
 	}
@@ -233,27 +233,36 @@ func (r *run) started(c *client, e event) {
 		if e.TimeNano > 0 {
 			since = stamp(time.Unix(0, e.TimeNano))
 		}
-		r.begin(t, since)
+		r.begin(t, since, true)
 	}
 }
 
-// begin follows one log, unless it is followed already.
-func (r *run) begin(t *target, since string) {
+// begin follows one log, unless it is followed already. started tells that it just was:
+// who follows it may be about to leave, because it had stopped.
+func (r *run) begin(t *target, since string, started bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	_, follows := r.following[t.id]
 	switch {
-	case r.following[t.id]:
+	case follows:
+		r.following[t.id] = r.following[t.id] || started
 		return
 	case len(r.following) >= maxTargets:
 		r.trouble.Report(fmt.Errorf("%s is not read: there are %d containers already", t.name, maxTargets))
 		return
 	}
-	r.following[t.id] = true
+	r.following[t.id] = false
 	r.work.Go(func() {
-		r.keep(t, since)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.following, t.id)
+		for again := true; again; {
+			r.keep(t, since)
+			r.mu.Lock()
+			again = r.following[t.id] && r.ctx.Err() == nil
+			r.following[t.id] = false
+			if !again {
+				delete(r.following, t.id)
+			}
+			r.mu.Unlock()
+		}
 	})
 }
 

@@ -35,7 +35,7 @@ func TestTortureKilled(t *testing.T) {
 	life := func(length time.Duration) {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestTortureKilled$")
 		cmd.Env = append(os.Environ(), "CS_TEST_TORTURED="+dir)
-		cmd.Stderr = os.Stderr
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -53,7 +53,7 @@ func TestTortureKilled(t *testing.T) {
 	o.start(t, rate)
 	rnd := rand.New(rand.NewPCG(uint64(o.begin.UnixNano()), 7))
 	for time.Since(o.begin) < length {
-		life(time.Duration(100+rnd.IntN(500)) * time.Millisecond)
+		life(time.Duration(200+rnd.IntN(800)) * time.Millisecond)
 	}
 	o.end()
 	parsed := 0

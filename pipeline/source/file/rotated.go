@@ -216,7 +216,7 @@ func (t *tail) missed(r *reader, known []*reader) (missed []*reader, err error) 
 	all := t.siblings(func(string) bool { return true })
 	// The last one may be deleted. What came after it came after the one before it, too,
 	// and what came between them is known.
-	from := -1
+	from, reused := -1, -1
 	for _, k := range slices.Backward(known) {
 		from = slices.IndexFunc(all, func(sib sibling) bool { return sib.id == k.id })
 		if from < 0 {
@@ -234,9 +234,16 @@ func (t *tail) missed(r *reader, known []*reader) (missed []*reader, err error) 
 		if same {
 			break
 		}
-		from = -1 // another file has its inode
+		// It was refilled, or another file has its inode: what is in it now came later.
+		reused, from = from, -1
 	}
-	if from < 0 {
+	before := ""
+	switch {
+	case from >= 0:
+		before = filepath.Base(all[from].path)
+	case reused >= 0:
+		from = reused - 1
+	default:
 		return nil, nil // nothing tells new ones from old ones
 	}
 	now := ""
@@ -247,7 +254,7 @@ func (t *tail) missed(r *reader, known []*reader) (missed []*reader, err error) 
 		if sib.id == r.id {
 			return missed, nil // what is newer came after it
 		}
-		if name := filepath.Base(sib.path); !t.isRotation(name) && !between(filepath.Base(all[from].path), name, now) {
+		if name := filepath.Base(sib.path); !t.isRotation(name) && !between(before, name, now) {
 			continue
 		}
 		m, err := t.openSibling(sib)

@@ -33,6 +33,7 @@ type torturer struct {
 	buf       []byte
 	rotations map[string]int
 	serial    int
+	kept      int           // numbered ones
 	up        *sync.RWMutex // held while nobody follows
 	deleted   atomic.Int64  // the highest number in a file that was deleted
 }
@@ -67,7 +68,8 @@ func (w *torturer) write(lines int) error {
 // shift renames log.N to log.N+1 as logrotate does. So many are kept that a reader
 // who gets no processor for a while still finds them.
 func (w *torturer) shift() {
-	for n := 40; n > 0; n-- {
+	w.kept = min(w.kept+1, 100)
+	for n := w.kept; n > 0; n-- {
 		os.Rename(fmt.Sprintf("%s.%d", w.path, n), fmt.Sprintf("%s.%d", w.path, n+1)) // most are not there
 	}
 }
