@@ -40,20 +40,48 @@ func (b *bench) firewall(ctx context.Context) error {
 		if err := b.bouncer(ctx, n); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// filter measures what the packet filter itself needs.
+func (b *bench) filter(ctx context.Context) error {
+	if err := lab.Usable(); err != nil {
+		return err
+	}
+	for _, n := range []int{bans, moreBans} {
 		if err := b.kernel(ctx, n); err != nil {
 			return err
 		}
-		if err := b.nftFile(ctx, n); err != nil {
-			return err
-		}
 	}
-	if err := b.newBan(ctx); err != nil {
+	return nil
+}
+
+// latency measures how long one more ban takes, with many present.
+func (b *bench) latency(ctx context.Context) error {
+	if err := lab.Usable(); err != nil {
 		return err
+	}
+	return b.newBan(ctx)
+}
+
+// firewallPeers measures what Debian's bouncer and nft need. What fails of them is a row.
+func (b *bench) firewallPeers(ctx context.Context) error {
+	if err := lab.Usable(); err != nil {
+		return err
+	}
+	for _, n := range []int{bans, moreBans} {
+		if err := b.nftFile(ctx, n); err != nil {
+			b.row(fmt.Sprintf("nft -f, %d bans", n), "failed", err.Error())
+		}
 	}
 	if b.peers == "" {
 		return nil
 	}
-	return b.debianBouncer(ctx, bans)
+	if err := b.debianBouncer(ctx, bans); err != nil {
+		b.row(fmt.Sprintf("Debian's bouncer, %d bans", bans), "failed", err.Error())
+	}
+	return nil
 }
 
 // address returns the i-th of a million banned addresses.
@@ -144,7 +172,6 @@ func (b *bench) bouncer(ctx context.Context, n int) (err error) {
 		if _, err := probe.Await(ctx, lab.Attacker, true); err != nil {
 			return err
 		}
-		before := slab()
 		began := time.Now()
 		p, err := l.Start(nil, b.binary, args...)
 		if err != nil {
@@ -162,7 +189,6 @@ func (b *bench) bouncer(ctx context.Context, n int) (err error) {
 		if then == nil {
 			return nil
 		}
-		b.row(fmt.Sprintf("kernel memory of a ban, %d bans", n), fmt.Sprintf("%.0f B", float64(slab()-before)/float64(n)), "target 110 B; growth of SUnreclaim")
 		return then(l, p)
 	}
 	first, saved, memory := "target 0.6 s", "target 0.3 s", "target 25 MB"
@@ -203,19 +229,7 @@ func (b *bench) kernel(ctx context.Context, n int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	const packets = 200_000
-	flood := func() (best time.Duration, err error) {
-		for range 5 {
-			each, err := l.Flood(packets)
-			if err != nil {
-				return 0, err
-			}
-			if best == 0 || each < best {
-				best = each
-			}
-		}
-		return best, nil
-	}
+	flood := func() (time.Duration, error) { return l.Flood(1000) }
 	bare, err := flood()
 	if err != nil {
 		return err
@@ -229,6 +243,7 @@ func (b *bench) kernel(ctx context.Context, n int) (err error) {
 	}
 	defer k.Close(context.Background(), true)
 	until := time.Now().Add(time.Hour)
+	before := slab()
 	began := time.Now()
 	err = k.Load(ctx, func(yield func(remediate.Entry) bool) {
 		for i := range n {
@@ -245,6 +260,7 @@ func (b *bench) kernel(ctx context.Context, n int) (err error) {
 		return err
 	}
 	b.row(fmt.Sprintf("kernel: load %d", n), round(time.Since(began)), "our netlink writer alone")
+	b.row(fmt.Sprintf("kernel: memory of a ban, %d bans", n), fmt.Sprintf("%.0f B", float64(slab()-before)/float64(n)), "target 110 B; growth of SUnreclaim")
 	var times []time.Duration
 	for i := range 300 {
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}), 32)
@@ -260,7 +276,7 @@ func (b *bench) kernel(ctx context.Context, n int) (err error) {
 	if err != nil {
 		return err
 	}
-	b.row(fmt.Sprintf("a clean packet more, %d bans", n), fmt.Sprintf("%.2f µs", (loaded-bare).Seconds()*1e6), fmt.Sprintf("target 0.5 µs; %v without; hosts and /24s", bare))
+	b.row(fmt.Sprintf("a clean packet more, %d bans", n), fmt.Sprintf("%.2f µs", (loaded-bare).Seconds()*1e6), fmt.Sprintf("target 0.5 µs; %v without; random sources, hosts and /24s", bare))
 	return nil
 }
 
@@ -334,7 +350,7 @@ func (b *bench) newBan(ctx context.Context) (err error) {
 	}
 	defer probe.Stop()
 	var times []time.Duration
-	for range 10 {
+	for range 300 {
 		if _, err := probe.Await(ctx, lab.Attacker, true); err != nil {
 			return err
 		}
@@ -344,7 +360,8 @@ func (b *bench) newBan(ctx context.Context) (err error) {
 		}
 		last, err := probe.Await(ctx, lab.Attacker, false)
 		if err != nil {
-			return err
+			out, _ := l.Sh(context.Background(), b.binary+" decisions list --data-dir "+dir+"; "+b.binary+" bouncer-firewall status --data-dir "+dir+"-fw; nft list table inet crowdsec | grep -v elements | head -60; "+b.binary+" bouncer-firewall explain "+lab.Attacker.String()+" --data-dir "+dir+"-fw")
+			return fmt.Errorf("%w; after %d:\n%s\n%s\n%s", err, len(times), p.Output(), server.Output(), out)
 		}
 		times = append(times, last.Sub(began))
 		if out, err := l.Sh(ctx, b.binary+" decisions delete -i "+lab.Attacker.String()+" --data-dir "+dir); err != nil {

@@ -113,6 +113,9 @@ func run(ctx context.Context, args []string) (err error) {
 		{"live", b.live},
 		{"lapi", b.lapi},
 		{"firewall", b.firewall},
+		{"firewall-kernel", b.filter},
+		{"firewall-latency", b.latency},
+		{"firewall-peers", b.firewallPeers},
 	}
 	for name := range strings.SplitSeq(*only, ",") {
 		if name != "" && !slices.ContainsFunc(sections, func(s section) bool { return s.name == name }) {

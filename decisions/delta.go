@@ -4,7 +4,11 @@ package decisions
 // prefix may be in both.
 type Delta struct {
 	// Full means that New is the whole set: what is not in it is not banned.
-	Full    bool
+	Full bool
+	// A whole set may come in parts, numbered from 0; More tells that there are
+	// further ones. If part 0 comes before the last, it begins anew.
+	Part    int
+	More    bool
 	New     []Decision
 	Deleted []Decision
 }

@@ -3,8 +3,10 @@ package api
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -158,20 +160,49 @@ func FuzzDecodeStream(f *testing.F) {
 	f.Add(`{"new":[{"duration":"4h"`)
 	f.Add(`{"other":[1,2],"new":[]}`)
 	f.Fuzz(func(t *testing.T, body string) {
-		delta, err := decodeStream(strings.NewReader(body), t0, true)
+		var delta decisions.Delta
+		_, err := newStreamReader(strings.NewReader(body), t0, true).read(&delta, maxStreamed)
+		// Cut into bytes it is the same.
+		var bytewise decisions.Delta
+		_, berr := newStreamReader(iotest.OneByteReader(strings.NewReader(body)), t0, true).read(&bytewise, maxStreamed)
+		if fmt.Sprint(err) != fmt.Sprint(berr) {
+			t.Fatalf("%q: at once %v, in bytes %v", body, err, berr)
+		}
 		if err != nil {
 			return
 		}
-		// Then it was one whole object, and encoding/json finds as much in it.
-		var twin map[string]json.RawMessage
-		if err := json.NewDecoder(strings.NewReader(body)).Decode(&twin); err != nil {
+		if diff := cmp.Diff(delta, bytewise); diff != "" {
+			t.Fatal(diff)
+		}
+		// Then it was one whole object, and encoding/json finds the same in it.
+		var twin struct{ New, Deleted []streamed }
+		dec := json.NewDecoder(strings.NewReader(body))
+		var raw json.RawMessage
+		if err := dec.Decode(&raw); err != nil {
 			t.Fatalf("accepted %q, which is no object: %v", body, err)
 		}
-		for _, d := range delta.New {
-			if d.ID <= 0 {
-				t.Fatalf("ID %d", d.ID)
+		if strings.Count(body, `"new"`) > 1 || strings.Count(body, `"deleted"`) > 1 || strings.ContainsAny(body, "\\NEWDLT") {
+			return // encoding/json takes the last of several, of any case
+		}
+		if err := json.Unmarshal(raw, &twin); err != nil {
+			t.Fatalf("accepted %q, but: %v", body, err)
+		}
+		same := func(got []decisions.Decision, want []streamed) {
+			if len(got) != len(want) {
+				t.Fatalf("%q: %d decisions, want %d", body, len(got), len(want))
+			}
+			for i, d := range got {
+				w := want[i]
+				if d.ID <= 0 || d.Value != w.Value || d.Origin != w.Origin || d.Scenario != w.Scenario || d.UUID != w.UUID || d.Type != w.Type || d.Scope != decisions.NormalScope(w.Scope) {
+					t.Fatalf("%q: got %+v, want %+v", body, d, w)
+				}
+				if length, err := ParseDuration(w.Duration); err != nil || !d.Until.Equal(t0.Add(length)) {
+					t.Fatalf("%q: ends %v", body, d.Until)
+				}
 			}
 		}
+		same(delta.New, twin.New)
+		same(delta.Deleted, twin.Deleted)
 	})
 }
 

@@ -20,30 +20,63 @@ type held struct {
 	wrong int // tallies in a row that differed
 }
 
-// take notes what an answer tells.
+// take notes what an answer, or a part of one, tells.
 func (h *held) take(delta *decisions.Delta) {
-	if delta.Full {
-		h.ids = h.ids[:0]
-	} else if len(delta.New)+len(delta.Deleted) == 0 {
-		return
+	if delta.Full && delta.Part == 0 {
+		h.ids, h.tally = h.ids[:0], decisions.Tally{}
 	}
 	gone := make([]int64, 0, len(delta.Deleted))
 	for i := range delta.Deleted {
-		gone = append(gone, delta.Deleted[i].ID)
+		if id := delta.Deleted[i].ID; h.has(id) {
+			gone = append(gone, id)
+		}
 	}
-	slices.Sort(gone)
-	h.ids = slices.DeleteFunc(h.ids, func(id int64) bool {
-		_, found := slices.BinarySearch(gone, id)
-		return found
-	})
+	h.drop(gone)
+	var late []int64 // an ID that is not the highest, which is rare
 	for i := range delta.New {
-		h.ids = append(h.ids, delta.New[i].ID)
+		switch id := delta.New[i].ID; {
+		case len(h.ids) == 0 || id > h.ids[len(h.ids)-1]:
+			h.ids = append(h.ids, id)
+			h.tally.Add(id)
+		case !h.has(id):
+			late = append(late, id)
+		}
 	}
-	slices.Sort(h.ids)
-	h.ids = slices.Compact(h.ids)
-	h.tally = decisions.Tally{}
-	for _, id := range h.ids {
+	if len(late) == 0 {
+		return
+	}
+	slices.Sort(late)
+	late = slices.Compact(late)
+	for _, id := range late {
 		h.tally.Add(id)
+	}
+	h.ids = append(h.ids, late...)
+	slices.Sort(h.ids)
+}
+
+func (h *held) has(id int64) bool {
+	_, found := slices.BinarySearch(h.ids, id)
+	return found
+}
+
+// drop forgets IDs.
+func (h *held) drop(gone []int64) {
+	slices.Sort(gone)
+	gone = slices.Compact(gone)
+	for _, id := range gone {
+		h.tally.Remove(id)
+	}
+	const few = 8
+	if len(gone) > few {
+		h.ids = slices.DeleteFunc(h.ids, func(id int64) bool {
+			_, found := slices.BinarySearch(gone, id)
+			return found
+		})
+		return
+	}
+	for _, id := range gone {
+		i, _ := slices.BinarySearch(h.ids, id)
+		h.ids = slices.Delete(h.ids, i, i+1)
 	}
 }
 

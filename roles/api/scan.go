@@ -155,14 +155,16 @@ func object[T any](s *scanner, sh *shape[T], v *T) {
 	s.elements++
 	s.mark('{')
 	var seen uint32
-	for ; !s.lost; s.at++ {
+	for i := 0; !s.lost; s.at++ {
 		if seen == 0 && s.next() == '}' {
 			break
 		}
 		name := s.string()
-		i := 0
-		for i < len(sh.fields) && sh.fields[i].name != name {
-			i++
+		if i++; i >= len(sh.fields) || sh.fields[i].name != name { // mostly they come in our order
+			i = 0
+			for i < len(sh.fields) && sh.fields[i].name != name {
+				i++
+			}
 		}
 		if i == len(sh.fields) || seen&(1<<i) != 0 || !s.mark(':') {
 			s.lost = true

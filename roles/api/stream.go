@@ -2,18 +2,13 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/cespare/xxhash/v2"
 
 	"cs/decisions"
 )
@@ -56,6 +51,7 @@ type Stream struct {
 	wait     time.Duration
 	cursor   string
 	held     held // what our own server has told
+	open     *answer
 	due      time.Time
 }
 
@@ -83,7 +79,8 @@ func (s *Stream) Resync() { s.full = true }
 
 // Next returns the next change. It blocks until there is something to tell or
 // the poll interval has passed (then the delta is empty). The first delta is
-// Full. After an error call it again; nothing is lost by it.
+// Full, and comes in parts while it is being read; their calls must have one
+// context. After an error call it again; nothing is lost by it.
 func (s *Stream) Next(ctx context.Context) (decisions.Delta, error) {
 	delta, err := s.step(ctx)
 	if err != nil {
@@ -96,6 +93,9 @@ func (s *Stream) Next(ctx context.Context) (decisions.Delta, error) {
 }
 
 func (s *Stream) step(ctx context.Context) (decisions.Delta, error) {
+	if s.open != nil {
+		return s.read()
+	}
 	if !s.known {
 		if err := s.probe(ctx); err != nil {
 			return decisions.Delta{}, err
@@ -106,7 +106,10 @@ func (s *Stream) step(ctx context.Context) (decisions.Delta, error) {
 			return decisions.Delta{}, err
 		}
 	}
-	return s.poll(ctx)
+	if err := s.ask(ctx); err != nil {
+		return decisions.Delta{}, err
+	}
+	return s.read()
 }
 
 // probe finds out whether the server is one of ours.
@@ -139,7 +142,25 @@ func offeredWait(r *http.Response) time.Duration {
 	return max(d, 0)
 }
 
-func (s *Stream) poll(ctx context.Context) (decisions.Delta, error) {
+// answer is one that is being read.
+type answer struct {
+	resp   *http.Response
+	ctx    context.Context // of the request
+	cancel context.CancelCauseFunc
+	quiet  *time.Timer // gives up a sender that has fallen silent
+	body   *streamReader
+	full   bool
+	part   int
+}
+
+func (a *answer) close() {
+	a.quiet.Stop()
+	closeBody(a.resp)
+	a.cancel(nil)
+}
+
+// ask sends the next request and opens its answer.
+func (s *Stream) ask(ctx context.Context) (err error) {
 	query := url.Values{}
 	for key, v := range s.query {
 		query[key] = v
@@ -158,43 +179,76 @@ func (s *Stream) poll(ctx context.Context) (decisions.Delta, error) {
 		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	quiet := time.AfterFunc(held+silence, func() { cancel(errSilent) })
-	defer quiet.Stop()
+	defer func() {
+		if err != nil {
+			quiet.Stop()
+			cancel(nil)
+		}
+	}()
 	req, err := s.c.request(ctx, asBouncer, "GET", PathStream, query, nil)
 	if err != nil {
-		return decisions.Delta{}, err
+		return err
 	}
 	resp, err := s.c.http.Do(req)
 	if err != nil {
 		s.lost()
-		return decisions.Delta{}, reachable(because(ctx, err))
+		return reachable(because(ctx, err))
 	}
-	defer closeBody(resp)
-	if resp.StatusCode != http.StatusOK {
-		return decisions.Delta{}, readError(resp)
-	}
-	body := &watched{r: io.LimitReader(resp.Body, maxStream), quiet: quiet}
-	delta, err := decodeStream(body, s.c.now(), s.wait == 0)
-	if err != nil {
-		s.lost()
-		return decisions.Delta{}, fmt.Errorf("cannot read the answer: %w", because(ctx, err))
-	}
-	if (offeredWait(resp) > 0) != (s.wait > 0) {
+	a := &answer{resp: resp, ctx: ctx, cancel: cancel, quiet: quiet, full: s.full || resp.Header.Get(HeaderFull) == "true"}
+	switch {
+	case resp.StatusCode != http.StatusOK:
+		err = readError(resp)
+	case (offeredWait(resp) > 0) != (s.wait > 0):
 		s.full = true
-		return decisions.Delta{}, errors.New("another server has taken over")
+		err = errors.New("another server has taken over")
 	}
-	delta.Full = s.full || resp.Header.Get(HeaderFull) == "true"
-	if delta.Full {
+	if err != nil {
+		closeBody(resp)
+		return err
+	}
+	a.body = newStreamReader(&watched{r: io.LimitReader(resp.Body, maxStream), quiet: quiet}, s.c.now(), s.wait == 0)
+	s.open = a
+	return nil
+}
+
+// read reads the next part of the answer, all of it if it is no whole set.
+func (s *Stream) read() (decisions.Delta, error) {
+	a := s.open
+	delta := decisions.Delta{Full: a.full, Part: a.part}
+	limit := maxStreamed
+	if a.full {
+		limit = partSize
+		if a.part > 0 {
+			delta.New = make([]decisions.Decision, 0, partSize)
+		}
+	}
+	a.quiet.Reset(silence)
+	more, err := a.body.read(&delta, limit)
+	if err != nil {
+		s.open = nil
+		a.close()
+		s.lost()
+		return decisions.Delta{}, fmt.Errorf("cannot read the answer: %w", because(a.ctx, err))
+	}
+	if a.full {
 		delta.Deleted = nil // what is not in New is not banned
 	}
-	s.cursor = resp.Header.Get(HeaderCursor)
-	s.full = s.wait > 0 && s.cursor == ""
 	if s.wait > 0 {
 		s.held.take(&delta)
-		if !s.held.agrees(resp.Header.Get(HeaderTally)) {
-			s.held.wrong, s.full = 0, true
-		}
+	}
+	if more {
+		a.quiet.Stop() // it's our turn
+		a.part++
+		delta.More = true
+		return delta, nil
+	}
+	s.open = nil
+	a.close()
+	s.cursor = a.resp.Header.Get(HeaderCursor)
+	s.full = s.wait > 0 && s.cursor == ""
+	if s.wait > 0 && !s.held.agrees(a.resp.Header.Get(HeaderTally)) {
+		s.held.wrong, s.full = 0, true
 	}
 	return delta, nil
 }
@@ -229,168 +283,4 @@ func (w *watched) Read(p []byte) (int, error) {
 		w.quiet.Reset(silence)
 	}
 	return n, err
-}
-
-// streamed is one decision as a bouncer is told it.
-type streamed struct {
-	Duration string `json:"duration"`
-	ID       int64  `json:"id"`
-	Origin   string `json:"origin"`
-	Scenario string `json:"scenario"`
-	Scope    string `json:"scope"`
-	Type     string `json:"type"`
-	UUID     string `json:"uuid"`
-	Value    string `json:"value"`
-}
-
-// decodeStream reads {"new": […], "deleted": […]}; either may be null or
-// absent. Anything else, an end too early above all, is an error. With
-// byValue the IDs are made of what the decisions are about.
-func decodeStream(r io.Reader, now time.Time, byValue bool) (decisions.Delta, error) {
-	var delta decisions.Delta
-	dec := json.NewDecoder(r)
-	if err := expect(dec, json.Delim('{')); err != nil {
-		return delta, err
-	}
-	texts := make(interner)
-	left := maxStreamed
-	var raw json.RawMessage
-	for dec.More() {
-		key, err := dec.Token()
-		if err != nil {
-			return delta, err
-		}
-		list := &delta.New
-		switch key {
-		case "new":
-		case "deleted":
-			list = &delta.Deleted
-		default:
-			var skipped json.RawMessage
-			if err := dec.Decode(&skipped); err != nil {
-				return delta, unexpected(err)
-			}
-			continue
-		}
-		err = eachElement(dec, func() error {
-			var w streamed
-			if err := dec.Decode(&raw); err != nil {
-				return unexpected(err)
-			}
-			if err := w.read(raw); err != nil {
-				return err
-			}
-			if left--; left < 0 {
-				return fmt.Errorf("more than %d decisions in one answer", maxStreamed)
-			}
-			length, err := ParseDuration(w.Duration)
-			if err != nil {
-				return err
-			}
-			d := decisions.Decision{
-				ID:       w.ID,
-				UUID:     strings.Clone(w.UUID), // it may be a part of all of raw
-				Origin:   texts.get(w.Origin),
-				Scenario: texts.get(w.Scenario),
-				Scope:    texts.get(decisions.NormalScope(w.Scope)),
-				Type:     texts.get(w.Type),
-				Value:    strings.Clone(w.Value),
-				Until:    now.Add(length),
-			}
-			if byValue {
-				d.ID = valueID(&d)
-			}
-			*list = append(*list, d)
-			return nil
-		})
-		if err != nil {
-			return delta, err
-		}
-	}
-	return delta, expect(dec, json.Delim('}'))
-}
-
-var streamedShape = shape[streamed]{0, []field[streamed]{
-	{"duration", func(s *scanner, d *streamed) { d.Duration = s.string() }},
-	{"id", func(s *scanner, d *streamed) { d.ID = s.number(64) }},
-	{"origin", func(s *scanner, d *streamed) { d.Origin = s.string() }},
-	{"scenario", func(s *scanner, d *streamed) { d.Scenario = s.string() }},
-	{"scope", func(s *scanner, d *streamed) { d.Scope = s.string() }},
-	{"type", func(s *scanner, d *streamed) { d.Type = s.string() }},
-	{"uuid", func(s *scanner, d *streamed) { d.UUID = s.string() }},
-	{"value", func(s *scanner, d *streamed) { d.Value = s.string() }},
-}}
-
-// read reads one decision, whose texts may be parts of one text after it.
-func (w *streamed) read(raw []byte) error {
-	s := scanner{text: string(raw)}
-	if object(&s, &streamedShape, w); !s.lost && s.next() == 0 {
-		return nil
-	}
-	*w = streamed{}
-	return unexpected(json.Unmarshal(raw, w))
-}
-
-// eachElement calls f for each element of the array that comes next, or not at
-// all for null.
-func eachElement(dec *json.Decoder, f func() error) error {
-	open, err := dec.Token()
-	if err != nil {
-		return unexpected(err)
-	}
-	if open == nil {
-		return nil
-	}
-	if open != json.Delim('[') {
-		return fmt.Errorf("unexpected %v where an array should be", open)
-	}
-	for dec.More() {
-		if err := f(); err != nil {
-			return err
-		}
-	}
-	return expect(dec, json.Delim(']'))
-}
-
-func expect(dec *json.Decoder, want json.Delim) error {
-	got, err := dec.Token()
-	if err != nil {
-		return unexpected(err)
-	}
-	if got != want {
-		return fmt.Errorf("unexpected %v where %v should be", got, want)
-	}
-	return nil
-}
-
-// unexpected says that an end came too early.
-func unexpected(err error) error {
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-// valueID makes an ID of what a decision is about.
-func valueID(d *decisions.Decision) int64 {
-	b := make([]byte, 0, 96)
-	for _, s := range []string{d.Scope, d.Type, d.Value} {
-		b = strconv.AppendInt(b, int64(len(s)), 10)
-		b = append(append(b, ':'), s...)
-	}
-	return max(1, int64(xxhash.Sum64(b)&math.MaxInt64))
-}
-
-// interner keeps one copy of the texts that a hundred thousand decisions share.
-type interner map[string]string
-
-func (m interner) get(s string) string {
-	if known, ok := m[s]; ok {
-		return known
-	}
-	s = strings.Clone(s)
-	if len(m) < 4096 {
-		m[s] = s
-	}
-	return s
 }

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"cs/decisions"
 )
 
 const oneDecision = `{"duration":"3h59m20s","id":40,"origin":"crowdsec","scenario":"s","scope":"ip","type":"ban","uuid":"u","value":"1.2.3.4"}`
@@ -155,4 +158,66 @@ func TestStreamThatDisagrees(t *testing.T) {
 	if got := strings.Join(asked, ","); got != "true,,,true,," {
 		t.Fatalf("asked for the whole set: %q", got)
 	}
+}
+
+// TestStreamInParts reads a whole set that comes in parts, the second time up to
+// where the server falls silent half-way; then it begins anew.
+func TestStreamInParts(t *testing.T) {
+	const n = 2*partSize + 7
+	var body strings.Builder
+	body.WriteString(`{"deleted":[` + oneDecision + `],"new":[`)
+	for i := range n {
+		if i > 0 {
+			body.WriteByte(',')
+		}
+		body.WriteString(strings.Replace(oneDecision, "1.2.3.4", netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String(), 1))
+	}
+	body.WriteString("]}")
+	whole := body.String()
+	s, _, _ := upstreamStream(t, whole, whole[:len(whole)/2], whole)
+	read := func() (parts int, list []decisions.Decision, err error) {
+		for {
+			d, err := s.Next(t.Context())
+			if err != nil {
+				return parts, list, err
+			}
+			if !d.Full || d.Part != parts || d.Deleted != nil || len(d.New) > partSize {
+				t.Fatalf("part %d: %v %d, %d decisions, %d deleted", parts, d.Full, d.Part, len(d.New), len(d.Deleted))
+			}
+			parts++
+			list = append(list, d.New...)
+			if !d.More {
+				return parts, list, nil
+			}
+		}
+	}
+	for i, wantErr := range []error{nil, io.ErrUnexpectedEOF, nil} {
+		s.Resync()
+		parts, list, err := read()
+		if !errors.Is(err, wantErr) {
+			t.Fatalf("answer %d: %v", i, err)
+		}
+		if err != nil {
+			if parts != 1 {
+				t.Fatalf("%d parts before the end", parts)
+			}
+			continue
+		}
+		if parts != 3 || len(list) != n || list[n-1].Value != "10.0.32.6" {
+			t.Fatalf("answer %d: %d parts, %d decisions, %+v", i, parts, len(list), list[len(list)-1])
+		}
+	}
+}
+
+func BenchmarkStream(b *testing.B) {
+	body := `{"deleted":[],"new":[` + strings.TrimSuffix(strings.Repeat(oneDecision+",", partSize), ",") + "]}"
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		var d decisions.Delta
+		if _, err := newStreamReader(strings.NewReader(body), time.Time{}, true).read(&d, maxStreamed); err != nil || len(d.New) != partSize {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/partSize, "ns/decision")
 }
