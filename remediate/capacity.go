@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/netip"
 	"sort"
-	"time"
 )
 
 // capacity decides which prefixes are left out when there are too many.
@@ -23,7 +22,7 @@ type capacity struct {
 // rank orders items by importance; less is more important.
 type rank struct {
 	class uint8
-	until time.Duration
+	until tenth
 }
 
 func (a rank) compare(b rank) int {
@@ -38,16 +37,14 @@ func (a rank) compare(b rank) int {
 	return 0
 }
 
-func (r *Reconciler) rankOf(it item) rank {
-	return rank{class: r.origins.class[it.origin], until: it.until}
-}
+func rankOf(w win) rank { return rank{class: w.kind.class, until: w.until} }
 
 // admit tells whether the kernel may get one more item.
-func (c *capacity) admit(r *Reconciler, it item) bool {
+func (c *capacity) admit(r *Reconciler, w win) bool {
 	if c.max == 0 {
 		return true
 	}
-	if c.cutting && r.rankOf(it).compare(c.cut) > 0 {
+	if c.cutting && rankOf(w).compare(c.cut) > 0 {
 		return false
 	}
 	if r.applied < c.max {
@@ -64,13 +61,16 @@ func (c *capacity) due(r *Reconciler) bool {
 }
 
 // choose marks the items that are left out.
-func (c *capacity) choose(r *Reconciler) {
+func (c *capacity) choose(r *Reconciler, now tenth) {
 	c.overflow, c.cutting = false, false
-	if c.max == 0 || len(r.items)-r.left[outIgnored] <= c.max {
-		for p, it := range r.items {
-			if it.out == outFull {
+	if c.max == 0 || r.bans.items-r.left[outIgnored] <= c.max {
+		if r.left[outFull] == 0 {
+			return
+		}
+		for p, first := range r.bans.eachItem() {
+			if it, _ := r.bans.item(p, first); it.out == outFull {
 				r.mark(&it, outNot)
-				r.items[p] = it
+				r.bans.setItem(p, first, it)
 			}
 		}
 		return
@@ -78,11 +78,14 @@ func (c *capacity) choose(r *Reconciler) {
 	type ranked struct {
 		rank
 		prefix netip.Prefix
+		first  uint32
 	}
-	all := make([]ranked, 0, len(r.items))
-	for p, it := range r.items {
-		if it.out != outIgnored {
-			all = append(all, ranked{r.rankOf(it), p})
+	all := make([]ranked, 0, r.bans.items)
+	for p, first := range r.bans.eachItem() {
+		if it, _ := r.bans.item(p, first); it.out != outIgnored {
+			if w := r.winner(p, first, now); w.ok {
+				all = append(all, ranked{rankOf(w), p, first})
+			}
 		}
 	}
 	// Not slices.SortFunc, whose code is there once for each type: the smallest
@@ -93,17 +96,19 @@ func (c *capacity) choose(r *Reconciler) {
 		}
 		return all[i].prefix.Compare(all[j].prefix) < 0
 	})
-	keep := max(c.max-c.max/64, 1)
+	keep := min(max(c.max-c.max/64, 1), len(all))
 	for i, a := range all {
-		it := r.items[a.prefix]
+		it, _ := r.bans.item(a.prefix, a.first)
 		if i < keep {
 			r.mark(&it, outNot)
 		} else {
 			r.mark(&it, outFull)
 		}
-		r.items[a.prefix] = it
+		r.bans.setItem(a.prefix, a.first, it)
 	}
-	c.cut, c.cutting = all[keep-1].rank, true
+	if keep > 0 {
+		c.cut, c.cutting = all[keep-1].rank, true
+	}
 }
 
 // learn lowers the limit after the kernel said that it is full.

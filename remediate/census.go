@@ -14,7 +14,8 @@ func (r *Reconciler) Census() map[string]Census {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := make(map[string]Census)
-	for p, it := range r.items {
+	for p, first := range r.bans.eachItem() {
+		it, _ := r.bans.item(p, first)
 		if it.applied == 0 {
 			continue
 		}

@@ -15,8 +15,9 @@ type folds struct {
 }
 
 type familyFolds struct {
-	kept int
-	into [129]uint8 // length -> kept length + 1; 0 means that it was not seen yet
+	kept    int
+	folding bool       // some length is folded
+	into    [129]uint8 // length -> kept length + 1; 0 means that it was not seen yet
 }
 
 func (f *folds) of(p netip.Prefix) *familyFolds {
@@ -52,6 +53,7 @@ func (ff *familyFolds) choose(bits, max int) int {
 	if ff.kept >= max {
 		for to := bits + 1; to <= bits+maxFoldBits && to < len(ff.into); to++ {
 			if int(ff.into[to]) == to+1 {
+				ff.folding = true
 				return to
 			}
 		}
@@ -62,10 +64,10 @@ func (ff *familyFolds) choose(bits, max int) int {
 
 // sources calls f for the shorter prefixes that would have become p.
 func (f *folds) sources(p netip.Prefix, visit func(netip.Prefix)) {
-	if f.max == 0 {
+	ff := f.of(p)
+	if !ff.folding {
 		return
 	}
-	ff := f.of(p)
 	for bits := max(p.Bits()-maxFoldBits, 0); bits < p.Bits(); bits++ {
 		if int(ff.into[bits]) == p.Bits()+1 {
 			visit(netip.PrefixFrom(p.Addr(), bits).Masked())

@@ -32,19 +32,24 @@ func (r *Reconciler) SetIgnore(ctx context.Context, list []netip.Prefix) error {
 		return nil
 	}
 	c := collector{ctx: ctx, r: r, diff: new(Diff)}
-	now := r.at()
-	for p, it := range r.items {
+	now := r.tenth()
+	var again []netip.Prefix // settling may change what is gone through
+	for p, first := range r.bans.eachItem() {
+		it, _ := r.bans.item(p, first)
 		switch ignored := r.ignores(p); {
 		case ignored && it.out != outIgnored:
 			c.remove(p, it)
 			it.applied = 0
 			r.mark(&it, outIgnored)
-			r.items[p] = it
+			r.bans.setItem(p, first, it)
 		case !ignored && it.out == outIgnored:
 			r.mark(&it, outNot)
-			r.items[p] = it
-			c.settle(p, now)
+			r.bans.setItem(p, first, it)
+			again = append(again, p)
 		}
+	}
+	for _, p := range again {
+		c.settle(p, now, nil)
 	}
 	c.flush()
 	return c.err

@@ -3,13 +3,12 @@ package remediate
 import (
 	"container/heap"
 	"net/netip"
-	"time"
 )
 
 // lateItem is an entry that the kernel drops at a time, though it is wanted a
 // little longer.
 type lateItem struct {
-	at     time.Duration
+	at     tenth
 	prefix netip.Prefix
 }
 
@@ -35,7 +34,7 @@ func (h *lateHeap) Pop() any {
 func (h *lateHeap) push(x lateItem) { heap.Push(h, x) }
 
 // due takes out an item that the kernel drops before a time.
-func (h *lateHeap) due(before time.Duration) (lateItem, bool) {
+func (h *lateHeap) due(before tenth) (lateItem, bool) {
 	if len(*h) == 0 || (*h)[0].at > before {
 		return lateItem{}, false
 	}

@@ -22,23 +22,23 @@ type originName struct{ origin, scenario string }
 
 // origins numbers the origin keys of decisions.
 type origins struct {
-	ids   map[originName]uint16
+	ids   map[originName]uint8
 	keys  []string
 	class []uint8
 }
 
-// id returns the number of a decision's origin key: its origin, with the
+// id returns the number of the origin key of decisions: their origin, with the
 // list's name behind it for subscribed lists ("lists:tor-exit").
-func (o *origins) id(d *decisions.Decision) uint16 {
-	name := originName{origin: d.Origin}
-	if d.Origin == decisions.OriginLists {
-		name.scenario = d.Scenario
+func (o *origins) id(origin, scenario string) uint8 {
+	name := originName{origin: origin}
+	if origin == decisions.OriginLists {
+		name.scenario = scenario
 	}
 	if id, ok := o.ids[name]; ok {
 		return id
 	}
 	if o.ids == nil {
-		o.ids = make(map[originName]uint16)
+		o.ids = make(map[originName]uint8)
 		o.keys = append(o.keys, otherOrigin)
 		o.class = append(o.class, classLists)
 	}
@@ -49,7 +49,7 @@ func (o *origins) id(d *decisions.Decision) uint16 {
 	if name.scenario != "" {
 		key += ":" + name.scenario
 	}
-	id := uint16(len(o.keys))
+	id := uint8(len(o.keys))
 	o.ids[name] = id
 	o.keys = append(o.keys, key)
 	o.class = append(o.class, classOf(name.origin))

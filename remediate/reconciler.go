@@ -22,11 +22,11 @@ const (
 	batch = 2000
 	// minSlack and slackShare: a time that moved by less is left as it is in the
 	// kernel, so that a list that is imported again costs nothing.
-	minSlack   = 30 * time.Second
+	minSlack   = tenth(30 * time.Second / tenthOf)
 	slackShare = 100
 	// lateMargin is how long before the kernel drops an entry that has to stay
 	// its time is moved.
-	lateMargin = 3 * time.Second
+	lateMargin = tenth(3 * time.Second / tenthOf)
 	// maxEnding bounds the prefixes whose connections are still to be ended; those
 	// of more end when the peers give up.
 	maxEnding = 10_000
@@ -120,20 +120,23 @@ type Reconciler struct {
 	passed error // of the kernels before it that could not be opened
 	cfg    Config
 	now    func() time.Time
-	base   time.Time // times are kept as distances from it, 8 bytes each and monotonic
+	base   time.Time // times are kept as distances from it, 4 bytes each and monotonic
 
 	mu       sync.Mutex
-	set      *decisions.Set
-	items    map[netip.Prefix]item
+	bans     *bans
 	origins  origins
+	live     bool // what an earlier process left is in force
+	part     int  // of the whole set that is being told: the one that comes next
+	had      int  // items before it began
 	folds    folds
 	ignored  []netip.Prefix // never blocked
 	ending   []netip.Prefix // whose connections are to be ended
 	endedAt  time.Duration  // when that was done last
 	left     [3]int         // items by why they are left out
-	deadline time.Duration  // 0: none
+	deadline tenth          // 0: none
 	trouble  string
 	pending  []Change
+	expanded []netip.Prefix // kept for its memory
 	late     lateHeap
 	capacity capacity
 	applied  int  // items with applied != 0
@@ -144,15 +147,6 @@ type Reconciler struct {
 	pause    time.Duration
 	suspect  int // length of the last full delta that the shrink guard did not believe, -1 if none
 	stats    Stats
-}
-
-// item is one prefix of the mirror.
-type item struct {
-	until   time.Duration // wanted end
-	applied time.Duration // end that the kernel was given, 0 if it has not got the prefix
-	origin  uint16        // wanted origin key
-	given   uint16        // origin key that the kernel was given
-	out     uint8         // why it is left out
 }
 
 // Why an item is left out.
@@ -173,36 +167,38 @@ const (
 type Diff struct {
 	Added, Replaced, Removed int
 	// Suspect: the delta would have lifted so many bans that it was not
-	// believed. The caller should ask for a full one again in a while.
+	// believed.
 	Suspect bool
+	// Again: the caller should ask for a full one again in a while.
+	Again bool
 }
 
 // New returns a Reconciler that has not touched its kernel yet.
 func New(cfg Config) *Reconciler {
 	r := &Reconciler{
 		kernel: cfg.Kernel, cfg: cfg, now: cfg.Now,
-		set:      decisions.NewSet(cfg.MaxDecisions),
-		items:    make(map[netip.Prefix]item),
+		bans:     newBans(cfg.MaxDecisions),
 		folds:    folds{max: cfg.MaxLengths},
 		capacity: capacity{max: cfg.MaxEntries},
 		suspect:  -1,
+		broken:   true, why: "start", // the kernel has nothing of ours
 	}
 	if r.now == nil {
 		r.now = time.Now
 	}
 	if r.cfg.Wanted == nil {
-		r.cfg.Wanted = bans
+		r.cfg.Wanted = isBan
 	}
 	// One second back, so that no end that is wanted has the distance 0.
 	r.base = r.now().Add(-time.Second)
 	if !cfg.Deadline.IsZero() {
-		r.deadline = cfg.Deadline.Sub(r.base)
+		r.deadline = tenths(cfg.Deadline.Sub(r.base))
 	}
 	return r
 }
 
-// bans picks the decisions that a packet filter enforces by default.
-func bans(d *decisions.Decision) bool { return d.Type == "ban" && !d.Simulated }
+// isBan picks the decisions that a packet filter enforces by default.
+func isBan(d *decisions.Decision) bool { return d.Type == "ban" && !d.Simulated }
 
 // Open opens the kernel. live tells that an earlier process's bans are still
 // in force: there is time to ask for the decisions before the first Apply.
@@ -212,7 +208,7 @@ func (r *Reconciler) Open(ctx context.Context) (live bool, err error) {
 	var failed []error
 	for _, k := range append([]Kernel{r.cfg.Kernel}, r.cfg.Fallbacks...) {
 		if live, err = k.Open(ctx); err == nil {
-			r.kernel, r.passed = k, errors.Join(failed...)
+			r.kernel, r.passed, r.live = k, errors.Join(failed...), live
 			return live, nil
 		}
 		failed = append(failed, fmt.Errorf("cannot open %s: %w", k.Name(), err))
@@ -242,31 +238,45 @@ func (r *Reconciler) Close(ctx context.Context, remove bool) error {
 // Apply takes a delta of the decisions and makes the kernel follow. The
 // desired state has taken the delta even when the kernel fails; then Run tries
 // again by itself.
+//
+// A full one may come in parts: what is new is enforced at once, what is not in
+// it is lifted after the last. While an earlier process's bans are in force they
+// stay until then.
 func (r *Reconciler) Apply(ctx context.Context, delta decisions.Delta) (Diff, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.at()
+	now := r.tenth()
 	var diff Diff
-	var touched []netip.Prefix
-	if delta.Full {
-		touched, diff.Suspect = r.replace(delta.New, now)
-	} else {
+	c := collector{ctx: ctx, r: r, diff: &diff, quiet: delta.More || delta.Part > 0}
+	if delta.Full && delta.Part == 0 {
+		r.bans.begin()
+		r.part, r.had = 0, r.bans.items
+	}
+	var touched []touch
+	if !delta.Full {
 		for i := range delta.Deleted {
-			if d, ok := r.set.Delete(delta.Deleted[i].ID); ok {
-				touched = r.touch(touched, &d)
+			if d := r.bans.get(delta.Deleted[i].ID); d != 0 {
+				touched = r.touch(touched, r.bans.prefix(r.bans.at(d)), nil)
+				r.bans.remove(d)
 			}
 		}
-		touched = r.upsert(touched, delta.New)
 	}
-	first := !r.loaded
+	touched = r.upsert(touched, delta.New)
+	c.settleAll(touched, now)
+	switch {
+	case !delta.Full:
+	case delta.Part != r.part: // of another one than has begun
+		diff.Again = !delta.More
+	case delta.More:
+		r.part++
+	default:
+		r.part = -1
+		r.finish(&c, now)
+	}
+	if !r.loaded && delta.More && r.live {
+		return diff, nil
+	}
 	r.loaded = true
-	if first {
-		r.broken, r.why = true, "start"
-	}
-	c := collector{ctx: ctx, r: r, diff: &diff}
-	for _, p := range touched {
-		c.settle(p, now)
-	}
 	c.rebalance(now)
 	c.flush()
 	if r.broken && r.at() >= r.retryAt {
@@ -300,19 +310,24 @@ func (r *Reconciler) Run(ctx context.Context) {
 func (r *Reconciler) Tick(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.at()
-	var touched []netip.Prefix
-	r.set.Expire(r.base.Add(now), func(d decisions.Decision) { touched = r.touch(touched, &d) })
-	c := collector{ctx: ctx, r: r, diff: new(Diff)}
-	for _, p := range touched {
-		c.settle(p, now)
+	now := r.tenth()
+	var touched []touch
+	for {
+		i := r.bans.earliest()
+		if i == 0 || r.bans.at(i).until > now {
+			break
+		}
+		touched = r.touch(touched, r.bans.prefix(r.bans.at(i)), nil)
+		r.bans.remove(i)
 	}
+	c := collector{ctx: ctx, r: r, diff: new(Diff)}
+	c.settleAll(touched, now)
 	for {
 		p, ok := r.late.due(now + lateMargin)
 		if !ok {
 			break
 		}
-		c.extend(p)
+		c.extend(p, now)
 	}
 	c.rebalance(now)
 	c.flush()
@@ -370,8 +385,8 @@ func (r *Reconciler) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.stats
-	s.Decisions, s.Refused = r.set.Len(), r.set.Refused()
-	s.Wanted, s.Applied = len(r.items), r.applied
+	s.Decisions, s.Refused = r.bans.len, r.bans.refused
+	s.Wanted, s.Applied = r.bans.items, r.applied
 	s.Loaded = r.loaded
 	s.Healthy = r.loaded && !r.broken
 	if !s.Healthy {
@@ -397,69 +412,148 @@ func (r *Reconciler) Stats() Stats {
 	return s
 }
 
-// AppendSaved appends the wanted decisions that are in force, as
-// decisions.Save takes them.
-func (r *Reconciler) AppendSaved(b []byte) []byte {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.set.AppendSaved(b, r.now())
+// Save writes the wanted decisions, some at a time: nothing waits for the file.
+// What changes meanwhile may be in it or not.
+func (r *Reconciler) Save(w *decisions.SavedWriter) error {
+	for i, more := uint32(1), true; more; {
+		r.mu.Lock()
+		now, at := r.now(), r.at()
+		for n := 0; n < batch && i <= r.bans.used; n++ {
+			if d := r.bans.at(i); d.until != 0 {
+				k := &r.bans.kinds[d.kind]
+				w.Add(int(d.kind), &k.SavedKind, r.bans.prefix(d), d.number(), now.Add(d.until.after()-at))
+			}
+			i++
+		}
+		more = i <= r.bans.used
+		r.mu.Unlock()
+		if err := w.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // at returns the time as a distance from base.
 func (r *Reconciler) at() time.Duration { return r.now().Sub(r.base) }
 
+// tenth returns it as a tenth that is over.
+func (r *Reconciler) tenth() tenth { return tenth(r.at() / tenthOf) }
+
+const tenthOf = time.Second / 10
+
+// tenths returns the first tenth that is not before a distance from base.
+func tenths(d time.Duration) tenth {
+	return tenth(min(max((d+tenthOf-1)/tenthOf, 1), math.MaxUint32))
+}
+
+// after returns the distance from Reconciler.base.
+func (t tenth) after() time.Duration { return time.Duration(t) * tenthOf }
+
+// touch is a prefix of the mirror that a decision has a say in.
+type touch struct {
+	prefix netip.Prefix
+	fresh  *decisions.Decision // it has just come; may be nil
+}
+
+// touch appends the prefixes of the mirror that a decision on p has a say in.
+func (r *Reconciler) touch(list []touch, p netip.Prefix, fresh *decisions.Decision) []touch {
+	r.expanded = r.folds.expand(r.expanded[:0], p)
+	for _, q := range r.expanded {
+		list = append(list, touch{q, fresh})
+	}
+	return list
+}
+
 // upsert adds decisions to the set and appends the prefixes they touch.
-func (r *Reconciler) upsert(touched []netip.Prefix, list []decisions.Decision) []netip.Prefix {
-	now := r.now()
+func (r *Reconciler) upsert(touched []touch, list []decisions.Decision) []touch {
+	now, at := r.now(), r.at()
 	for i := range list {
 		d := &list[i]
-		if _, isAddr := d.Prefix(); !isAddr {
+		p, isAddr := d.Prefix()
+		if !isAddr {
 			continue
 		}
 		// What a known decision was before may have been another prefix.
-		if old, ok := r.set.Get(d.ID); ok {
-			touched = r.touch(touched, &old)
-		}
-		if !r.cfg.Wanted(d) {
-			r.set.Delete(d.ID)
+		if old := r.bans.get(d.ID); old != 0 {
+			q := r.bans.prefix(r.bans.at(old))
+			wanted := r.cfg.Wanted(d)
+			if q != p || !wanted {
+				touched = r.touch(touched, q, nil)
+			}
+			if !wanted {
+				r.bans.remove(old)
+				continue
+			}
+		} else if !r.cfg.Wanted(d) {
 			continue
 		}
-		kept := *d
-		kept.UUID = "" // 52 bytes for each that nobody asks for
 		// An end that came as a wall clock time is taken by today's wall clock.
 		// That may have been set since base (a router starts in the past): the
 		// distance from base's would be years.
-		kept.Until = now.Add(d.Until.Sub(now))
-		if r.set.Upsert(kept) {
-			touched = r.touch(touched, d)
+		until := tenths(at + d.Until.Sub(now))
+		if r.deadline > 0 {
+			until = min(until, r.deadline)
+		}
+		if r.bans.put(d, p, until, &r.origins) {
+			touched = r.touch(touched, p, d)
 		}
 	}
 	return touched
 }
 
-// replace makes the set equal to list, unless the shrink guard doubts it; then
-// the additions are taken and the rest is kept.
-func (r *Reconciler) replace(list []decisions.Decision, now time.Duration) (touched []netip.Prefix, suspect bool) {
-	old := r.set
-	r.set = decisions.NewSet(r.cfg.MaxDecisions)
-	touched = r.upsert(nil, list)
-	n, lost := r.set.Len(), 0
-	for p, it := range r.items {
-		if it.until-now > shrinkLeft && !r.winner(p, now).ok {
-			lost++
+// finish lifts what was not in the whole set that has just been told, unless the
+// shrink guard doubts it; then that is kept.
+func (r *Reconciler) finish(c *collector, now tenth) {
+	n, lost := r.bans.marked, 0
+	if n < r.bans.len {
+		for p, first := range r.bans.eachItem() {
+			if w := r.winner(p, first, now); w.ok && (w.until-now).after() > shrinkLeft && !r.told(p, first) {
+				lost++
+			}
 		}
 	}
-	doubt := lost > shrinkMin && lost > len(r.items)/shrinkShare
-	if doubt && !r.cfg.TrustFull && !agree(n, r.suspect) {
+	if lost > shrinkMin && lost > r.had/shrinkShare && !r.cfg.TrustFull && !agree(n, r.suspect) {
 		r.suspect = n
-		r.set = old
-		return r.upsert(nil, list), true
+		c.diff.Suspect, c.diff.Again = true, true
+		return
 	}
 	r.suspect = -1
-	for p := range r.items {
-		touched = append(touched, p)
+	if n == r.bans.len {
+		return
 	}
-	return touched, false
+	var touched []touch
+	for i := range r.bans.all() {
+		d := r.bans.at(i)
+		if r.bans.seen(d) {
+			continue
+		}
+		touched = r.touch(touched, r.bans.prefix(d), nil)
+		r.bans.remove(i)
+		if len(touched) >= batch {
+			c.settleAll(touched, now)
+			touched = touched[:0]
+		}
+	}
+	c.settleAll(touched, now)
+	// What the limit refused may have room now.
+	c.diff.Again = r.bans.refused > 0
+}
+
+// told tells whether some decision on a prefix was in the whole set.
+func (r *Reconciler) told(p netip.Prefix, first uint32) bool {
+	for i := first; i != 0; i = r.bans.at(i).next {
+		if r.bans.seen(r.bans.at(i)) {
+			return true
+		}
+	}
+	told := false
+	r.folds.sources(p, func(q netip.Prefix) {
+		for i := r.bans.first(q); i != 0; i = r.bans.at(i).next {
+			told = told || r.bans.seen(r.bans.at(i))
+		}
+	})
+	return told
 }
 
 // agree tells whether two full deltas are of the same length within 1 %.
@@ -470,65 +564,64 @@ func agree(a, b int) bool {
 	return max(a-b, b-a) <= max(a, b)/100
 }
 
-// touch appends the prefixes of the mirror that a decision has a say in.
-func (r *Reconciler) touch(list []netip.Prefix, d *decisions.Decision) []netip.Prefix {
-	p, ok := d.Prefix()
-	if !ok {
-		return list
-	}
-	return r.folds.expand(list, p)
-}
-
 // win is the decision that a prefix is blocked for.
 type win struct {
-	ok       bool
-	until    time.Duration
-	origin   uint16
-	created  time.Time
-	scenario string
+	ok    bool
+	until tenth
+	kind  *banKind
+	id    int64
 }
 
-// winner returns the decision on p that ends last; of two that end together
-// the one of the more important origin.
-func (r *Reconciler) winner(p netip.Prefix, now time.Duration) win {
-	var w win
-	better := func(d *decisions.Decision) bool {
-		until := d.Until.Sub(r.base)
-		if r.deadline > 0 {
-			until = min(until, r.deadline)
+// winner returns the decision on p, whose first record is first, that ends last;
+// of two that end together the one of the more important origin.
+func (r *Reconciler) winner(p netip.Prefix, first uint32, now tenth) (w win) {
+	better := func(i uint32) {
+		if i == 0 {
+			return
 		}
-		if until <= now || w.ok && until < w.until {
-			return true
+		d := r.bans.at(i)
+		k := &r.bans.kinds[d.kind]
+		if d.until <= now || w.ok && (d.until < w.until || d.until == w.until && k.class >= w.kind.class) {
+			return
 		}
-		id := r.origins.id(d)
-		if w.ok && until == w.until && r.origins.class[id] >= r.origins.class[w.origin] {
-			return true
-		}
-		w = win{ok: true, until: until, origin: id, created: d.Created, scenario: d.Scenario}
-		return true
+		w = win{ok: true, until: d.until, kind: k, id: d.number()}
 	}
-	r.set.Holders(p, better)
-	r.folds.sources(p, func(q netip.Prefix) { r.set.Holders(q, better) })
+	better(first)
+	r.folds.sources(p, func(q netip.Prefix) { better(r.bans.first(q)) })
 	return w
 }
 
 // entries yields what the kernel should have, the important classes first,
 // and notes it as given.
-func (r *Reconciler) entries() iter.Seq[Entry] {
+func (r *Reconciler) entries(now tenth) iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
-		for class := uint8(0); class < classes; class++ {
-			for p, it := range r.items {
-				if it.out != outNot || r.origins.class[it.origin] != class {
+		var present [classes]bool
+		for i := range r.bans.kinds {
+			if k := &r.bans.kinds[i]; k.count > 0 {
+				present[k.class] = true
+			}
+		}
+		for class := range present {
+			if !present[class] {
+				continue
+			}
+			for p, first := range r.bans.eachItem() {
+				it, _ := r.bans.item(p, first)
+				if it.out != outNot {
 					continue
 				}
-				if !yield(Entry{Prefix: p, Origin: r.origins.keys[it.origin], Until: r.base.Add(it.until)}) {
+				w := r.winner(p, first, now)
+				if !w.ok || int(w.kind.class) != class {
+					continue
+				}
+				if !yield(Entry{Prefix: p, Origin: r.origins.keys[w.kind.origin], Until: r.base.Add(w.until.after())}) {
 					return
 				}
 				if it.applied == 0 { // a kernel may go through them more than once
 					r.applied++
 				}
-				it.applied, it.given = it.until, it.origin
-				r.items[p] = it
+				it.applied, it.given = w.until, w.kind.origin
+				r.bans.setItem(p, first, it)
 			}
 		}
 	}
@@ -536,22 +629,23 @@ func (r *Reconciler) entries() iter.Seq[Entry] {
 
 // load makes the kernel equal to the desired state from memory.
 func (r *Reconciler) load(ctx context.Context) error {
-	now := r.at()
-	for p, it := range r.items {
+	began, now := r.at(), r.tenth()
+	for p, first := range r.bans.eachItem() {
+		it, _ := r.bans.item(p, first)
 		it.applied = 0
-		r.items[p] = it
+		r.bans.setItem(p, first, it)
 	}
 	r.applied, r.late = 0, nil
-	r.capacity.choose(r)
-	err := r.kernel.Load(ctx, r.entries())
-	took := r.at() - now
+	r.capacity.choose(r, now)
+	err := r.kernel.Load(ctx, r.entries(now))
+	took := r.at() - began
 	if err == nil {
 		r.broken, r.pause, r.retryAt = false, 0, 0
 	} else {
 		r.capacity.learn(err, r.applied)
 		r.fail(r.why)
 		r.trouble = err.Error()
-		err = fmt.Errorf("cannot load %d entries into %s: %w", len(r.items), r.kernel.Name(), err)
+		err = fmt.Errorf("cannot load %d entries into %s: %w", r.bans.items, r.kernel.Name(), err)
 	}
 	if r.cfg.Loaded != nil {
 		r.cfg.Loaded(r.why, r.applied, took, err)
@@ -570,21 +664,30 @@ func (r *Reconciler) fail(why string) {
 
 // A collector gathers the changes of one call and hands them to the kernel.
 type collector struct {
-	ctx  context.Context
-	r    *Reconciler
-	diff *Diff
-	err  error
+	ctx   context.Context
+	r     *Reconciler
+	diff  *Diff
+	quiet bool // a large list: nobody wants to be told of each
+	err   error
+}
+
+func (c *collector) settleAll(list []touch, now tenth) {
+	for i := range list {
+		c.settle(list[i].prefix, now, list[i].fresh)
+	}
+	c.flush()
 }
 
 // settle makes the mirror of p what it should be and notes the change needed.
-func (c *collector) settle(p netip.Prefix, now time.Duration) {
+func (c *collector) settle(p netip.Prefix, now tenth, fresh *decisions.Decision) {
 	r := c.r
-	w := r.winner(p, now)
-	it, known := r.items[p]
+	first := r.bans.first(p)
+	w := r.winner(p, first, now)
+	it, known := r.bans.item(p, first)
 	if !w.ok {
 		if known {
 			r.left[it.out]--
-			delete(r.items, p)
+			r.bans.dropItem(p, first)
 			c.remove(p, it)
 		}
 		return
@@ -592,61 +695,65 @@ func (c *collector) settle(p netip.Prefix, now time.Duration) {
 	if !known {
 		r.left[outNot]++
 	}
-	it.until, it.origin = w.until, w.origin
 	switch {
 	case it.applied == 0:
 		switch {
 		case r.ignores(p):
 			r.mark(&it, outIgnored)
-		case !r.capacity.admit(r, it):
+		case !r.capacity.admit(r, w):
 			r.mark(&it, outFull)
 		default:
 			r.mark(&it, outNot)
-			c.give(p, &it, Add, w)
+			c.give(p, &it, Add, w, fresh)
 		}
-	case it.given != it.origin || !near(it.applied, it.until, now):
-		c.give(p, &it, Replace, w)
-	case it.until > it.applied:
+	case it.given != w.kind.origin || !near(it.applied, w.until, now):
+		c.give(p, &it, Replace, w, fresh)
+	case w.until > it.applied:
 		r.late.push(lateItem{at: it.applied, prefix: p})
 	}
-	r.items[p] = it
+	r.bans.setItem(p, first, it)
 }
 
 // extend moves the time of an entry that the kernel is about to drop though
 // it is wanted for a little longer.
-func (c *collector) extend(late lateItem) {
+func (c *collector) extend(late lateItem, now tenth) {
 	r := c.r
-	it, ok := r.items[late.prefix]
-	if !ok || it.applied != late.at || it.until <= it.applied {
+	first := r.bans.first(late.prefix)
+	it, ok := r.bans.item(late.prefix, first)
+	w := r.winner(late.prefix, first, now)
+	if !ok || !w.ok || it.applied != late.at || w.until <= it.applied {
 		return
 	}
-	c.give(late.prefix, &it, Replace, win{})
-	r.items[late.prefix] = it
+	c.give(late.prefix, &it, Replace, w, nil)
+	r.bans.setItem(late.prefix, first, it)
 }
 
 // rebalance lets the capacity rule decide again where that is due.
-func (c *collector) rebalance(now time.Duration) {
+func (c *collector) rebalance(now tenth) {
 	r := c.r
 	if r.broken || !r.capacity.due(r) {
 		return
 	}
-	r.capacity.choose(r)
-	for p, it := range r.items { // room first
-		if it.out == outFull && it.applied != 0 {
+	c.flush() // what came and has to go must not be in one batch
+	r.capacity.choose(r, now)
+	for p, first := range r.bans.eachItem() { // room first
+		if it, _ := r.bans.item(p, first); it.out == outFull && it.applied != 0 {
 			c.remove(p, it)
 			it.applied = 0
-			r.items[p] = it
+			r.bans.setItem(p, first, it)
 		}
 	}
-	for p, it := range r.items {
-		if it.out == outNot && it.applied == 0 && it.until > now {
-			c.give(p, &it, Add, win{})
-			r.items[p] = it
+	for p, first := range r.bans.eachItem() {
+		if it, _ := r.bans.item(p, first); it.out == outNot && it.applied == 0 {
+			if w := r.winner(p, first, now); w.ok {
+				c.give(p, &it, Add, w, nil)
+				r.bans.setItem(p, first, it)
+			}
 		}
 	}
 }
 
-func (c *collector) give(p netip.Prefix, it *item, op Op, w win) {
+func (c *collector) give(p netip.Prefix, it *item, op Op, w win, fresh *decisions.Decision) {
 	r := c.r
 	var was string
 	if op == Add {
@@ -659,11 +766,15 @@ func (c *collector) give(p netip.Prefix, it *item, op Op, w win) {
 		was = r.origins.keys[it.given]
 		c.diff.Replaced++
 	}
-	it.applied, it.given = it.until, it.origin
-	c.note(Change{
-		Op: op, Was: was, Created: w.created, Scenario: w.scenario,
-		Entry: Entry{Prefix: p, Origin: r.origins.keys[it.origin], Until: r.base.Add(it.until)},
-	})
+	it.applied, it.given = w.until, w.kind.origin
+	ch := Change{
+		Op: op, Was: was, Scenario: w.kind.Scenario,
+		Entry: Entry{Prefix: p, Origin: r.origins.keys[it.given], Until: r.base.Add(w.until.after())},
+	}
+	if fresh != nil && fresh.ID == w.id {
+		ch.Created = fresh.Created
+	}
+	c.note(ch)
 }
 
 func (c *collector) remove(p netip.Prefix, it item) {
@@ -673,7 +784,7 @@ func (c *collector) remove(p netip.Prefix, it item) {
 	r := c.r
 	r.applied--
 	c.diff.Removed++
-	c.note(Change{Op: Remove, Entry: Entry{Prefix: p, Origin: r.origins.keys[it.given], Until: r.base.Add(it.applied)}})
+	c.note(Change{Op: Remove, Entry: Entry{Prefix: p, Origin: r.origins.keys[it.given], Until: r.base.Add(it.applied.after())}})
 }
 
 func (c *collector) note(ch Change) {
@@ -703,14 +814,14 @@ func (c *collector) flush() {
 		r.fail("apply failed")
 		r.trouble = err.Error()
 		c.err = fmt.Errorf("cannot apply %d changes to %s: %w", len(changes), r.kernel.Name(), err)
-	} else if r.cfg.Applied != nil {
+	} else if r.cfg.Applied != nil && !c.quiet {
 		r.cfg.Applied(changes, r.base.Add(r.at()))
 	}
 	clear(changes) // let go of the texts
 }
 
 // near tells whether two ends are so close that the kernel may keep the old one.
-func near(old, new, now time.Duration) bool {
-	diff := max(old-new, new-old)
+func near(old, new, now tenth) bool {
+	diff := max(old, new) - min(old, new)
 	return diff <= max(minSlack, (new-now)/slackShare)
 }

@@ -193,6 +193,29 @@ func TestFullListReplaces(t *testing.T) {
 	})
 }
 
+// A list in parts: what is new is blocked at once, what is not in it until the
+// end. A part of one that was given up lifts nothing.
+func TestFullListInParts(t *testing.T) {
+	one, two, three := decision(1, "crowdsec", "1.2.3.4", time.Hour), decision(2, "CAPI", "1.2.3.5", time.Hour), decision(3, "CAPI", "1.2.3.6", time.Hour)
+	tell(t, remediate.Config{}, []decisions.Decision{one, two}, func(s *story) {
+		part := func(n int, more bool, list ...decisions.Decision) remediate.Diff {
+			return s.apply(decisions.Delta{Full: true, Part: n, More: more, New: list})
+		}
+		part(0, true, three)
+		s.blocks("1.2.3.4/32 crowdsec", "1.2.3.5/32 CAPI", "1.2.3.6/32 CAPI")
+		part(0, true, two)
+		if diff := part(2, false, one); !diff.Again {
+			t.Error("a part is missing, and nobody asks again")
+		}
+		s.blocks("1.2.3.4/32 crowdsec", "1.2.3.5/32 CAPI", "1.2.3.6/32 CAPI")
+		part(0, true, two)
+		if diff := part(1, false); diff != (remediate.Diff{Removed: 2}) {
+			t.Errorf("%+v", diff)
+		}
+		s.blocks("1.2.3.5/32 CAPI")
+	})
+}
+
 func TestForeignFlushIsRepaired(t *testing.T) {
 	f := func(name string, deaf bool, foreign func(*remediatetest.Fake), within time.Duration) {
 		t.Run(name, func(t *testing.T) {
@@ -511,8 +534,18 @@ func TestAgainstSlow(t *testing.T) {
 								delete(slow, id)
 							}
 						}
-						if _, err := s.r.Apply(s.Context(), delta); err != nil && !errors.Is(err, remediatetest.ErrBusy) {
-							t.Fatal(err)
+						deltas := []decisions.Delta{delta}
+						if n := len(delta.New); delta.Full && rnd.IntN(3) > 0 { // in parts, perhaps after an attempt that was not finished
+							deltas = nil
+							if rnd.IntN(2) == 0 {
+								deltas = append(deltas, decisions.Delta{Full: true, More: true, New: delta.New[:n/3]})
+							}
+							deltas = append(deltas, decisions.Delta{Full: true, More: true, New: delta.New[:n/2]}, decisions.Delta{Full: true, Part: 1, New: delta.New[n/2:]})
+						}
+						for _, delta := range deltas {
+							if _, err := s.r.Apply(s.Context(), delta); err != nil && !errors.Is(err, remediatetest.ErrBusy) {
+								t.Fatal(err)
+							}
 						}
 					}
 					s.sleep(2 * time.Second) // ends are a tick late, repairs too

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"time"
 
@@ -49,15 +50,7 @@ func (r *Reconciler) Verify(ctx context.Context, n int) (Verdict, error) {
 		r.mu.Unlock()
 		return v, errors.New("cannot verify: nothing was loaded yet")
 	}
-	var list []netip.Prefix
-	for p, it := range r.items { // in an order that differs each time
-		if len(list) == n {
-			break
-		}
-		if it.applied != 0 {
-			list = append(list, p)
-		}
-	}
+	list := r.sample(n)
 	v.Structure = !r.broken
 	if v.Structure {
 		fine, err := r.kernel.Check(ctx)
@@ -75,6 +68,25 @@ func (r *Reconciler) Verify(ctx context.Context, n int) (Verdict, error) {
 	return v, nil
 }
 
+// sample returns up to n prefixes that the kernel was given, at random if there
+// are more.
+func (r *Reconciler) sample(n int) (list []netip.Prefix) {
+	seen := 0
+	for p, first := range r.bans.eachItem() { // reservoir sampling (Vitter 1985, algorithm R)
+		it, _ := r.bans.item(p, first)
+		if it.applied == 0 {
+			continue
+		}
+		seen++
+		if len(list) < n {
+			list = append(list, p)
+		} else if i := rand.IntN(seen); i < n {
+			list[i] = p
+		}
+	}
+	return list
+}
+
 // verify asks for a few entries, as they are wanted by now.
 func (r *Reconciler) verify(ctx context.Context, k Probing, list []netip.Prefix, v *Verdict) error {
 	r.mu.Lock()
@@ -83,15 +95,15 @@ func (r *Reconciler) verify(ctx context.Context, k Probing, list []netip.Prefix,
 	var ask []Entry
 	var ends []time.Duration // 0: it should be absent
 	for _, p := range list {
-		it, ok := r.items[p]
-		if !ok || it.applied <= now+timeSlack {
+		it, ok := r.bans.item(p, r.bans.first(p))
+		if !ok || it.applied.after() <= now+timeSlack {
 			continue // it has gone since, or may go any moment
 		}
 		origin := r.origins.keys[it.given]
-		ask, ends = append(ask, Entry{Prefix: p, Origin: origin}), append(ends, it.applied)
+		ask, ends = append(ask, Entry{Prefix: p, Origin: origin}), append(ends, it.applied.after())
 		next := nextPrefix(p)
 		neighbour := netip.PrefixFrom(next, p.Bits())
-		if _, wanted := r.items[neighbour]; next.IsValid() && !wanted && !r.covers(neighbour) {
+		if next.IsValid() && !r.wants(neighbour) && !r.covers(neighbour) {
 			ask, ends = append(ask, Entry{Prefix: neighbour, Origin: origin}), append(ends, 0)
 		}
 	}
@@ -129,10 +141,15 @@ func leavesOut(k any, p netip.Prefix) bool {
 	return ok && l.LeavesOut(p)
 }
 
+func (r *Reconciler) wants(p netip.Prefix) bool {
+	_, ok := r.bans.item(p, r.bans.first(p))
+	return ok
+}
+
 // covers tells whether a wider prefix of the mirror covers p.
 func (r *Reconciler) covers(p netip.Prefix) bool {
 	for bits := p.Bits() - 1; bits >= 0; bits-- {
-		if _, ok := r.items[netip.PrefixFrom(p.Addr(), bits).Masked()]; ok {
+		if r.wants(netip.PrefixFrom(p.Addr(), bits).Masked()) {
 			return true
 		}
 	}
@@ -164,20 +181,21 @@ func (r *Reconciler) Explain(ctx context.Context, a netip.Addr) (Explanation, er
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := Explanation{Address: a}
-	host := netip.PrefixFrom(a, a.BitLen())
 	for _, p := range r.ignored {
 		if p.Contains(a) {
 			e.Ignored = append(e.Ignored, p)
 		}
 	}
-	r.set.Covering(host, func(d *decisions.Decision) bool {
-		e.Decisions = append(e.Decisions, *d)
-		return true
-	})
 	k, probing := r.kernel.(Probing)
 	for bits := a.BitLen(); bits >= 0; bits-- {
 		p := netip.PrefixFrom(a, bits).Masked()
-		it, ok := r.items[p]
+		first := r.bans.first(p)
+		for i := first; i != 0; i = r.bans.at(i).next {
+			d := r.bans.decision(r.bans.at(i))
+			d.Until = r.base.Add(r.bans.at(i).until.after())
+			e.Decisions = append(e.Decisions, d)
+		}
+		it, ok := r.bans.item(p, first)
 		if !ok {
 			continue
 		}
@@ -196,7 +214,7 @@ func (r *Reconciler) Explain(ctx context.Context, a netip.Addr) (Explanation, er
 			}
 			el.Where, el.Present, el.Left = found[0].Where, found[0].Present, found[0].Left.Seconds()
 		default: // it was told so
-			el.Present, el.Left = true, (it.applied - r.at()).Seconds()
+			el.Present, el.Left = true, (it.applied.after() - r.at()).Seconds()
 		}
 		e.Blocked = e.Blocked || el.Present
 		e.Elements = append(e.Elements, el)

@@ -2,8 +2,10 @@ package nft
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/netip"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"cs/decisions"
+	"cs/platform"
 	"cs/remediate"
 	"cs/remediate/remediatetest"
 )
@@ -140,6 +143,15 @@ func (s *story) open() {
 	}
 }
 
+// applyParts tells a whole set in three parts.
+func (s *story) applyParts(list []decisions.Decision) {
+	for part := range 3 {
+		n := len(list) / (3 - part)
+		s.apply(decisions.Delta{Full: true, Part: part, More: part < 2, New: list[:n]})
+		list = list[n:]
+	}
+}
+
 func (s *story) apply(d decisions.Delta) {
 	s.Helper()
 	if _, err := s.rec.Apply(s.Context(), d); err != nil {
@@ -179,7 +191,7 @@ func (s *story) play(steps int) {
 			s.m.now = s.m.now.Add(time.Duration(s.r.IntN(60)) * time.Minute)
 			s.rec.Tick(s.Context())
 		case n < 960: // a LAPI restarts, or a resync
-			s.apply(decisions.Delta{Full: true, New: s.m.all()})
+			s.applyParts(s.m.all())
 		case n < 985: // a neighbour reloads the firewall
 			args := s.vandals[s.r.IntN(len(s.vandals))]
 			if _, err := s.lab.Try("nft", args...); err == nil {
@@ -188,11 +200,18 @@ func (s *story) play(steps int) {
 			}
 		default: // SIGKILL: sockets close, nothing is taken back
 			path := filepath.Join(s.TempDir(), "saved")
-			if err := decisions.Save(path, s.rec.AppendSaved(nil)); err != nil {
+			err := platform.ReplaceFile(path, 0o600, func(w io.Writer) error {
+				saved := decisions.NewSavedWriter(w)
+				return errors.Join(s.rec.Save(saved), saved.Close())
+			})
+			if err != nil {
 				s.Fatal(err)
 			}
-			saved, err := decisions.Load(path, s.m.now)
-			if err != nil {
+			var saved []decisions.Decision
+			if err := decisions.Load(path, s.m.now, func(part []decisions.Decision) error {
+				saved = append(saved, part...)
+				return nil
+			}); err != nil {
 				s.Fatal(err)
 			}
 			if err := s.k.Close(s.Context(), false); err != nil {
@@ -200,7 +219,7 @@ func (s *story) play(steps int) {
 			}
 			s.open()
 			s.apply(decisions.Delta{Full: true, New: saved})
-			s.apply(decisions.Delta{Full: true, New: s.m.all()})
+			s.applyParts(s.m.all())
 			dirty = true
 		}
 		if dirty || step%50 == 0 || step == steps-1 {

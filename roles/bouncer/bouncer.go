@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
@@ -131,6 +132,7 @@ type Bouncer struct {
 	changed   chan struct{} // something to save
 	readyOnce sync.Once
 	started   time.Time
+	parts     remediate.Diff // of the whole set that is being told
 
 	meterMu sync.Mutex
 	meter   meter
@@ -231,22 +233,20 @@ func (b *Bouncer) Run(ctx context.Context) error {
 	work.Go(func() { b.r.Run(feedCtx) })
 	work.Go(func() { b.reports(feedCtx) })
 
-	saved, err := b.loadSaved()
-	if err != nil {
-		b.log.Warn("starting without the saved set", "err", err)
-	}
 	if !live {
 		b.meterMu.Lock()
 		b.meter.primed = true // no earlier process has counted
 		b.meterMu.Unlock()
 		// Nobody is blocked yet: better a set that is a little old than none.
-		b.apply(ctx, decisions.Delta{Full: true, New: saved}, nil)
-		if len(saved) > 0 {
+		if b.applySaved(ctx) > 0 {
 			b.ready()
+		} else {
+			b.apply(ctx, decisions.Delta{Full: true}, nil)
 		}
 	}
 	patience := time.After(firstAnswer)
 
+	var heard time.Time // when a delta came last
 	var saveTimer <-chan time.Time
 	var saving chan time.Duration // one at a time, and not in the way of the next ban
 	gap := saveGap
@@ -255,11 +255,14 @@ func (b *Bouncer) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case d := <-deltas:
-			live = false
 			b.apply(ctx, d, resync)
+			if heard = b.now(); d.More {
+				continue
+			}
+			live = false
 			b.ready()
-			if n := len(d.New); d.Full && n > largeList {
-				go debug.FreeOSMemory() // a list as it comes takes several times the room of what is kept
+			if n := len(d.New); d.Full && (n > largeList || d.Part > 0) {
+				go debug.FreeOSMemory() // what a list comes in takes room, too
 			}
 		case err := <-failed:
 			if b.cfg.GiveUp {
@@ -269,8 +272,12 @@ func (b *Bouncer) Run(ctx context.Context) error {
 			}
 			b.ready()
 		case <-patience:
-			if live && len(saved) > 0 {
-				b.apply(ctx, decisions.Delta{Full: true, New: saved}, nil)
+			if live {
+				if b.now().Sub(heard) < firstAnswer { // it is about to tell
+					patience = time.After(firstAnswer)
+					continue
+				}
+				b.applySaved(ctx)
 			}
 			b.ready()
 		case <-b.unsaved(saveTimer == nil && saving == nil):
@@ -322,17 +329,36 @@ func (b *Bouncer) apply(ctx context.Context, d decisions.Delta, resync chan<- ti
 		b.pulls.suspects++
 		b.mu.Unlock()
 		b.log.Warn("the LAPI's full list would lift most bans; keeping them until a second list agrees",
-			"listed", len(d.New), "again_in", suspectAgain)
+			"again_in", suspectAgain)
+	}
+	if diff.Again {
 		select {
 		case resync <- suspectAgain:
 		default:
 		}
 	}
-	if d.Full || len(d.New)+len(d.Deleted) > 0 {
+	if !d.More && (d.Full || len(d.New)+len(d.Deleted) > 0) {
 		select {
 		case b.changed <- struct{}{}:
 		default:
 		}
+	}
+	b.tellParts(d, diff)
+}
+
+// tellParts logs what a whole set that came in parts has changed.
+func (b *Bouncer) tellParts(d decisions.Delta, diff remediate.Diff) {
+	switch {
+	case d.Part == 0 && !d.More:
+		return
+	case d.Part == 0:
+		b.parts = remediate.Diff{}
+	}
+	b.parts.Added += diff.Added
+	b.parts.Replaced += diff.Replaced
+	b.parts.Removed += diff.Removed
+	if !d.More {
+		b.log.Info("whole list applied", "added", b.parts.Added, "changed", b.parts.Replaced, "lifted", b.parts.Removed)
 	}
 }
 
@@ -432,16 +458,28 @@ func (b *Bouncer) pulled(err error) {
 // their LAPI at the same time do not come back at the same time.
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 
-// loadSaved returns the saved decisions, none if there is no saved set.
-func (b *Bouncer) loadSaved() ([]decisions.Decision, error) {
+// applySaved enforces the saved decisions and returns how many there are.
+func (b *Bouncer) applySaved(ctx context.Context) (n int) {
 	if b.cfg.SavedPath == "" {
-		return nil, nil
+		return 0
 	}
-	list, err := decisions.Load(b.cfg.SavedPath, b.now())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	d := decisions.Delta{Full: true, More: true}
+	err := decisions.Load(b.cfg.SavedPath, b.now(), func(list []decisions.Decision) error {
+		d.New = list
+		b.apply(ctx, d, nil)
+		n += len(list)
+		d.Part++
+		return ctx.Err()
+	})
+	if n > 0 && err == nil {
+		d.New, d.More = nil, false
+		b.apply(ctx, d, nil)
+		debug.FreeOSMemory()
 	}
-	return list, err
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil {
+		b.log.Warn("starting without the saved set", "err", err)
+	}
+	return n
 }
 
 // save writes the saved set and returns how long that took.
@@ -452,7 +490,13 @@ func (b *Bouncer) save() time.Duration {
 	start := time.Now()
 	err := platform.MakeDir(filepath.Dir(b.cfg.SavedPath))
 	if err == nil {
-		err = decisions.Save(b.cfg.SavedPath, b.r.AppendSaved(nil))
+		err = platform.ReplaceFile(b.cfg.SavedPath, 0o600, func(w io.Writer) error {
+			saved := decisions.NewSavedWriter(w)
+			if err := b.r.Save(saved); err != nil {
+				return err
+			}
+			return saved.Close()
+		})
 	}
 	if err != nil {
 		b.log.Error("a restart without the LAPI would not know all bans", "err", err)
