@@ -92,7 +92,7 @@ func nameInHub(i hub.Item) string {
 // web returns the names of the scenarios over requests to a web server.
 func (c *corpus) web() (names []string) {
 	for _, item := range c.all.Items {
-		if item.Kind == hub.Scenario && strings.Contains(string(item.Data), "evt.Meta.http_") || strings.Contains(string(item.Data), "http_access-log") {
+		if item.Kind == hub.Scenario && (strings.Contains(string(item.Data), "evt.Meta.http_") || strings.Contains(string(item.Data), "http_access-log")) {
 			names = append(names, nameInHub(item))
 		}
 	}
