@@ -101,6 +101,71 @@ func (k *chunks) push(q *queue, rec []byte) bool {
 	return true
 }
 
+// A linked record can be reached from the end of its queue, too: behind it, and in
+// one chunk, stand how many bytes of padding that took, and where the record begins.
+const link = 1 + 4 + 1
+
+// pushLinked is push for a linked record. Those of a queue are linked or not, all
+// of them.
+func (k *chunks) pushLinked(q *queue, rec []byte) bool {
+	begin := reader{q.tail, q.to}
+	at := int(q.to)
+	if q.tail < 0 {
+		at = 0
+	}
+	head := 1 // bytes of the length
+	for n := len(rec) + 2*link; n >= 0x80; n >>= 7 {
+		head++
+	}
+	pad := 0
+	if end := (at + head + len(rec)) % chunkData; end+link > chunkData {
+		pad = chunkData - end
+	}
+	size := len(rec) + pad + link
+	room := 0
+	if q.tail >= 0 {
+		room = chunkData - at
+	}
+	if need := (head + size - room + chunkData - 1) / chunkData; need > k.max-k.used || q.n == 1<<16-1 {
+		return false
+	}
+	var b [binary.MaxVarintLen64]byte
+	for i, n := 0, size; i < head; i, n = i+1, n>>7 {
+		b[i] = byte(n) | 0x80
+	}
+	b[head-1] &= 0x7f
+	k.write(q, b[:head])
+	if begin.at < 0 {
+		begin = reader{q.tail, 0}
+	}
+	k.write(q, rec)
+	var tail [2 * link]byte
+	l := tail[pad : pad+link]
+	l[0] = byte(pad)
+	binary.LittleEndian.PutUint32(l[1:], uint32(begin.at))
+	l[5] = begin.from
+	k.write(q, tail[:pad+link])
+	q.n++
+	return true
+}
+
+// last begins with the n-th linked record from the end.
+func (k *chunks) last(q *queue, n int) reader {
+	r := reader{q.tail, q.to}
+	for range n {
+		l := k.at(r.at).data[r.from-link : r.from]
+		r = reader{int32(binary.LittleEndian.Uint32(l[1:])), l[5]}
+	}
+	return r
+}
+
+// nextLinked is next for a linked record.
+func (k *chunks) nextLinked(r *reader, buf []byte) []byte {
+	buf = k.next(r, buf)
+	n := len(buf) - link
+	return buf[:n-int(buf[n])]
+}
+
 func (k *chunks) write(q *queue, b []byte) {
 	for len(b) > 0 {
 		if q.tail < 0 {

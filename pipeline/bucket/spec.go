@@ -29,6 +29,7 @@ type Spec struct {
 	// event, and may end it with Table.Overflow.
 	Condition bool
 	Least     int // events that the bucket must keep for that
+	Last      int // events that are looked at mostly, the last ones; 0: all
 }
 
 // Kept returns how many events a bucket may keep, without the one that makes it
@@ -70,7 +71,7 @@ func compile(s Spec) spec {
 	}
 	c.queue = min(c.queue, maxQueue)
 	if s.Condition {
-		c.queue = min(c.queue, maxLookedAt)
+		c.queue = min(c.queue, MaxLookedAt)
 	}
 	return c
 }

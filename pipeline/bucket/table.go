@@ -33,9 +33,9 @@ const (
 	// has no limit of its own.
 	maxQueue = 1000
 
-	// maxLookedAt bounds the events of a bucket with a condition: all of them
+	// MaxLookedAt bounds the events of a bucket with a condition: all of them
 	// are looked at with each new one.
-	maxLookedAt = 100
+	MaxLookedAt = 100
 
 	// maxDistinct bounds the values that one bucket remembers as seen. At the
 	// bound the next ones are counted without being remembered.
@@ -118,15 +118,22 @@ type Overflow struct {
 	First, Last, At int64  // Unix nanoseconds: first and last event, overflow
 	Total           int    // events poured; may exceed Len
 	Fired           uint16 // what Table.Remember was told, while the bucket lives
+	missing         int    // kept events, the oldest, that are not in buf
 	buf             []byte
+	shown           []byte // buf before Complete
 	ends            []int
 }
 
 // Len returns the number of kept events, the oldest first.
-func (o *Overflow) Len() int { return len(o.ends) }
+func (o *Overflow) Len() int { return o.missing + len(o.ends) }
+
+// Missing returns how many of the oldest kept events Table.Complete has to add
+// before they can be read. There are none in what overflowed.
+func (o *Overflow) Missing() int { return o.missing }
 
 // Record returns a kept event. It is valid until o is used again.
 func (o *Overflow) Record(i int) []byte {
+	i -= o.missing
 	from := 0
 	if i > 0 {
 		from = o.ends[i-1]
@@ -146,7 +153,10 @@ func (o *Overflow) clear() {
 	if cap(o.buf) > maxSpare {
 		o.buf = nil
 	}
-	o.buf, o.ends = o.buf[:0], o.ends[:0]
+	if cap(o.shown) > maxSpare {
+		o.shown = nil
+	}
+	o.buf, o.ends, o.missing = o.buf[:0], o.ends[:0], 0
 }
 
 // maxSpare is what an Overflow may keep from one use to the next, in bytes.
@@ -201,8 +211,9 @@ func New(cfg Config) *Table {
 
 // Pour gives an event to its bucket, making it when there is none. On
 // Overflowed and Ended, out tells of the bucket that ended; on Poured, if the
-// spec has a Condition, of the bucket as it is now, or it is empty if the bucket
-// has fewer events than Least. Otherwise it is untouched.
+// spec has a Condition, of the bucket as it is now, with the last events at least
+// that Last says, or it is empty if the bucket has fewer events than Least. Otherwise
+// it is untouched.
 func (t *Table) Pour(p *Pour, out *Overflow) Outcome {
 	t.mu.Lock()
 	o := t.pour(p, out)
@@ -405,7 +416,8 @@ func (t *Table) keep(c *cell, limit int, rec []byte) {
 	for int(c.queue.n) > limit {
 		t.chunks.pop(&c.queue)
 	}
-	for !t.chunks.push(&c.queue, rec) {
+	linked := t.specs[c.spec].Condition
+	for !(linked && t.chunks.pushLinked(&c.queue, rec) || !linked && t.chunks.push(&c.queue, rec)) {
 		t.dropped++
 		if c.queue.n == 0 {
 			return
@@ -420,9 +432,24 @@ func (t *Table) read(c *cell, out *Overflow) {
 	if c.queue.n == 0 {
 		return
 	}
-	r := t.chunks.reader(&c.queue)
+	r, linked := t.chunks.reader(&c.queue), t.specs[c.spec].Condition
 	for range c.queue.n {
-		out.buf = t.chunks.next(&r, out.buf)
+		if linked {
+			out.buf = t.chunks.nextLinked(&r, out.buf)
+		} else {
+			out.buf = t.chunks.next(&r, out.buf)
+		}
 		out.ends = append(out.ends, len(out.buf))
 	}
+}
+
+// readLast is read for the last n records of a bucket with a condition.
+func (t *Table) readLast(c *cell, n int, out *Overflow) {
+	out.clear()
+	r := t.chunks.last(&c.queue, n)
+	for range n {
+		out.buf = t.chunks.nextLinked(&r, out.buf)
+		out.ends = append(out.ends, len(out.buf))
+	}
+	out.missing = int(c.queue.n) - n
 }

@@ -386,7 +386,7 @@ func (u *unit) walk(n *syntax.Builtin) (value, error) {
 			}
 			return elem(x)
 		})
-	case "filter":
+	case "filter", "filter[-k:]":
 		test, elem := body.bool, l.elem.boxed()
 		t := anysType
 		t.elem = list.typ.elem
@@ -403,6 +403,22 @@ func (u *unit) walk(n *syntax.Builtin) (value, error) {
 				return out
 			})
 			v.typ = looseType
+			break
+		}
+		if n.Name == "filter[-k:]" {
+			k := n.Arguments[2].(*syntax.Integer).Value
+			v = dynamic(t, func(x *Ctx) any {
+				out := make([]any, k)
+				at := k
+				for i := size(x) - 1; i >= 0 && at > 0 && !x.failed(); i-- {
+					load(x, i)
+					if test(x) {
+						at--
+						out[at] = elem(x)
+					}
+				}
+				return out[at:]
+			})
 			break
 		}
 		v = dynamic(t, func(x *Ctx) any {

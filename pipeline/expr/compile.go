@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"slices"
 	"strconv"
 
 	"cs/pipeline/expr/syntax"
@@ -128,7 +129,14 @@ func (u *unit) let(n *syntax.Let) (value, error) {
 	if _, ok := functions()[n.Name]; ok {
 		return value{}, u.errorf(n, "cannot declare %s again: it is a function", n.Name)
 	}
-	v, err := u.node(n.Value)
+	var v value
+	var err error
+	if k, ok := lastOfFilter(n); ok {
+		f := n.Value.(*syntax.Builtin)
+		v, err = u.walk(&syntax.Builtin{Place: f.Place, Name: "filter[-k:]", Arguments: append(slices.Clone(f.Arguments), &syntax.Integer{Place: f.Place, Value: k})})
+	} else {
+		v, err = u.node(n.Value)
+	}
 	if err != nil {
 		return v, err
 	}

@@ -56,6 +56,20 @@ func Field[T, V any](name string, get func(T) V) Member {
 	}
 }
 
+// Boxed makes a member that is read, of a type that its values have already: what is
+// read often need not be boxed each time.
+func Boxed[T, V any](name string, get func(T) any) Member {
+	m := Field(name, func(T) (v V) { return v })
+	m.get = func(of any, _ []any) any {
+		t, ok := of.(T)
+		if !ok {
+			return nil
+		}
+		return get(t)
+	}
+	return m
+}
+
 // Method makes a member that is called without arguments: Alert.GetScope().
 func Method[T, V any](name string, call func(T) V) Member {
 	m := Field(name, call)

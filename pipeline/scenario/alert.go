@@ -31,8 +31,7 @@ type Overflow struct {
 func (s *Set) tell(sc *Scenario, o *bucket.Overflow, replay bool) *Overflow {
 	zone := time.UTC
 	if n := o.Len(); replay && n > 0 { // times are those of the log, in its zone
-		last := s.codec.queued(o.Record(n - 1))
-		if t, err := time.Parse(time.RFC3339, last.text(isTimestamp)); err == nil {
+		if t, err := time.Parse(time.RFC3339, textIn(o.Record(n-1), isTimestamp)); err == nil {
 			zone = t.Location()
 		}
 	}

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"cs/decisions"
 	"cs/pipeline/bucket"
+	"cs/pipeline/event"
 	"cs/pipeline/expr"
 	"cs/pipeline/hub"
 	"cs/platform/strict"
@@ -140,6 +142,9 @@ func (c *Compiler) Set(limits bucket.Config) *Set {
 	for _, sc := range s.scenarios {
 		sc.shared = members[sc.spec.Share] > 1
 		sc.simulated = c.simulation.covers(sc.name)
+		if len(sc.spaces) > 0 {
+			sc.fields = s.codec.schema.Of(sc.spaces...)
+		}
 	}
 	s.index = expr.NewIndex(filters)
 	s.table = bucket.New(limits)
@@ -193,9 +198,10 @@ func (c *Compiler) compile(doc *document, at strict.Place) (*Scenario, error) {
 	}
 	sc.spec.Condition = sc.condition != nil || sc.hypothesis != nil
 	if sc.hypothesis == nil {
-		sc.spec.Least = sc.least
+		sc.spec.Least, sc.spec.Last = sc.least, expr.LastOf(doc.Condition.Value, "queue.Queue")
 	}
 	sc.inspects = sc.spec.Condition || sc.overflowIf != nil
+	sc.looks(doc)
 	if sc.groupBy, err = c.program(doc.GroupBy); err != nil {
 		return nil, err
 	}
@@ -203,6 +209,21 @@ func (c *Compiler) compile(doc *document, at strict.Place) (*Scenario, error) {
 		return nil, err
 	}
 	return sc, c.scope(sc, &doc.Scope)
+}
+
+// looks finds out what the expressions about a bucket look at: names that they don't
+// mention they can't use.
+func (sc *Scenario) looks(doc *document) {
+	conditions := doc.Condition.Value
+	for _, d := range doc.Conditions {
+		conditions += "\n" + d.Condition.Value
+	}
+	sc.asksEvent = sc.spec.Condition && (strings.Contains(conditions, "evt") || strings.Contains(conditions, "$env"))
+	for _, space := range []event.Space{event.Parsed, event.Enriched} {
+		if strings.Contains(conditions, space.String()) || strings.Contains(doc.OverflowFilter.Value, space.String()) {
+			sc.spaces = append(sc.spaces, space)
+		}
+	}
 }
 
 // spec checks what the bucket needs to know.

@@ -4,7 +4,6 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 	"unsafe"
@@ -16,22 +15,28 @@ import (
 
 // inspected is a bucket as the expressions about buckets see it, beside evt. It
 // is read when somebody asks for a part of it: most conditions find out from
-// the event alone that it is not what they wait for.
+// the event alone, or from the last few, that it is not what they wait for.
 type inspected struct {
 	codec    *codec
 	scenario *Scenario
+	table    *bucket.Table
 	replay   bool
 	over     bool // it is an overflow, not a bucket that lives
 	bucket   *bucket.Overflow
-	queue    []*queued
-	room     []queued // of queue, reused from bucket to bucket
+	pour     *bucket.Pour // that led to it, unless it is over
+	changed  bool         // others poured into it before all of it was read
+
+	// The events of a queue, made for the longest one so far; and by their number
+	// the list of them.
+	events []*queued
+	lists  []any
 }
 
 // queued is an event of a queue: a record that is read as far as somebody asks.
 // Its texts are views of the record.
 type queued struct {
-	codec  *codec
-	record string
+	in *inspected
+	i  int
 }
 
 // conditionEnv names the parts of a bucket as upstream does.
@@ -46,9 +51,9 @@ func conditionEnv() *expr.Env {
 	}
 	return expr.NewEnv().
 		Var("queue",
-			expr.Field("Queue", (*queue).events),
+			expr.Boxed[*queue, []*queued]("Queue", (*queue).list),
 			expr.Field("L", func(q *queue) int { return q.scenario.spec.Kept() }),
-			expr.Method("GetQueue", (*queue).events)).
+			expr.Method("GetQueue", (*queue).all)).
 		Var("leaky",
 			expr.Field("Mode", func(l *leaky) int {
 				if l.replay {
@@ -89,18 +94,50 @@ type (
 	leaky inspected
 )
 
-// events are those that the bucket holds, the oldest first.
-func (q *queue) events() []*queued {
-	if q.queue == nil {
-		n := q.bucket.Len()
-		q.room = slices.Grow(q.room[:0], n)[:n]
-		q.queue = make([]*queued, n)
-		for i := range q.queue {
-			q.room[i] = q.codec.queued(q.bucket.Record(i))
-			q.queue[i] = &q.room[i]
-		}
+// list is all, boxed.
+func (q *queue) list() any {
+	n := q.bucket.Len()
+	q.make(n)
+	return q.lists[n]
+}
+
+// all are the events that the bucket holds, the oldest first.
+func (q *queue) all() []*queued {
+	n := q.bucket.Len()
+	q.make(n)
+	return q.events[:n:n]
+}
+
+// make has the lists for up to n events ready, and at once those for most queues.
+func (q *queue) make(n int) {
+	if n < len(q.lists) {
+		return
 	}
-	return q.queue
+	n = max(n, bucket.MaxLookedAt+1)
+	room := make([]queued, n)
+	q.events, q.lists = make([]*queued, n), make([]any, n+1)
+	for i := range room {
+		room[i] = queued{(*inspected)(q), i}
+		q.events[i] = &room[i]
+	}
+	for i := range q.lists {
+		q.lists[i] = q.events[:i:i]
+	}
+}
+
+// record returns the record of an event. It is valid until that of an older one is
+// asked for.
+func (q *queued) record() string {
+	b := q.in.bucket
+	if q.i >= b.Len() {
+		return "" // of another bucket: somebody kept it
+	}
+	if q.i < b.Missing() && !q.in.table.Complete(q.in.pour, b) {
+		q.in.changed = true
+		return ""
+	}
+	rec := b.Record(q.i)
+	return unsafe.String(unsafe.SliceData(rec), len(rec))
 }
 
 func (l *leaky) mapkey() string { return l.scenario.mapkey(l.codec, l.bucket) }
@@ -115,22 +152,17 @@ func (l *leaky) uuid() string {
 func (sc *Scenario) mapkey(c *codec, b *bucket.Overflow) string {
 	group := ""
 	if n := b.Len(); n > 0 {
-		last := c.queued(b.Record(n - 1))
-		group = last.text(isGroup)
+		group = textIn(b.Record(n-1), isGroup)
 	}
 	sum := sha1.Sum([]byte(sc.filterText + "\x00" + group + "\x00" + sc.name))
 	return hex.EncodeToString(sum[:])
 }
 
-// inspect makes r.inspected show the bucket in r.overflow.
-func (r *Runner) inspect(sc *Scenario, replay, over bool) {
-	r.inspected = inspected{codec: &r.set.codec, scenario: sc, replay: replay, over: over, bucket: &r.overflow, room: r.inspected.room}
-}
-
-// inspectedAll ends what inspect began.
-func (r *Runner) inspectedAll() {
-	clear(r.inspected.room)
-	r.inspected = inspected{room: r.inspected.room[:0]}
+// inspect makes r.inspected show the bucket in r.overflow. p is nil if it is over.
+func (r *Runner) inspect(sc *Scenario, p *bucket.Pour, replay bool) {
+	in := &r.inspected
+	in.codec, in.scenario, in.table, in.bucket = &r.set.codec, sc, r.set.table, &r.overflow
+	in.pour, in.over, in.replay, in.changed = p, p == nil, replay, false
 }
 
 // fulfilled evaluates the conditions of a bucket that took the event of of and
@@ -139,7 +171,7 @@ func (r *Runner) fulfilled(sc *Scenario, p *bucket.Pour, of *expr.Ctx) bool {
 	if r.overflow.Len() < sc.least && sc.hypothesis == nil {
 		return false // without evaluating what reads the whole queue
 	}
-	r.inspect(sc, p.Replay, false)
+	r.inspect(sc, p, p.Replay)
 	x := &r.condition
 	x.Event, x.Alert, x.Stash, x.Now = of.Event, of.Alert, of.Stash, of.Now
 	x.Sources, x.Stage = of.Sources, of.Stage
@@ -152,8 +184,8 @@ func (r *Runner) fulfilled(sc *Scenario, p *bucket.Pour, of *expr.Ctx) bool {
 	if !ok && sc.hypothesis != nil {
 		ok = r.likely(sc, p)
 	}
-	r.inspectedAll()
-	return ok
+	r.inspected.pour = nil
+	return ok && !r.inspected.changed // who poured meanwhile has seen more
 }
 
 // isTrue evaluates an expression about a bucket. One that fails is told, and
@@ -167,28 +199,31 @@ func (r *Runner) isTrue(sc *Scenario, p *expr.Program, x *expr.Ctx) bool {
 }
 
 // appendQueued appends what only expressions about buckets want to know of an
-// event.
-func (c *codec) appendQueued(b []byte, e *event.Event) []byte {
+// event: when it was, and fields.
+func (c *codec) appendQueued(b []byte, e *event.Event, fields event.Slots) []byte {
 	b = appendNumber(b, isTime)
 	n := len(b)
 	b = append(b, 0)
 	b = appendNumber(b, uint64(nanos(e.Time)))
 	b[n] = byte(len(b) - n - 1)
-	for s := range e.Among(c.others) {
-		b = appendText(b, uint64(firstSlot)+uint64(s), e.Get(s))
+	if len(fields) > 0 {
+		for s := range e.Among(fields) {
+			b = appendText(b, uint64(firstSlot)+uint64(s), e.Get(s))
+		}
 	}
 	return b
 }
 
-// queued makes an event of a record. It is valid until the record changes.
-func (c *codec) queued(record []byte) queued {
-	return queued{codec: c, record: unsafe.String(unsafe.SliceData(record), len(record))}
-}
-
 // text returns the text with a number, the last one if there are several, "" if
 // there is none.
-func (q *queued) text(number uint64) (text string) {
-	for rest := q.record; len(rest) > 0; {
+func (q *queued) text(number uint64) string { return textOf(q.record(), number) }
+
+// textIn is textOf for a record that is about to change.
+func textIn(record []byte, number uint64) string { return textOf(string(record), number) }
+
+// textOf returns the text with a number in a record, as text does.
+func textOf(record string, number uint64) (text string) {
+	for rest := record; len(rest) > 0; {
 		var k, n uint64
 		k, rest = uvarint(rest)
 		n, rest = uvarint(rest)
@@ -202,7 +237,7 @@ func (q *queued) text(number uint64) (text string) {
 
 // field returns a field, "" if the event has none of that name.
 func (q *queued) field(space event.Space, name string) string {
-	slot, ok := q.codec.schema.Lookup(space, name)
+	slot, ok := q.in.codec.schema.Lookup(space, name)
 	if !ok {
 		return ""
 	}
@@ -211,10 +246,14 @@ func (q *queued) field(space event.Space, name string) string {
 
 // fields returns all fields of a space.
 func (q *queued) fields(space event.Space) map[string]string {
+	return q.in.codec.fieldsOf(q.record(), space)
+}
+
+func (c *codec) fieldsOf(record string, space event.Space) map[string]string {
 	fields := map[string]string{}
-	q.codec.each([]byte(q.record), func(number uint64, text string) {
+	c.each([]byte(record), func(number uint64, text string) {
 		if number >= uint64(firstSlot) && number < firstContext {
-			if of, name := q.codec.schema.Name(event.Slot(number - uint64(firstSlot))); of == space {
+			if of, name := c.schema.Name(event.Slot(number - uint64(firstSlot))); of == space {
 				fields[name] = text
 			}
 		}
@@ -223,8 +262,10 @@ func (q *queued) fields(space event.Space) map[string]string {
 }
 
 // time is when the event was parsed, or in a replay when it happened.
-func (q *queued) time() time.Time {
-	text := q.text(isTime)
+func (q *queued) time() time.Time { return timeOf(q.record()) }
+
+func timeOf(record string) time.Time {
+	text := textOf(record, isTime)
 	if text == "" {
 		return time.Time{}
 	}

@@ -111,7 +111,7 @@ func (r *Runner) Judge(in *Intents, now time.Time, stays bool) {
 	}
 	for i := range in.pours[first:] {
 		p := &in.pours[first+i]
-		if p.open || r.set.scenarios[p.pour.Spec].spec.Condition {
+		if p.open || r.set.scenarios[p.pour.Spec].asksEvent {
 			j := &in.events[len(in.events)-1]
 			j.stage, j.now = r.Expr.Stage, r.Expr.Now
 			if stays {
@@ -242,7 +242,7 @@ func (r *Runner) complete(in *Intents, p *bucket.Pour, sc *Scenario, x *expr.Ctx
 		in.text = appendText(in.text, isGroup, group)
 	}
 	if sc.inspects {
-		in.text = r.set.codec.appendQueued(in.text, x.Event)
+		in.text = r.set.codec.appendQueued(in.text, x.Event, sc.fields)
 	}
 	p.Record = in.text[start:len(in.text):len(in.text)]
 }

@@ -17,7 +17,7 @@ func FuzzTranslate(f *testing.F) {
 	c.seal()
 	e.Reset(event.Line{})
 	e.Set(c.sourceIP, "192.0.2.1")
-	record := c.appendQueued(c.appendScopeValue(c.appendEvent(nil, e), "v"), e)
+	record := c.appendQueued(c.appendScopeValue(c.appendEvent(nil, e), "v"), e, schema.Of(event.Parsed))
 	record = appendText(record, firstContext, "detail")
 	details := []detail{{name: "a", text: "b"}}
 	numbers := c.appendNumbers(nil, details)
@@ -30,9 +30,8 @@ func FuzzTranslate(f *testing.F) {
 		}
 		rec := m.translate(record)
 		c.read(rec)
-		q := c.queued(rec)
-		q.fields(event.Meta)
-		q.field(event.Meta, "source_ip")
-		q.time()
+		c.fieldsOf(string(rec), event.Meta)
+		textIn(rec, uint64(firstSlot)+uint64(c.sourceIP))
+		timeOf(string(rec))
 	})
 }

@@ -63,7 +63,7 @@ type signal struct {
 
 // passes asks the overflow_filter. If it fails the overflow counts.
 func (r *Runner) passes(sc *Scenario, o *Overflow, replay bool) bool {
-	r.inspect(sc, replay, true)
+	r.inspect(sc, nil, replay)
 	x := &r.overflowIf
 	x.Stash, x.Now = r.Expr.Stash, r.Expr.Now
 	x.Vars = append(x.Vars[:0], (*queue)(&r.inspected), (*leaky)(&r.inspected), &signal{&r.inspected, o})
@@ -72,6 +72,5 @@ func (r *Runner) passes(sc *Scenario, o *Overflow, replay bool) bool {
 		r.failed(sc, err)
 	}
 	clear(x.Vars)
-	r.inspectedAll()
 	return ok || err != nil
 }

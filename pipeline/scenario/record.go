@@ -26,8 +26,7 @@ type codec struct {
 	fields  []field      // of the source, outside the metas
 	details []event.Slot // outside the metas, kept for contexts
 
-	kept   event.Slots // the metas, fields and details
-	others event.Slots // all texts outside the metas, kept for conditions
+	kept event.Slots // the metas, fields and details
 
 	sourceIP, sourceRange event.Slot
 }
@@ -100,7 +99,6 @@ func (c *codec) seal() {
 	for _, s := range c.details {
 		c.kept.Add(s)
 	}
-	c.others = c.schema.Of(event.Parsed, event.Enriched)
 }
 
 func (c *codec) appendEvent(b []byte, e *event.Event) []byte {

@@ -41,6 +41,9 @@ type Scenario struct {
 	spec        bucket.Spec
 	shared      bool // another document pours into the same buckets
 	inspects    bool // it has expressions about its buckets and their events
+	asksEvent   bool // its conditions look at the event that was poured, too
+	spaces      []event.Space
+	fields      event.Slots // those of spaces, which these expressions look at beside the metas
 	kind        string
 	filterText  string
 	digest      string // of the definition
