@@ -141,6 +141,9 @@ func (o *Overflow) Record(i int) []byte {
 	return o.buf[from:o.ends[i]]
 }
 
+// Text returns a copy of all kept events, one behind the other.
+func (o *Overflow) Text() string { return string(o.buf) }
+
 // add appends an event.
 func (o *Overflow) add(rec []byte) {
 	if rec != nil {

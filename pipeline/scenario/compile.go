@@ -3,6 +3,7 @@ package scenario
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -127,6 +128,12 @@ func (c *Compiler) Set(limits bucket.Config) *Set {
 	}
 	s.codec.seal()
 	for i := range s.details {
+		s.contexts = append(s.contexts, s.details[i].name)
+	}
+	slices.Sort(s.contexts)
+	s.contexts = slices.Compact(s.contexts)
+	for i := range s.details {
+		s.details[i].list = slices.Index(s.contexts, s.details[i].name)
 		if s.details[i].early {
 			s.early = append(s.early, i)
 		}
@@ -283,6 +290,7 @@ func (c *Compiler) spec(sc *Scenario, doc *document) error {
 		return doc.Type.Place.Errorf("unknown type %q, it is one of leaky, trigger, counter, conditional, bayesian", doc.Type.Value)
 	}
 	who := [2]string{sc.name, doc.Filter.Value}
+	sc.leakspeed = doc.Leakspeed.String()
 	share, ok := c.shares[who]
 	if !ok {
 		share = len(c.shares)

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -251,7 +252,7 @@ func (q *queued) fields(space event.Space) map[string]string {
 
 func (c *codec) fieldsOf(record string, space event.Space) map[string]string {
 	fields := map[string]string{}
-	c.each([]byte(record), func(number uint64, text string) {
+	c.each(strings.Clone(record), func(number uint64, text string) {
 		if number >= uint64(firstSlot) && number < firstContext {
 			if of, name := c.schema.Name(event.Slot(number - uint64(firstSlot))); of == space {
 				fields[name] = text

@@ -46,6 +46,11 @@ type detail struct {
 	// early: it looks at more of an event than buckets keep, so it is evaluated
 	// when the event is poured, and the values are kept.
 	early bool
+
+	slot    event.Slot // what it is, if bare
+	bare    bool       // it is just a field that buckets keep
+	general bool       // it doesn't look at the event
+	list    int        // in tellContext, one for each name
 }
 
 // keptFields are what expressions may use of an event that was kept.
@@ -103,7 +108,8 @@ func (c *Compiler) detail(name string, t strict.Text) error {
 	if d.prog, err = c.context.Compile(t.Value); err != nil {
 		return t.Place.Errorf("%w", err)
 	}
-	for _, m := range keptFields().FindAllStringSubmatch(t.Value, -1) {
+	fields := keptFields().FindAllStringSubmatch(t.Value, -1)
+	for _, m := range fields {
 		for _, space := range []event.Space{event.Parsed, event.Enriched} { // metas are kept anyway
 			if m[1] != space.String() {
 				continue
@@ -118,6 +124,14 @@ func (c *Compiler) detail(name string, t strict.Text) error {
 		}
 	}
 	d.early = strings.Contains(keptFields().ReplaceAllString(t.Value, ""), "evt")
+	d.general = !strings.Contains(t.Value, "evt") && !strings.Contains(t.Value, "$env")
+	if len(fields) == 1 && fields[0][0] == strings.TrimSpace(t.Value) {
+		for _, space := range []event.Space{event.Parsed, event.Meta, event.Enriched} {
+			if fields[0][1] == space.String() {
+				d.slot, d.bare = c.expr.Schema.Lookup(space, fields[0][2])
+			}
+		}
+	}
 	c.details = append(c.details, d)
 	return nil
 }
@@ -133,64 +147,76 @@ func (r *Runner) appendDetails(b []byte) []byte {
 }
 
 func (r *Runner) appendDetail(b []byte, i int) []byte {
-	d := &r.set.details[i]
+	r.evalDetail(&r.set.details[i], func(v string) { b = appendText(b, firstContext+uint64(i), v) })
+	return b
+}
+
+// evalDetail evaluates a detail of the event in r.context.
+func (r *Runner) evalDetail(d *detail, add func(string)) {
 	r.context.Stash, r.context.Now = r.Expr.Stash, r.Expr.Now
 	a, err := d.prog.Any(&r.context)
 	if err != nil {
 		if r.Failed != nil {
 			r.Failed("context "+d.name, err)
 		}
-		return b
+		return
 	}
-	values(a, func(v string) { b = appendText(b, firstContext+uint64(i), v) })
-	return b
+	values(a, add)
 }
 
 // tellContext gives alerts their context: for each name the values, without
-// repetitions, over all events that the bucket in r.overflow kept.
-func (r *Runner) tellContext(o *Overflow) {
-	details := r.set.details
+// repetitions, over all events that the bucket in r.overflow kept, whose text it is.
+func (r *Runner) tellContext(o *Overflow, text string) {
+	details, names := r.set.details, r.set.contexts
 	if len(details) == 0 || len(o.Alerts) == 0 {
 		return
 	}
 	if r.kept == nil {
 		r.kept = event.New(r.set.codec.schema)
+		r.lists = make([][]string, len(names))
 	}
-	lists := map[string][]string{}
-	collect := func(number uint64, v string) {
-		if number < firstContext {
-			return
-		}
-		name := details[number-firstContext].name
-		if v = clean(v); v != "" && !slices.Contains(lists[name], v) {
-			lists[name] = append(lists[name], v)
+	add := func(d *detail, v string) {
+		if v = clean(v); v != "" && !slices.Contains(r.lists[d.list], v) {
+			r.lists[d.list] = append(r.lists[d.list], v)
 		}
 	}
 	for i := range r.overflow.Len() {
-		rec := r.overflow.Record(i)
+		n := len(r.overflow.Record(i))
 		r.kept.Reset(event.Line{})
-		r.set.codec.each(rec, func(number uint64, text string) {
-			if number >= uint64(firstSlot) && number < firstContext {
+		r.set.codec.each(text[:n], func(number uint64, text string) {
+			switch {
+			case number >= firstContext:
+				add(&details[number-firstContext], text)
+			case number >= uint64(firstSlot):
 				r.kept.Set(event.Slot(number-uint64(firstSlot)), text)
 			}
-			collect(number, text)
 		})
+		text = text[n:]
 		r.context.Event, r.context.Alert = r.kept, nil
-		var late []byte
 		for j := range details {
-			if !details[j].early {
-				late = r.appendDetail(late, j)
+			switch d := &details[j]; {
+			case d.early, d.general && i > 0: // known
+			case d.bare:
+				if v := r.kept.Get(d.slot); v != "" {
+					add(d, v)
+				}
+			default:
+				r.evalDetail(d, func(v string) { add(d, strings.Clone(v)) }) // it may lie where the next event will
 			}
 		}
-		r.set.codec.each(late, collect)
 	}
 	r.kept.Release()
 	r.context.Event = nil
 	var meta []decisions.KeyValue
-	for _, name := range slices.Sorted(maps.Keys(lists)) {
-		if v := contextValue(lists[name], r.set.contextLength); v != "" {
-			meta = append(meta, decisions.KeyValue{Key: name, Value: v})
+	for i, list := range r.lists {
+		if len(list) == 0 {
+			continue
 		}
+		if v := contextValue(list, r.set.contextLength); v != "" {
+			meta = append(meta, decisions.KeyValue{Key: names[i], Value: v})
+		}
+		clear(list)
+		r.lists[i] = list[:0]
 	}
 	for i := range o.Alerts {
 		o.Alerts[i].Meta = meta
@@ -257,6 +283,9 @@ func contextValue(list []string, limit int) string {
 }
 
 func jsonText(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' || strings.ContainsRune(`"\<>&`, r) }) {
+		return `"` + s + `"`
+	}
 	b, err := json.Marshal(s)
 	if err != nil {
 		panic("BUG: a text is no JSON: " + err.Error())

@@ -29,7 +29,7 @@ func FuzzTranslate(f *testing.F) {
 			return
 		}
 		rec := m.translate(record)
-		c.read(rec)
+		c.read(new(kept), string(rec), nil)
 		c.fieldsOf(string(rec), event.Meta)
 		textIn(rec, uint64(firstSlot)+uint64(c.sourceIP))
 		timeOf(string(rec))

@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"cmp"
 	"encoding/binary"
 	"slices"
 	"strconv"
@@ -140,15 +139,17 @@ func appendText(b []byte, number uint64, text string) []byte {
 	return append(b, text...)
 }
 
-// kept is a record read back.
+// kept is a record read back, beside its metas.
 type kept struct {
-	event      decisions.Event
+	timestamp  string
 	source     decisions.Source // IP and Range as the metas say, scope and value empty
 	scopeValue string
 	hasValue   bool // the scope expression gave a value
 	overflow   bool // the event was an overflow, of
 	sources    []keyed
 }
+
+func (k *kept) reset() { *k = kept{sources: k.sources[:0]} }
 
 // keyed is a source of an overflow with what tells it from the others.
 type keyed struct {
@@ -188,54 +189,59 @@ func (k *kept) readSource(number uint64, text string) {
 	}
 }
 
-// read reads a record for an alert.
-func (c *codec) read(b []byte) (k kept) {
-	c.each(b, func(number uint64, text string) {
+// read reads a record for an alert and appends its metas by their names. k is empty.
+func (c *codec) read(k *kept, record string, metas []decisions.KeyValue) []decisions.KeyValue {
+	from := len(metas)
+	for rest := record; len(rest) > 0; {
+		var number, n uint64
+		number, rest = uvarint(rest)
+		n, rest = uvarint(rest)
+		text := rest[:n]
+		rest = rest[n:]
 		switch number {
 		case isTimestamp:
-			k.event.Timestamp = clean(text) // content may take any text for it
-			return
+			k.timestamp = clean(text) // content may take any text for it
+			continue
 		case isScopeValue:
 			k.scopeValue, k.hasValue = text, true
-			return
+			continue
 		case isTime, isGroup:
-			return
+			continue
 		case isOverflow:
 			k.overflow = true
-			return
+			continue
 		}
 		if number < uint64(firstSlot) {
 			k.readSource(number, text)
-			return
+			continue
 		}
 		if number >= firstContext {
-			return
+			continue
 		}
 		slot := event.Slot(number - uint64(firstSlot))
 		if space, name := c.schema.Name(slot); space == event.Meta {
-			k.event.Meta = append(k.event.Meta, decisions.KeyValue{Key: name, Value: text})
+			metas = append(metas, decisions.KeyValue{Key: name, Value: clean(text)})
 			switch slot {
 			case c.sourceIP:
 				k.source.IP = text
 			case c.sourceRange:
 				k.source.Range = text
 			}
-			return
+			continue
 		}
 		for i := range c.fields {
 			if c.fields[i].slot == slot {
 				c.fields[i].set(&k.source, text)
 			}
 		}
-	})
-	slices.SortFunc(k.event.Meta, func(a, b decisions.KeyValue) int { return cmp.Compare(a.Key, b.Key) })
-	return k
+	}
+	slices.SortFunc(metas[from:], func(a, b decisions.KeyValue) int { return strings.Compare(a.Key, b.Key) })
+	return metas
 }
 
 // each takes a record apart.
-func (c *codec) each(b []byte, f func(number uint64, text string)) {
-	rest := string(b) // one copy for all texts of the record
-	for len(rest) > 0 {
+func (c *codec) each(record string, f func(number uint64, text string)) {
+	for rest := record; len(rest) > 0; {
 		var number, n uint64
 		number, rest = uvarint(rest)
 		n, rest = uvarint(rest)
@@ -258,8 +264,10 @@ func uvarint(s string) (uint64, string) {
 // clean makes a text from a log fit for JSON and databases: other bytes than
 // UTF-8 become U+FFFD, and NULs go, which some databases refuse.
 func clean(s string) string {
-	if strings.IndexByte(s, 0) >= 0 {
-		s = strings.ReplaceAll(s, "\x00", "")
+	for i := range len(s) {
+		if s[i]-1 >= utf8.RuneSelf-1 {
+			return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "\uFFFD")
+		}
 	}
-	return strings.ToValidUTF8(s, "\uFFFD")
+	return s
 }

@@ -39,6 +39,7 @@ type Scenario struct {
 	hash        string
 	version     string
 	spec        bucket.Spec
+	leakspeed   string
 	shared      bool // another document pours into the same buckets
 	inspects    bool // it has expressions about its buckets and their events
 	asksEvent   bool // its conditions look at the event that was poured, too
@@ -58,6 +59,7 @@ type Set struct {
 	codec     codec
 	newUUID   func() string
 	details   []detail // of contexts
+	contexts  []string // their names, in order
 	early     []int    // those that are evaluated when an event is judged
 
 	contextLength int
@@ -120,6 +122,7 @@ type Runner struct {
 	own      Intents // of Run
 	overflow bucket.Overflow
 	ended    func(bucket.Key, *bucket.Overflow)
+	told     told
 
 	late  expr.Ctx     // for intents whose event is no longer that of Expr
 	again *event.Event // is that event; nil until it is needed
@@ -130,6 +133,7 @@ type Runner struct {
 	inspected             inspected
 
 	context expr.Ctx     // the same for contexts
+	lists   [][]string   // values by name, see tellContext
 	kept    *event.Event // is filled with what a bucket kept of an event; nil until it is needed
 }
 
@@ -173,13 +177,14 @@ func (r *Runner) overflowed(k bucket.Key, replay bool) {
 	}
 }
 
-// tell turns the bucket in r.overflow into alerts.
+// tell turns the bucket in r.overflow into alerts with their context.
 func (r *Runner) tell(sc *Scenario, replay bool) *Overflow {
-	o := r.set.tell(sc, &r.overflow, replay)
+	text := r.overflow.Text()
+	o := r.tellAlerts(sc, text, replay)
 	if r.set.mapkeys {
 		o.Mapkey = sc.mapkey(&r.set.codec, &r.overflow)
 	}
-	r.tellContext(o)
+	r.tellContext(o, text)
 	return o
 }
 
