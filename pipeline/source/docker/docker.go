@@ -197,11 +197,13 @@ func (r *run) follow() error {
 		}
 		r.spec.Started()
 		r.work.Go(func() {
-			tick := time.NewTicker(lookEvery)
+			// Podman reads its events from somewhere behind those of the moment.
+			tick := time.NewTimer(firstPause)
 			defer tick.Stop()
 			for {
 				select {
 				case <-tick.C:
+					tick.Reset(lookEvery)
 					if err := look(); err != nil && ctx.Err() == nil {
 						r.trouble.Report(err)
 					}

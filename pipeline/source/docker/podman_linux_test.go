@@ -266,7 +266,9 @@ func (p *pod) record() {
 		p.t.Fatal(err)
 	}
 	var all []exchange
-	for _, path := range []string{"/containers/json", "/containers/" + id + "/json", "/containers/" + id + "/logs?timestamps=1&stdout=1&stderr=1"XX		if err != nil {
+	for _, path := range []string{"/containers/json", "/containers/" + id + "/json", "/containers/" + id + "/logs?timestamps=1&stdout=1&stderr=1"} {
+		resp, err := c.Get("http://podman" + path)
+		if err != nil {
 			p.t.Fatal(err)
 		}
 		var body bytes.Buffer
