@@ -49,14 +49,25 @@ func request(method, target, header string, body []byte) []byte {
 
 // answer is what came back for a request.
 type answer struct {
-	first time.Duration // until the first byte
-	whole time.Duration
-	size  int // bytes of the body
+	first   time.Duration // until the first byte
+	whole   time.Duration
+	size    int    // bytes of the body
+	refusal string // the status, if it is none of 2xx
 }
 
-// do sends a request and reads the answer, whose body goes to w unless that is
-// nil. A status other than 2xx is an error.
-func (c *wire) do(req []byte, w io.Writer) (a answer, err error) {
+// do is ask for those who can't go on without what they asked for: a refusal is
+// an error.
+func (c *wire) do(req []byte, w io.Writer) (answer, error) {
+	a, err := c.ask(req, w)
+	if err == nil && a.refusal != "" {
+		err = fmt.Errorf("the answer to %q is %q", firstLine(req), a.refusal)
+	}
+	return a, err
+}
+
+// ask sends a request and reads the answer, whose body goes to w unless that is
+// nil.
+func (c *wire) ask(req []byte, w io.Writer) (a answer, err error) {
 	began := time.Now()
 	if _, err = c.conn.Write(req); err != nil {
 		return a, err
@@ -66,8 +77,11 @@ func (c *wire) do(req []byte, w io.Writer) (a answer, err error) {
 		return a, err
 	}
 	a.first = time.Since(began)
-	if len(line) < 12 || line[9] != '2' {
-		return a, fmt.Errorf("the answer to %q is %q", firstLine(req), bytes.TrimSpace(line))
+	if len(line) < 12 {
+		return a, fmt.Errorf("the answer to %q is %q", firstLine(req), line)
+	}
+	if line[9] != '2' {
+		a.refusal = string(bytes.TrimSpace(line[9:]))
 	}
 	length := 0
 	for {
@@ -137,10 +151,16 @@ type load struct {
 	took     time.Duration
 	p50, p99 time.Duration
 	cpu      time.Duration // of the server, altogether
+	refused  int           // requests that were not done
+	refusal  string        // what one of them was answered
 }
 
 func (l load) String() string {
-	return fmt.Sprintf("%.0f/s, p50 %v, p99 %v, server CPU %v", float64(l.done)/l.took.Seconds(), round(l.p50), round(l.p99), round(l.cpu/time.Duration(l.done)))
+	text := fmt.Sprintf("%.0f/s, p50 %v, p99 %v, server CPU %v", float64(l.done)/l.took.Seconds(), round(l.p50), round(l.p99), round(l.cpu/time.Duration(max(1, l.done))))
+	if l.refused > 0 {
+		text += fmt.Sprintf("; %d of %d refused (%s)", l.refused, l.refused+l.done, l.refusal)
+	}
+	return text
 }
 
 func round(d time.Duration) time.Duration {
@@ -162,21 +182,26 @@ func (s *server) hammer(ctx context.Context, conns int, d time.Duration, next fu
 	}
 	var mu sync.Mutex
 	var all []time.Duration
+	var l load
 	var failed error
 	var work sync.WaitGroup
 	began := time.Now()
 	for conn := range conns {
 		work.Go(func() {
-			took, err := drive(ctx, s.addr, began.Add(d), func(i int) []byte { return next(conn, i) })
+			took, refused, err := drive(ctx, s.addr, began.Add(d), func(i int) []byte { return next(conn, i) })
 			mu.Lock()
 			defer mu.Unlock()
 			all = append(all, took...)
+			l.refused += len(refused)
+			for _, why := range refused {
+				l.refusal = why
+			}
 			failed = errors.Join(failed, err)
 		})
 	}
 	work.Wait()
-	l := load{done: len(all), took: time.Since(began)}
-	if failed != nil || len(all) == 0 {
+	l.done, l.took = len(all), time.Since(began)
+	if failed != nil || l.done+l.refused == 0 {
 		return l, errors.Join(errors.New("the load could not be driven"), failed)
 	}
 	after, err := s.cpu()
@@ -184,8 +209,10 @@ func (s *server) hammer(ctx context.Context, conns int, d time.Duration, next fu
 		return l, err
 	}
 	l.cpu = after - before
-	slices.Sort(all)
-	l.p50, l.p99 = all[len(all)/2], all[len(all)*99/100]
+	if len(all) > 0 {
+		slices.Sort(all)
+		l.p50, l.p99 = all[len(all)/2], all[len(all)*99/100]
+	}
 	return l, nil
 }
 
@@ -206,18 +233,24 @@ func (s *server) cpu() (time.Duration, error) {
 	return time.Duration(user+system) * time.Second / perSecond, errors.Join(err, err2)
 }
 
-func drive(ctx context.Context, addr string, end time.Time, next func(i int) []byte) (took []time.Duration, err error) {
+// drive sends requests over one connection until the end. It returns how long
+// those took that were done, and the answers to the others.
+func drive(ctx context.Context, addr string, end time.Time, next func(i int) []byte) (took []time.Duration, refused []string, err error) {
 	c, err := dial(ctx, addr)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer c.conn.Close()
 	for i := 0; ctx.Err() == nil && time.Now().Before(end); i++ {
-		a, err := c.do(next(i), nil)
-		if err != nil {
-			return took, err
+		a, err := c.ask(next(i), nil)
+		switch {
+		case err != nil:
+			return took, refused, err
+		case a.refusal != "":
+			refused = append(refused, a.refusal)
+		default:
+			took = append(took, a.whole)
 		}
-		took = append(took, a.whole)
 	}
-	return took, ctx.Err()
+	return took, refused, ctx.Err()
 }
