@@ -17,7 +17,11 @@ func NewKey() string {
 // HashKey returns what is stored of a key: lower-case hex of SHA-512, as
 // CrowdSec does. Keys are random and long, so a fast hash without salt is
 // enough, and the hash can be looked up.
-func HashKey(key string) string {
-	sum := sha512.Sum512([]byte(key))
-	return hex.EncodeToString(sum[:])
+func HashKey(key string) string { return string(AppendKeyHash(nil, key)) }
+
+// AppendKeyHash appends the hash of a key, 128 bytes.
+func AppendKeyHash(dst []byte, key string) []byte {
+	var room [128]byte // on the stack: a key comes with every poll
+	sum := sha512.Sum512(append(room[:0], key...))
+	return hex.AppendEncode(dst, sum[:])
 }

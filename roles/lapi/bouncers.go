@@ -213,7 +213,8 @@ func (b *bouncers) list() []storage.Bouncer {
 func (b *bouncers) keyOwner(key string) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if row := keyOwner(b.byKey[storage.HashKey(key)]); row != nil {
+	var room [128]byte
+	if row := keyOwner(b.byKey[string(storage.AppendKeyHash(room[:0], key))]); row != nil {
 		return row.Name
 	}
 	return ""
@@ -223,7 +224,8 @@ func (b *bouncers) keyOwner(key string) string {
 // "" if it is nobody's. Hosts that share a key get a row each, and so a place
 // in the log each.
 func (s *Server) bouncer(ctx context.Context, key, ip, agent string) (string, error) {
-	hash, now := storage.HashKey(key), s.now()
+	var room [128]byte
+	hash, now := storage.AppendKeyHash(room[:0], key), s.now()
 	if name, known := s.bouncers.enter(hash, ip, agent, now); known {
 		return name, nil
 	}
@@ -232,7 +234,7 @@ func (s *Server) bouncer(ctx context.Context, key, ip, agent string) (string, er
 	if name, known := s.bouncers.enter(hash, ip, agent, now); known {
 		return name, nil // somebody was quicker
 	}
-	if err := s.shareKey(ctx, hash, ip, now); err != nil {
+	if err := s.shareKey(ctx, string(hash), ip, now); err != nil {
 		return "", err
 	}
 	name, _ := s.bouncers.enter(hash, ip, agent, now)
@@ -242,10 +244,10 @@ func (s *Server) bouncer(ctx context.Context, key, ip, agent string) (string, er
 // enter returns the name of the bouncer that holds the key of a hash and asks
 // from ip, and notes what it tells of itself; "" if it may not come in. It is
 // not known if the key is somebody's who never came from there.
-func (b *bouncers) enter(hash, ip, agent string, now time.Time) (name string, known bool) {
+func (b *bouncers) enter(hash []byte, ip, agent string, now time.Time) (name string, known bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	rows := b.byKey[hash]
+	rows := b.byKey[string(hash)]
 	row := rowFor(rows, ip)
 	switch {
 	case row != nil:

@@ -49,7 +49,7 @@ func (s *Server) loginByCertificate(w http.ResponseWriter, r *http.Request, in a
 		refuseToken(w, http.StatusUnauthorized, err.Error())
 		return
 	}
-	if err := s.loggedIn(r.Context(), m, in.Scenarios, peer(r).String(), agentVersion(r)); err != nil {
+	if err := s.loggedIn(r.Context(), m, in.Scenarios, peerText(r), agentVersion(r)); err != nil {
 		s.fail(w, r, err)
 		return
 	}

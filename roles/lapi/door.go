@@ -29,23 +29,59 @@ const (
 	maxConnections = 2048
 )
 
+// client is the address that a request counts as coming from, and its text:
+// that of the other end of the connection, unless it is a proxy's.
+type client struct {
+	addr netip.Addr
+	text string
+}
+
 type peerKey struct{}
+
+func withPeer(ctx context.Context, a netip.Addr) context.Context {
+	return context.WithValue(ctx, peerKey{}, &client{a, a.String()})
+}
 
 // peer returns the address that a request counts as coming from.
 func peer(r *http.Request) netip.Addr {
-	a, _ := r.Context().Value(peerKey{}).(netip.Addr)
-	return a
+	if c, ok := r.Context().Value(peerKey{}).(*client); ok {
+		return c.addr
+	}
+	return netip.Addr{}
+}
+
+// peerText returns it as text.
+func peerText(r *http.Request) string {
+	if c, ok := r.Context().Value(peerKey{}).(*client); ok {
+		return c.text
+	}
+	return netip.Addr{}.String()
+}
+
+// connected returns the address at the other end of a connection. Users of the
+// socket count as this host.
+func connected(how via, remote string) netip.Addr {
+	if how == viaSocket {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	at, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr().Unmap().WithZone("")
 }
 
 // door is in front of all routes: who is it, how much and how long may they
 // send, what is in the body.
 func (s *Server) door(next http.Handler, how via) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		from := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-		if how == viaTCP {
-			from = s.clientAddr(r)
+		known, _ := r.Context().Value(peerKey{}).(*client)
+		if known == nil { // a test without a connection
+			r = r.WithContext(withPeer(r.Context(), connected(how, r.RemoteAddr)))
 		}
-		r = r.WithContext(context.WithValue(r.Context(), peerKey{}, from))
+		if how == viaTCP && len(s.conf.TrustedProxies) > 0 {
+			r = r.WithContext(withPeer(r.Context(), s.forwarded(r)))
+		}
 		limit := int64(largeBody)
 		if r.URL.Path == api.PathWatchers || r.URL.Path == api.PathLogin || r.URL.Path == api.PathBouncers {
 			limit = smallBody
@@ -74,7 +110,7 @@ func (s *Server) door(next http.Handler, how via) http.Handler {
 			}
 			s.requests.answered(pattern, r.Method, took)
 			if s.log.Enabled(r.Context(), slog.LevelDebug) {
-				s.log.LogAttrs(r.Context(), slog.LevelDebug, "request", slog.String("from", from.String()),
+				s.log.LogAttrs(r.Context(), slog.LevelDebug, "request", slog.String("from", peerText(r)),
 					slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", logged.status),
 					slog.Duration("took", took), slog.String("agent", clip(r.UserAgent())))
 			}
@@ -139,14 +175,10 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// clientAddr is the other end of the connection, or whom a trusted proxy
+// forwarded is the other end of the connection, or whom a trusted proxy
 // names: the last entry of X-Forwarded-For that is no trusted proxy itself.
-func (s *Server) clientAddr(r *http.Request) netip.Addr {
-	at, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	from := at.Addr().Unmap().WithZone("")
+func (s *Server) forwarded(r *http.Request) netip.Addr {
+	from := peer(r)
 	if !within(s.conf.TrustedProxies, from) {
 		return from
 	}

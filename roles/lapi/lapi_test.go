@@ -398,7 +398,8 @@ func TestTrustedProxies(t *testing.T) {
 		r.RemoteAddr = netip.AddrPortFrom(netip.MustParseAddr(from), 1).String()
 		r.Header.Set("X-Forwarded-For", forwarded)
 		r.Header.Set("X-Real-IP", "192.0.2.99")
-		if got := s.clientAddr(r).String(); got != want {
+		r = r.WithContext(withPeer(t.Context(), connected(viaTCP, r.RemoteAddr)))
+		if got := s.forwarded(r).String(); got != want {
 			t.Fatalf("%s forwards %q: got %s, want %s", from, forwarded, got, want)
 		}
 	}
@@ -450,7 +451,7 @@ func FuzzQueries(f *testing.F) {
 		if f, err := parseAlertFilter(q, noon(), true); err == nil && f.Match != nil {
 			f.Match(&a)
 		}
-		if f, err := parseDecisionFilter(q, streamScopes); err == nil {
+		if f, err := parseDecisionFilter(parseParams(query), streamScopes); err == nil {
 			f.wants(&a.Decisions[0])
 		}
 		s := Server{epoch: "0123456789abcdef"}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,7 +32,7 @@ type decisionFilter struct {
 
 // parseDecisionFilter reads a query. scopes is what counts when the query
 // names none with "scopes"; nil means any.
-func parseDecisionFilter(q url.Values, scopes []string) (f decisionFilter, err error) {
+func parseDecisionFilter(q params, scopes []string) (f decisionFilter, err error) {
 	f.contains, f.scopes = true, scopes
 	if list := q.Get("scopes"); list != "" {
 		f.scopes = normalScopes(list)
@@ -65,12 +64,11 @@ func parseDecisionFilter(q url.Values, scopes []string) (f decisionFilter, err e
 			return f, notBool(v, err)
 		}
 	}
-	for key, n := range map[string]*int{"limit": &f.limit, "offset": &f.offset} {
-		if v := q.Get(key); v != "" {
-			if *n, err = strconv.Atoi(v); err != nil || *n < 0 {
-				return f, fmt.Errorf("invalid %s value : '%s'", key, v)
-			}
-		}
+	if f.limit, err = q.count("limit"); err != nil {
+		return f, err
+	}
+	if f.offset, err = q.count("offset"); err != nil {
+		return f, err
 	}
 	if v := q.Get("id_gt"); v != "" {
 		if f.after, err = strconv.ParseInt(v, 10, 64); err != nil {
@@ -78,6 +76,16 @@ func parseDecisionFilter(q url.Values, scopes []string) (f decisionFilter, err e
 		}
 	}
 	return f, nil
+}
+
+// count returns the number that a key holds, 0 if it isn't there.
+func (q params) count(key string) (n int, err error) {
+	if v := q.Get(key); v != "" {
+		if n, err = strconv.Atoi(v); err != nil || n < 0 {
+			return 0, fmt.Errorf("invalid %s value : '%s'", key, v)
+		}
+	}
+	return n, nil
 }
 
 // query returns what the log is asked for; limit, offset and after are not in it.
@@ -159,7 +167,7 @@ func (s *Server) find(f *decisionFilter, now time.Time) (found []decisions.Decis
 // liveDecisions answers a bouncer that asks about one address, or for all.
 func (s *Server) liveDecisions(w http.ResponseWriter, r *http.Request, bouncer string) {
 	now := s.now()
-	f, err := parseDecisionFilter(r.URL.Query(), nil)
+	f, err := parseDecisionFilter(parseParams(r.URL.RawQuery), nil)
 	if err != nil {
 		refuse(w, http.StatusInternalServerError, err.Error())
 		return

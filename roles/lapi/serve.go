@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"cs/platform"
-	"cs/roles/lapi/auth"
 )
 
 // stopWithin is how long requests may take to end when the server stops. Those
@@ -33,9 +32,9 @@ func (s *Server) Run(ctx context.Context) error {
 	// Requests end with this context, so that waiting ones don't hold us up.
 	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRequests()
-	serve := func(l net.Listener, h http.Handler, encrypted *auth.TLS) {
+	serve := func(l net.Listener, h http.Handler, how via) {
 		listeners = append(listeners, l)
-		servers = append(servers, s.httpServer(requests, h, encrypted))
+		servers = append(servers, s.httpServer(requests, h, how))
 	}
 	if s.conf.Socket != "" {
 		l, err := platform.ListenSocket(s.conf.Socket)
@@ -45,7 +44,7 @@ func (s *Server) Run(ctx context.Context) error {
 		case err != nil:
 			return err
 		default:
-			serve(l, s.socketHandler(), nil)
+			serve(l, s.socketHandler(), viaSocket)
 		}
 	}
 	if s.conf.Listen != "" {
@@ -54,7 +53,7 @@ func (s *Server) Run(ctx context.Context) error {
 		if err != nil {
 			return explainBusy(s.conf.Listen, err)
 		}
-		serve(limitListener(l, maxConnections), s.handler(), s.tls)
+		serve(limitListener(l, maxConnections), s.handler(), viaTCP)
 		s.log.Info("CrowdSec Local API listening on "+l.Addr().String(), "tls", s.tls != nil)
 	}
 
@@ -93,7 +92,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-func (s *Server) httpServer(requests context.Context, h http.Handler, encrypted *auth.TLS) *http.Server {
+func (s *Server) httpServer(requests context.Context, h http.Handler, how via) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
@@ -102,13 +101,16 @@ func (s *Server) httpServer(requests context.Context, h http.Handler, encrypted 
 		Handler:           h,
 		Protocols:         protocols,
 		BaseContext:       func(net.Listener) context.Context { return requests },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return withPeer(ctx, connected(how, c.RemoteAddr().String()))
+		},
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       3 * time.Minute, // longer than any bouncer's poll interval
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	if encrypted != nil {
-		srv.TLSConfig = encrypted.Server()
+	if how == viaTCP && s.tls != nil {
+		srv.TLSConfig = s.tls.Server()
 	}
 	return srv
 }
@@ -151,20 +153,10 @@ func (l *limited) Accept() (net.Conn, error) {
 		<-l.slots
 		return nil, err
 	}
-	return &limitedConn{Conn: c, release: sync.OnceFunc(func() { <-l.slots })}, nil
+	return newConn(c, sync.OnceFunc(func() { <-l.slots })), nil
 }
 
 func (l *limited) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return l.Listener.Close()
-}
-
-type limitedConn struct {
-	net.Conn
-	release func()
-}
-
-func (c *limitedConn) Close() error {
-	defer c.release()
-	return c.Conn.Close()
 }

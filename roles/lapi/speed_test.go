@@ -108,3 +108,30 @@ func BenchmarkAlerts(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkPoll is a bouncer that asks for changes when there are none, and for
+// one address, without the connection.
+func BenchmarkPoll(b *testing.B) {
+	s := onDisk(b)
+	if _, err := s.addBouncer(b.Context(), "fw", "key"); err != nil {
+		b.Fatal(err)
+	}
+	h := s.handler()
+	for name, target := range map[string]string{"delta": "/v1/decisions/stream", "live": "/v1/decisions?ip=192.0.2.1"} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			r := httptest.NewRequest("GET", target, nil)
+			r.Header.Set("X-Api-Key", "key")
+			r.Header.Set("User-Agent", "crowdsec-firewall-bouncer/v0.0.34")
+			w := httptest.NewRecorder()
+			for b.Loop() {
+				w.Body.Reset()
+				clear(w.Header())
+				h.ServeHTTP(w, r)
+				if w.Code != 200 {
+					b.Fatal(w.Body)
+				}
+			}
+		})
+	}
+}

@@ -2,9 +2,7 @@ package lapi
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,22 +30,29 @@ func (s *Server) probeStream(w http.ResponseWriter, _ *http.Request, _ string) {
 	w.Header().Set(api.HeaderWait, longestWait.String())
 }
 
+// usual is what a bouncer hears of that names nothing at all, as most do.
+var (
+	usual      = decisionFilter{contains: true, scopes: streamScopes}
+	usualQuery = usual.query(true)
+)
+
 // streamDecisions tells a bouncer what changed since it last asked, or
 // everything. The place in the log is that of its row, or the
 // cursor that it brings along.
 func (s *Server) streamDecisions(w http.ResponseWriter, r *http.Request, bouncer string) {
-	var q url.Values
-	if r.URL.RawQuery != "" {
-		q = r.URL.Query()
+	q := parseParams(r.URL.RawQuery)
+	f, wanted := &usual, usualQuery
+	if len(q) > 0 {
+		other, err := parseDecisionFilter(q, streamScopes)
+		if err != nil {
+			// Upstream answers 200 and two empty arrays, which a starting bouncer
+			// takes for "nothing is banned".
+			refuse(w, http.StatusInternalServerError, err.Error())
+			return
+		}
+		f, wanted = &other, other.query(q.Get("dedup") != "false")
 	}
-	f, err := parseDecisionFilter(q, streamScopes)
-	if err != nil {
-		// Upstream answers 200 and two empty arrays, which a starting bouncer
-		// takes for "nothing is banned".
-		refuse(w, http.StatusInternalServerError, err.Error())
-		return
-	}
-	a := streamAnswer{news: news{s: s, query: f.query(q.Get("dedup") != "false")}, out: streamWriter{w: w}}
+	a := streamAnswer{news: news{s: s, query: wanted}, out: streamWriter{w: w}}
 	own := q.Get("cursor")
 	if own != "" {
 		a.from = s.parseCursor(own)
@@ -58,6 +63,7 @@ func (s *Server) streamDecisions(w http.ResponseWriter, r *http.Request, bouncer
 	if full {
 		a.from = decisions.Cursor{}
 	}
+	a.counts = full || q.Has("tally")
 	wait, err := api.ParseDuration(q.Get("wait"))
 	if err != nil || full {
 		wait = 0
@@ -71,7 +77,7 @@ func (s *Server) streamDecisions(w http.ResponseWriter, r *http.Request, bouncer
 	h := w.Header()
 	h["Content-Type"] = streamType
 	h["X-Cs-Wait"] = offeredWait
-	h.Set(api.HeaderCursor, s.formatCursor(a.to))
+	h[api.HeaderCursor] = []string{s.formatCursor(a.to)}
 	if full {
 		h.Set(api.HeaderFull, "true")
 	}
@@ -81,7 +87,7 @@ func (s *Server) streamDecisions(w http.ResponseWriter, r *http.Request, bouncer
 	if full && a.query.Want == nil && a.tally.Count >= compressFrom {
 		a.out.coding = acceptedCoding(r.Header)
 	}
-	if a.write(r.Context(), &f) == nil {
+	if a.write(r.Context(), f) == nil {
 		s.bouncers.told(bouncer, a.to)
 	}
 }
@@ -98,7 +104,8 @@ type news struct {
 	s        *Server
 	query    decisions.Query
 	from, to decisions.Cursor
-	tally    decisions.Tally // what it knows then
+	counts   bool
+	tally    decisions.Tally // what it knows then, if that counts
 	now      time.Time
 }
 
@@ -135,7 +142,11 @@ func (a *news) await(ctx context.Context, wait time.Duration) error {
 func (a *news) mark() {
 	a.now = a.s.now()
 	a.s.decisions.Advance(a.now)
-	a.to, a.tally = a.s.decisions.MarkTally(a.query.Kind, a.now)
+	if a.counts {
+		a.to, a.tally = a.s.decisions.MarkTally(a.query.Kind, a.now)
+	} else {
+		a.to = a.s.decisions.Mark(a.now)
+	}
 }
 
 // write sends the answer. The literal text between the two arrays, with its
@@ -278,7 +289,10 @@ func (o *streamWriter) end() error {
 // so that the cursor of another one is taken for what it is, unknown.
 
 func (s *Server) formatCursor(c decisions.Cursor) string {
-	return fmt.Sprintf("%s.%d.%d", s.epoch, c.ID, c.At.UnixNano())
+	var room [64]byte
+	b := append(append(room[:0], s.epoch...), '.')
+	b = append(strconv.AppendInt(b, c.ID, 10), '.')
+	return string(strconv.AppendInt(b, c.At.UnixNano(), 10))
 }
 
 // parseCursor returns the zero cursor for what it doesn't understand.

@@ -155,7 +155,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		deny(err.Error())
 		return
 	}
-	if err := s.loggedIn(r.Context(), m, in.Scenarios, peer(r).String(), agentVersion(r)); err != nil {
+	if err := s.loggedIn(r.Context(), m, in.Scenarios, peerText(r), agentVersion(r)); err != nil {
 		s.fail(w, r, err)
 		return
 	}

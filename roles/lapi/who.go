@@ -64,7 +64,7 @@ func (s *Server) bouncerOnly(next knownHandler) http.HandlerFunc {
 			s.admit(w, r, name, next)
 			return
 		}
-		name, err := s.bouncer(r.Context(), key, peer(r).String(), r.UserAgent())
+		name, err := s.bouncer(r.Context(), key, peerText(r), r.UserAgent())
 		if err != nil {
 			s.log.Error("cannot let a bouncer in", "from", peer(r), "err", err)
 		}
