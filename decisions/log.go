@@ -37,8 +37,9 @@ const (
 type Log struct {
 	mu      sync.RWMutex
 	set     *Set
-	order   []int64 // IDs of the live decisions, rising; some may have ended
-	ended   []end   // oldest first, by rising stamp
+	order   []int64  // IDs of the live decisions, rising; some may have ended
+	records []uint32 // where each of them is in the set
+	ended   []end    // oldest first, by rising stamp
 	lastID  int64
 	last    time.Time // the newest stamp given
 	horizon time.Time // ends up to this stamp may have been forgotten
@@ -122,6 +123,10 @@ func (l *Log) Add(ds []Decision, now time.Time) (refused int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.expire(now)
+	if len(ds) >= manyAdded {
+		l.set.reserve(len(ds))
+		l.order, l.records = slices.Grow(l.order, len(ds)), slices.Grow(l.records, len(ds))
+	}
 	for _, d := range ds {
 		if !d.Active(now) { // never in force: a replayed log
 			l.lastID = max(l.lastID, d.ID)
@@ -137,6 +142,10 @@ func (l *Log) Add(ds []Decision, now time.Time) (refused int) {
 	l.wake()
 	return refused
 }
+
+// manyAdded is how many decisions at once make it worth while to make room for
+// them beforehand. For fewer it would be made too often.
+const manyAdded = 4096
 
 // Room returns for how many of the decisions that were refused there is room
 // now: 0 if there were none, or as long as less than a 16th of all is free.
@@ -162,16 +171,21 @@ func (l *Log) Readmit(ds []Decision, all bool, now time.Time) (added int) {
 		if d.ID > l.lastID || !d.Active(now) || l.set.Has(d.ID) {
 			continue
 		}
-		if !l.set.Upsert(d) {
+		i, ok := l.set.upsert(&d)
+		if !ok {
 			l.starved = l.starved || l.full()
 			continue
 		}
-		l.order = append(l.order, d.ID)
+		l.order, l.records = append(l.order, d.ID), append(l.records, i)
 		l.touched(&d)
 		added++
 	}
 	if added > 0 {
-		slices.Sort(l.order)
+		l.compact()
+		slices.SortFunc(l.records, func(i, j uint32) int { return cmp.Compare(l.set.at(i).id, l.set.at(j).id) })
+		for at, i := range l.records {
+			l.order[at] = l.set.at(i).id
+		}
 		l.horizon = l.stamp(now)
 		l.wake()
 	}
@@ -311,7 +325,7 @@ func (l *Log) New(q Query, after, upTo int64, now time.Time, f func(*Row)) (next
 			return upTo, false
 		}
 		after = l.order[i]
-		if row, ok = l.set.Row(after); ok && l.tells(&q, &row, now) {
+		if row, ok = l.set.rowAt(l.records[i], after); ok && l.tells(&q, &row, now) {
 			f(&row)
 		}
 	}
@@ -434,8 +448,12 @@ func (l *Log) Deleted(q Query, c, upTo Cursor) []Decision {
 func (l *Log) HasNews(q Query, c, upTo Cursor, now time.Time) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	for i, _ := slices.BinarySearch(l.order, c.ID+1); i < len(l.order) && l.order[i] <= upTo.ID; i++ {
-		if row, ok := l.set.Row(l.order[i]); ok && l.tells(&q, &row, now) {
+	i := len(l.order)
+	if c.ID < l.lastID {
+		i, _ = slices.BinarySearch(l.order, c.ID+1)
+	}
+	for ; i < len(l.order) && l.order[i] <= upTo.ID; i++ {
+		if row, ok := l.set.rowAt(l.records[i], l.order[i]); ok && l.tells(&q, &row, now) {
 			return true
 		}
 	}
@@ -509,25 +527,30 @@ func (l *Log) add(d Decision) bool {
 		panic("BUG: decisions added out of the order of their IDs")
 	}
 	l.lastID = d.ID
-	if !l.set.Upsert(d) {
+	i, ok := l.set.upsert(&d)
+	if !ok {
 		l.starved = l.starved || l.full()
 		return false
 	}
 	if len(l.order) > 64 && len(l.order) > 2*l.set.Len() {
 		l.compact()
 	}
-	l.order = append(l.order, d.ID)
+	l.order, l.records = append(l.order, d.ID), append(l.records, i)
 	l.touched(&d)
 	return true
 }
 
 // compact forgets the IDs of decisions that have ended.
 func (l *Log) compact() {
-	l.order = slices.DeleteFunc(l.order, func(id int64) bool { return !l.set.Has(id) })
-	left := make(map[int64]uint64)
-	for _, id := range l.order {
-		left[id>>blockBits] = l.blocks[id>>blockBits]
+	left, n := make(map[int64]uint64), 0
+	for at, i := range l.records {
+		if id := l.order[at]; l.set.at(i).id == id {
+			left[id>>blockBits] = l.blocks[id>>blockBits]
+			l.order[n], l.records[n] = id, i
+			n++
+		}
 	}
+	l.order, l.records = l.order[:n], l.records[:n]
 	l.blocks = left
 }
 
