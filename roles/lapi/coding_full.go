@@ -43,10 +43,10 @@ func deflate(raw []byte) []byte {
 		return append([]byte{0, byte(n), byte(n >> 8), ^byte(n), ^byte(n >> 8)}, raw...)
 	}
 	var out bytes.Buffer
-	w, err := flate.NewWriter(&out, flate.BestSpeed)
-	if err == nil {
-		_, err = w.Write(raw)
-	}
+	w := deflaters.Get().(*flate.Writer)
+	defer deflaters.Put(w)
+	w.Reset(&out)
+	_, err := w.Write(raw)
 	if err == nil {
 		err = w.Flush()
 	}
@@ -55,3 +55,12 @@ func deflate(raw []byte) []byte {
 	}
 	return bytes.Clone(out.Bytes())
 }
+
+// deflaters are 1.2 MB each.
+var deflaters = sync.Pool{New: func() any {
+	w, err := flate.NewWriter(nil, flate.BestSpeed)
+	if err != nil {
+		panic("BUG: deflate: " + err.Error())
+	}
+	return w
+}}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -49,6 +50,7 @@ func (c *Command) Overlay(file *config.File) {
 
 // Run serves until ctx ends.
 func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flags) error {
+	debug.SetGCPercent(gcPercent)
 	r, err := flags.Resolve(env, c.Overlay)
 	if err != nil {
 		return err

@@ -131,6 +131,7 @@ func (v *view) piece(a *streamAnswer, block decisions.Block) piece {
 	k = keptPiece{version: block.Version, made: a.now}
 	if len(raw.buf) > 0 {
 		k.piece = a.out.coding.piece(raw.buf)
+		a.s.tidy.soon()
 	}
 	v.blocks[block.First] = k
 	if len(v.blocks) > 64 && len(v.blocks) > 2*a.s.decisions.Blocks() {
