@@ -23,6 +23,9 @@ func (r *Row) Decision() (d Decision) {
 	return d
 }
 
+// Plain tells that value and UUID consist of digits, letters and ":./-" only.
+func (r *Row) Plain() bool { return r.set.at(r.index).flags&(isPrefix|isOdd) == isPrefix }
+
 // AppendValue appends the value as it was given: any text, for scopes that are
 // no addresses.
 func (r *Row) AppendValue(dst []byte) []byte {

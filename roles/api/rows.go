@@ -28,17 +28,21 @@ func (e *Rows) Append(dst []byte, r *decisions.Row) []byte {
 	dst = append(dst, `","id":`...)
 	dst = strconv.AppendInt(dst, r.ID, 10)
 	dst = append(dst, e.text...)
+	ends := endString
+	if r.Plain() {
+		ends = endPlain
+	}
 	if e.WithUUID {
 		before := len(dst)
 		dst = append(dst, `,"uuid":"`...)
 		start := len(dst)
-		if dst = endString(r.AppendUUID(dst), start); len(dst) == start+1 {
+		if dst = ends(r.AppendUUID(dst), start); len(dst) == start+1 {
 			dst = dst[:before] // there is none
 		}
 	}
 	dst = append(dst, `,"value":"`...)
 	start := len(dst)
-	dst = endString(r.AppendValue(dst), start)
+	dst = ends(r.AppendValue(dst), start)
 	return append(dst, '}')
 }
 
@@ -79,3 +83,6 @@ func endString(dst []byte, start int) []byte {
 	}
 	return append(dst, '"')
 }
+
+// endPlain is endString for what needs no escapes.
+func endPlain(dst []byte, _ int) []byte { return append(dst, '"') }

@@ -98,9 +98,9 @@ func (s *Server) httpServer(requests context.Context, h http.Handler, how via) *
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	srv := &http.Server{
-		Handler:           h,
-		Protocols:         protocols,
-		BaseContext:       func(net.Listener) context.Context { return requests },
+		Handler:     h,
+		Protocols:   protocols,
+		BaseContext: func(net.Listener) context.Context { return requests },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return withPeer(ctx, connected(how, c.RemoteAddr().String()))
 		},

@@ -165,6 +165,11 @@ func (a *streamAnswer) write(ctx context.Context, f *decisionFilter) error {
 			return err
 		}
 	} else {
+		if a.counts && a.tally.Count >= compressFrom { // it will take a while
+			if err := out.flush(); err != nil {
+				return err
+			}
+		}
 		rows := api.Rows{Now: a.now, WithUUID: true}
 		for at, more := a.from.ID, true; more; {
 			at, more = log.New(a.query, at, a.to.ID, a.now, func(r *decisions.Row) { out.buf = rows.Append(out.next(), r) })
