@@ -16,14 +16,16 @@ type Keys struct {
 	ListenAddr       string `yaml:"listen_addr"`
 	ListenPort       int    `yaml:"listen_port"`
 	Protocol         string `yaml:"protocol"`      // of the port: udp, tcp, tls, or several with commas between them
-	ListenSocket     string `yaml:"listen_socket"` // path of a unix socket, as /dev/log
+	ListenSocket     string `yaml:"listen_socket"` // path of a unix socket for datagrams, as /dev/log
 	MaxMessageLen    int    `yaml:"max_message_len"`
 	DisableRFCParser bool   `yaml:"disable_rfc_parser"`
 	// AllowFrom are the addresses and networks whose messages are taken; none:
 	// all.
-	AllowFrom      []strict.Text    `yaml:"allow_from"`
-	MaxConnections int              `yaml:"max_connections"`
-	TLS            source.ServerTLS `yaml:"tls"`
+	AllowFrom      []strict.Text `yaml:"allow_from"`
+	MaxConnections int           `yaml:"max_connections"`
+	// ListenSocketStream is the path of a unix socket for connections, with either framing.
+	ListenSocketStream string           `yaml:"listen_socket_stream"`
+	TLS                source.ServerTLS `yaml:"tls"`
 }
 
 // Kind makes sources of acquisitions. A server has no end, so there is no DSN.
@@ -52,7 +54,7 @@ func open(spec *source.Spec) (source.Source, error) {
 	for name := range strings.SplitSeq(strings.ToLower(k.Protocol), ",") {
 		switch name = strings.TrimSpace(name); name {
 		case "":
-			if k.ListenSocket == "" {
+			if k.ListenSocket == "" && k.ListenSocketStream == "" {
 				s.protocols = append(s.protocols, "udp")
 			}
 		case "udp", "tcp", "tls":
@@ -72,6 +74,9 @@ func open(spec *source.Spec) (source.Source, error) {
 	}
 	if k.MaxConnections < 1 || k.MaxConnections > maxConns {
 		return nil, spec.Errorf("max_connections", "want a number from 1 to %d, not %d", maxConns, k.MaxConnections)
+	}
+	if k.ListenSocket != "" && k.ListenSocket == k.ListenSocketStream {
+		return nil, spec.Errorf("listen_socket_stream", "it can't be listen_socket as well")
 	}
 	for _, text := range k.AllowFrom {
 		p, err := decisions.ParsePrefix(text.Value)

@@ -23,14 +23,14 @@ const (
 )
 
 // accept serves connections until ctx ends.
-func (s *Source) accept(ctx context.Context, l *net.TCPListener, conf *tls.Config, out source.Sink) error {
+func (s *Source) accept(ctx context.Context, l net.Listener, conf *tls.Config, out source.Sink) error {
 	var work sync.WaitGroup
 	defer work.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	room := make(chan struct{}, s.keys.MaxConnections)
 	for {
-		conn, err := l.AcceptTCP()
+		conn, err := l.Accept()
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -45,34 +45,38 @@ func (s *Source) accept(ctx context.Context, l *net.TCPListener, conf *tls.Confi
 			}
 			return fmt.Errorf("cannot accept syslog connections: %w", err)
 		}
-		addr := addrOf(conn)
-		if !s.admits(addr) {
-			s.refuse(addr)
-			conn.Close()
-			continue
+		src := s.keys.ListenSocketStream
+		if addr, ok := addrOf(conn); ok {
+			if !s.admits(addr) {
+				s.refuse(addr)
+				conn.Close()
+				continue
+			}
+			src = addr.String()
 		}
 		select {
 		case room <- struct{}{}:
 		default:
-			s.trouble.Report(fmt.Errorf("a syslog connection from %v is refused: there are %d", addr, cap(room)))
+			s.trouble.Report(fmt.Errorf("a syslog connection from %s is refused: there are %d", src, cap(room)))
 			conn.Close()
 			continue
 		}
 		work.Go(func() {
 			defer func() { <-room }()
-			if err := s.serve(ctx, conn, conf, newClient(addr.String()), out); err != nil && ctx.Err() == nil {
-				s.trouble.Report(fmt.Errorf("a syslog connection from %v is closed: %w", addr, err))
+			if err := s.serve(ctx, conn, conf, newClient(src), out); err != nil && ctx.Err() == nil {
+				s.trouble.Report(fmt.Errorf("a syslog connection from %s is closed: %w", src, err))
 			}
 		})
 	}
 }
 
-func addrOf(conn net.Conn) netip.Addr {
+// addrOf returns the address of who has connected; false for a unix socket.
+func addrOf(conn net.Conn) (netip.Addr, bool) {
 	a, ok := conn.RemoteAddr().(*net.TCPAddr)
 	if !ok {
-		return netip.Addr{}
+		return netip.Addr{}, false
 	}
-	return a.AddrPort().Addr().Unmap()
+	return a.AddrPort().Addr().Unmap(), true
 }
 
 // serve reads one connection to its end.

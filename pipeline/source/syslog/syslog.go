@@ -1,5 +1,5 @@
 // Package syslog is the source that receives the messages of other hosts, and of programs
-// on this one: over UDP, TCP, TLS and a unix socket, in the formats of RFC 3164
+// on this one: over UDP, TCP, TLS and unix sockets, in the formats of RFC 3164
 // and RFC 5424, on streams with either framing of RFC 6587, told apart by each
 // message. Senders that nobody expects are refused.
 //
@@ -49,8 +49,10 @@ func (s *Source) Name() string {
 	if len(s.protocols) > 0 {
 		names = append(names, strings.Join(s.protocols, ",")+" "+s.addr.String())
 	}
-	if s.keys.ListenSocket != "" {
-		names = append(names, s.keys.ListenSocket)
+	for _, path := range []string{s.keys.ListenSocket, s.keys.ListenSocketStream} {
+		if path != "" {
+			names = append(names, path)
+		}
 	}
 	return strings.Join(names, " ")
 }
@@ -77,13 +79,22 @@ func (s *Source) Run(ctx context.Context, out source.Sink) error {
 		open, serve = append(open, c), append(serve, run)
 	}
 	if s.keys.ListenSocket != "" {
-		conn, err := listenUnix(s.keys.ListenSocket)
+		conn, err := listenUnix(s.keys.ListenSocket, "unixgram", net.ListenUnixgram)
 		if err != nil {
 			closeAll()
 			return fmt.Errorf("cannot listen for syslog: %w", err)
 		}
 		open = append(open, conn)
 		serve = append(serve, func() error { return s.packets(ctx, conn, out) })
+	}
+	if path := s.keys.ListenSocketStream; path != "" {
+		l, err := listenUnix(path, "unix", net.ListenUnix)
+		if err != nil {
+			closeAll()
+			return fmt.Errorf("cannot listen for syslog: %w", err)
+		}
+		open = append(open, l)
+		serve = append(serve, func() error { return s.accept(ctx, l, nil, out) })
 	}
 	stop := context.AfterFunc(ctx, closeAll)
 	defer stop()
@@ -250,30 +261,30 @@ func (s *Source) countDrops(conn rawConn) (stop func()) {
 	}
 }
 
-// listenUnix opens a unix socket for datagrams, in the place of one that
-// nobody listens to any more. Everybody may write to it, as to /dev/log.
-func listenUnix(path string) (*net.UnixConn, error) {
-	addr := &net.UnixAddr{Name: path, Net: "unixgram"}
-	conn, err := net.ListenUnixgram("unixgram", addr)
-	if err != nil {
+// listenUnix opens a unix socket in the place of one that nobody listens to any
+// more. Everybody may write to it, as to /dev/log.
+func listenUnix[S interface{ Close() error }](path, network string, listen func(string, *net.UnixAddr) (S, error)) (sock S, err error) {
+	addr := &net.UnixAddr{Name: path, Net: network}
+	var none S
+	if sock, err = listen(network, addr); err != nil {
 		fi, statErr := os.Lstat(path)
 		if statErr != nil || fi.Mode()&os.ModeSocket == 0 {
-			return nil, err
+			return none, err
 		}
-		if other, dialErr := net.DialUnix("unixgram", nil, addr); dialErr == nil {
+		if other, dialErr := net.DialUnix(network, nil, addr); dialErr == nil {
 			other.Close()
-			return nil, fmt.Errorf("somebody listens to %s: %w", path, err)
+			return none, fmt.Errorf("somebody listens to %s: %w", path, err)
 		}
 		if rmErr := os.Remove(path); rmErr != nil {
-			return nil, errors.Join(err, rmErr)
+			return none, errors.Join(err, rmErr)
 		}
-		if conn, err = net.ListenUnixgram("unixgram", addr); err != nil {
-			return nil, err
+		if sock, err = listen(network, addr); err != nil {
+			return none, err
 		}
 	}
 	if err := os.Chmod(path, 0o666); err != nil {
-		conn.Close()
-		return nil, err
+		sock.Close()
+		return none, err
 	}
-	return conn, nil
+	return sock, nil
 }

@@ -3,7 +3,6 @@ package syslog
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -161,6 +159,33 @@ func TestUnix(t *testing.T) {
 	}
 }
 
+func TestUnixStream(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.SetUnlinkOnClose(false)
+	stale.Close()
+	r := start(t, 0, "listen_socket_stream: "+path+"\nallow_from: [192.0.2.1]\n") // which is about addresses
+	a, b := dial(t, "unix", path), dial(t, "unix", path)
+	send(t, a, msg+"one\n")
+	r.Wait(1)
+	counted := msg + "two"
+	send(t, b, fmt.Sprintf("%d %s", len(counted), counted))
+	if got := r.Wait(2); !slices.Equal(got, []string{line + "one", line + "two"}) || r.Lines()[1].Src != path {
+		t.Errorf("got %+v", r.Lines())
+	}
+	src, err := Kind.Open(sourcetest.Spec(t, "syslog", "listen_socket_stream: "+path+"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := src.Run(t.Context(), nil); err == nil {
+		t.Error("two listen to one socket")
+	}
+	r.Stop() // with both open
+}
+
 func TestAllowFrom(t *testing.T) {
 	port := sourcetest.FreePort(t)
 	r := start(t, port, "protocol: udp,tcp\nallow_from: [192.0.2.0/24, 127.0.0.2]\n")
@@ -271,6 +296,7 @@ func TestSlowEngine(t *testing.T) {
 
 func TestFaults(t *testing.T) {
 	sourcetest.Faults(t, "syslog", Kind,
+		"listen_socket: /a\nlisten_socket_stream: /a", "listen_socket_stream: it can't",
 		"listen_addr: localhost", "acquis.yaml:2: listen_addr",
 		"listen_port: 70000", "acquis.yaml:2: listen_port: want a port",
 		"protocol: sctp", "acquis.yaml:2: protocol: want udp",
@@ -326,50 +352,4 @@ func FuzzFramer(f *testing.F) {
 			t.Fatalf("got %q, %v and %q, %v", a, aErr, b, bErr)
 		}
 	})
-}
-
-// BenchmarkUDP sends 200,000 datagrams a second, as far as the machine can, and
-// tells how many of them were received and lost.
-func BenchmarkUDP(b *testing.B) {
-	port := sourcetest.FreePort(b)
-	spec := sourcetest.Spec(b, "syslog", fmt.Sprintf("listen_port: %d\n", port))
-	started := make(chan struct{})
-	spec.Started = func() { close(started) }
-	src, err := Kind.Open(spec)
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(b.Context())
-	done := make(chan struct{})
-	var got atomic.Int64
-	go func() {
-		defer close(done)
-		_ = src.Run(ctx, func(_ context.Context, batch []event.Line, _ func()) error {
-			got.Add(int64(len(batch)))
-			return nil
-		})
-	}()
-	<-started
-	conn := dial(b, "udp", at(port))
-	datagram := []byte(msg + "Failed password for invalid user admin from 192.0.2.77 port 50022 ssh2")
-	const burst, aSecond = 400, 200_000
-	b.SetBytes(int64(len(datagram)))
-	b.ResetTimer()
-	begin := time.Now()
-	for i := range b.N {
-		if i%burst == 0 {
-			time.Sleep(time.Until(begin.Add(time.Duration(i) * time.Second / aSecond)))
-		}
-		if _, err := conn.Write(datagram); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.StopTimer()
-	for last := int64(-1); got.Load() != last; time.Sleep(50 * time.Millisecond) {
-		last = got.Load()
-	}
-	cancel()
-	<-done
-	b.ReportMetric(float64(got.Load())/b.Elapsed().Seconds(), "msg/s")
-	b.ReportMetric(float64(int64(b.N)-got.Load())/float64(b.N)*100, "%lost")
 }
