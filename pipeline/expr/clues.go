@@ -17,8 +17,9 @@ type clue struct {
 	values  []string
 	but     bool // it must be none of them
 
-	needles []needle // one of them must be there; nil: not known
-	quick   bool     // the condition looks at the ends of a text only
+	needles []needle  // one of them must be there; nil: not known
+	room    *[]needle // of which needles is the start, or all; nil: there is none for more
+	quick   bool      // the condition looks at the ends of a text only
 }
 
 // needle is a literal that occurs in a subject.
@@ -263,29 +264,35 @@ func eitherClues(a, b value) (out []clue, exact bool) {
 			}
 		}
 	}
-	var either []needle
-	c, ok := bestNeedles(a.clues)
-	d, ok2 := bestNeedles(b.clues)
-	if ok && ok2 && len(c)+len(d) <= maxNeedles {
-		either = slices.Concat(c, d)
+	var either clue
+	c, ok := bestClue(a.clues)
+	d, ok2 := bestClue(b.clues)
+	if ok && ok2 && len(c.needles)+len(d.needles) <= maxNeedles {
+		either = c.withNeedles(d.needles)
 	}
 	if a.exact && b.exact && len(values) == 1 {
-		values[0].needles = either
+		values[0].needles, values[0].room = either.needles, either.room
 		return values, true
 	}
-	if either != nil {
-		values = append(values, clue{needles: either})
+	if either.needles != nil {
+		values = append(values, either)
 	}
 	return values, false
 }
 
-// bestNeedles chooses the needles that are found least often: the longest.
-func bestNeedles(clues []clue) (best []needle, ok bool) {
-	c, ok := bestClue(clues)
-	return c.needles, ok
+// withNeedles returns the clue that the needles of c or others are there. A
+// condition may be hundreds of them, added one by one: the first that comes to add
+// to c may use the room behind its needles.
+func (c clue) withNeedles(others []needle) clue {
+	if c.room == nil || len(*c.room) != len(c.needles) {
+		all := slices.Concat(c.needles, others)
+		return clue{needles: all, room: &all}
+	}
+	*c.room = append(*c.room, others...)
+	return clue{needles: *c.room, room: c.room}
 }
 
-// bestClue is the clue with the best needles.
+// bestClue is the clue whose needles are found least often: the longest.
 func bestClue(clues []clue) (best clue, ok bool) {
 	most := 0
 	for _, c := range clues {

@@ -352,3 +352,33 @@ func TestRecalled(t *testing.T) {
 		}
 	}
 }
+
+// Conditions that begin with the same one share its needles, not what follows.
+func TestWithNeedles(t *testing.T) {
+	add := func(c clue, texts ...string) clue {
+		var more []needle
+		for _, text := range texts {
+			more = append(more, needle{text: text})
+		}
+		return c.withNeedles(more)
+	}
+	f := func(c clue, want string) {
+		t.Helper()
+		got := ""
+		for _, n := range c.needles {
+			got += n.text
+		}
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	first := add(add(clue{needles: []needle{{text: "a"}}}, "b"), "c")
+	one := add(first, "d", "e")
+	other := add(first, "f")
+	longer := add(one, "g")
+	f(first, "abc")
+	f(one, "abcde")
+	f(other, "abcf")
+	f(longer, "abcdeg")
+	f(add(other, "h"), "abcfh")
+}

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"regexp/syntax"
 	"slices"
 	"strings"
@@ -65,7 +64,45 @@ type part struct {
 	field string
 }
 
-var reference = regexp.MustCompile(`%\{(\w+)(?::(\w+))?\}`)
+// reference is a %{NAME} or %{NAME:field} in a pattern.
+type reference struct {
+	start, end  int
+	name, field string
+}
+
+// nextReference returns the first reference behind a place.
+func nextReference(pattern string, from int) (r reference, ok bool) {
+	for {
+		at := strings.Index(pattern[from:], "%{")
+		if at < 0 {
+			return r, false
+		}
+		r.start = from + at
+		from = r.start + len("%{")
+		r.name = word(pattern[from:])
+		r.end, r.field = from+len(r.name), ""
+		if strings.HasPrefix(pattern[r.end:], ":") {
+			if r.field = word(pattern[r.end+1:]); r.field == "" {
+				continue
+			}
+			r.end += 1 + len(r.field)
+		}
+		if r.name != "" && strings.HasPrefix(pattern[r.end:], "}") {
+			r.end++
+			return r, true
+		}
+	}
+}
+
+// word returns the word characters that a text begins with.
+func word(text string) string {
+	for i := range len(text) {
+		if c := text[i]; c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return text[:i]
+		}
+	}
+	return text
+}
 
 // Clone returns a copy that can be added to without changing l.
 func (l *Library) Clone() *Library { return &Library{defs: maps.Clone(l.defs)} }
@@ -117,26 +154,28 @@ func (l *Library) parse(pattern string) (*definition, error) {
 	below := 0
 	own := map[string]int{}
 	rest := 0
-	for i, at := range reference.FindAllStringSubmatchIndex(pattern, -1) {
-		name := pattern[at[2]:at[3]]
-		ref := l.defs[name]
+	for i := 0; ; i++ {
+		r, ok := nextReference(pattern, rest)
+		if !ok {
+			break
+		}
+		ref := l.defs[r.name]
 		if ref == nil {
-			return nil, fmt.Errorf("no pattern is named %s", name)
+			return nil, fmt.Errorf("no pattern is named %s", r.name)
 		}
 		if d.size += ref.size; d.size > maxSize {
 			return nil, fmt.Errorf("it has more than %d bytes when its references are expanded", maxSize)
 		}
 		below, d.odd = max(below, ref.depth), d.odd || ref.odd
-		p := part{text: pattern[rest:at[0]], ref: ref}
+		p := part{text: pattern[rest:r.start], ref: ref, field: r.field}
 		for f := range ref.owner {
 			d.owner[f] = i
 		}
-		if at[4] >= 0 {
-			p.field = pattern[at[4]:at[5]]
+		if p.field != "" {
 			own[p.field] = i
 		}
 		d.parts = append(d.parts, p)
-		rest = at[1]
+		rest = r.end
 	}
 	maps.Copy(d.owner, own)
 	d.parts = append(d.parts, part{text: pattern[rest:]})

@@ -253,7 +253,7 @@ func (s *slow) expand(pattern string) (expr string, fields map[string]int) {
 	own, inner := map[string]int{}, map[string]int{}
 	var b strings.Builder
 	rest := 0
-	for _, at := range reference.FindAllStringSubmatchIndex(pattern, -1) {
+	for _, at := range referenceTwin.FindAllStringSubmatchIndex(pattern, -1) {
 		text := pattern[rest:at[0]]
 		s.group += strings.Count(text, "(") - strings.Count(text, "(?:")
 		b.WriteString(text + "(")

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"cs/platform/order"
 )
@@ -24,9 +22,16 @@ var stock embed.FS
 // stock one has 9 kB. A bigger file is an error.
 const maxPatternFile = 1 << 20
 
-// definitionLine is "NAME blanks regular expression"; any other line of a
-// pattern file is a comment.
-var definitionLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(\w+)\s+(.*)$`) })
+// blanks are what separates a name from its pattern: \s of regular expressions.
+const blanks = " \t\n\f\r"
+
+// cutDefinition cuts a line that is "NAME blanks regular expression"; any other
+// line of a pattern file is a comment.
+func cutDefinition(line string) (name, pattern string, ok bool) {
+	name = word(line)
+	pattern = strings.TrimLeft(line[len(name):], blanks)
+	return name, pattern, name != "" && len(name)+len(pattern) < len(line)
+}
 
 // Stock returns a library that holds the stock patterns.
 func Stock() *Library {
@@ -129,11 +134,10 @@ func (l *Library) read(f patternFile) []error {
 	n := 0
 	for line := range strings.Lines(f.text) {
 		n++
-		m := definitionLine().FindStringSubmatch(strings.TrimRight(line, "\r\n"))
-		if m == nil {
+		name, pattern, ok := cutDefinition(strings.TrimRight(line, "\r\n"))
+		if !ok {
 			continue
 		}
-		name, pattern := m[1], m[2]
 		var err error
 		if f.check {
 			err = l.Define(name, pattern)

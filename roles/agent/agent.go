@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -48,6 +49,8 @@ const (
 	// drainTime bounds the delivery at the end of a replay; what is left stays
 	// in the spool.
 	drainTime = 30 * time.Second
+	// loadingGCPercent is for the start, when all that is there goes on being used.
+	loadingGCPercent = 200
 	// sourcePause is between two attempts with a source that failed.
 	sourcePause = 10 * time.Second
 )
@@ -169,6 +172,7 @@ type alerts struct {
 func New(cfg Config) (*Agent, error) {
 	a := &Agent{cfg: cfg, log: cfg.Log, meters: pipeline.NewMeters(), changes: make(chan change), stopped: make(chan struct{})}
 	platform.LimitMemory(cfg.MemoryLimit)
+	defer debug.SetGCPercent(debug.SetGCPercent(loadingGCPercent))
 	var errs []error
 	a.engine, a.about.hub, errs = a.load(cfg)
 	a.faults = a.tellFaults(append(errs, cfg.Faults...))
