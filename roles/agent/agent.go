@@ -74,6 +74,14 @@ type LAPI interface {
 	Report(ctx context.Context, report api.ComponentMetrics) error
 }
 
+// Other is a further LAPI. What is away or slow there holds up nothing elsewhere.
+type Other struct {
+	// Name tells it from the others, also in the next process.
+	Name string
+	// Connect returns the link to it. scenarios are those that a login reports.
+	Connect func(scenarios func() []string) (LAPI, error)
+}
+
 // Engine turns lines into alerts; *pipeline.Engine does.
 type Engine interface {
 	Process(batch []event.Line, now time.Time)
@@ -93,6 +101,8 @@ type Config struct {
 	// were read to is forgotten.
 	Stateless bool
 	LAPI      LAPI
+	// Others get every alert as well.
+	Others []Other
 	// Inputs are the logs to read, and Faults what is wrong with others, which
 	// are left out.
 	Inputs []config.Acquisition
@@ -126,7 +136,7 @@ type Config struct {
 type Agent struct {
 	cfg       Config
 	log       *slog.Logger
-	outbox    *outbox
+	outboxes  []*outbox         // of LAPI, and of each of the others
 	positions *source.Positions // nil without a data directory
 	inputs    []*input          // to begin with
 	changes   chan change       // from Reload to read
@@ -195,7 +205,21 @@ func New(cfg Config) (*Agent, error) {
 	if !cfg.Stateless {
 		a.loadBuckets()
 	}
-	a.outbox = newOutbox(cfg.LAPI, sp, rejected, a.log)
+	a.outboxes = []*outbox{newOutbox(cfg.LAPI, sp, rejected, a.log)}
+	for _, other := range cfg.Others {
+		lapi, err := other.Connect(a.Scenarios)
+		var next *outbox
+		if err == nil {
+			next, err = a.outboxes[0].another(other.Name, lapi)
+		}
+		if err != nil {
+			if sp != nil {
+				err = errors.Join(err, sp.close())
+			}
+			return nil, err
+		}
+		a.outboxes = append(a.outboxes, next)
+	}
 	if sp != nil {
 		if err := a.openPositions(sp); err != nil {
 			return nil, errors.Join(err, sp.close())
@@ -285,7 +309,12 @@ func (a *Agent) barrier() error {
 	if err := a.commit(); err != nil {
 		return err
 	}
-	return a.outbox.sync()
+	for _, o := range a.outboxes {
+		if err := o.sync(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // raise takes an alert from the engine.
@@ -330,7 +359,7 @@ func (a *Agent) commit() error {
 	if len(list) == 0 {
 		return nil
 	}
-	err := a.outbox.put(list, a.positions.Moves())
+	err := put(a.outboxes, list, a.positions.Moves())
 	for i := range list {
 		a.log.Info("alert", "scenario", list[i].Scenario, "source", list[i].Source.Value, "message", list[i].Message)
 	}
@@ -345,12 +374,14 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stopBack()
 	var background, sender sync.WaitGroup
 	sending, stopSending := context.WithCancel(back)
-	sender.Go(func() { a.outbox.Run(sending) })
-	background.Go(func() { a.heartbeat(sending) })
-	background.Go(func() { a.tick(back) })
-	if !a.cfg.Stateless { // and of lines that somebody looks at
-		background.Go(func() { a.reports(sending) })
+	for _, o := range a.outboxes {
+		sender.Go(func() { o.Run(sending) })
+		background.Go(func() { o.heartbeat(sending) })
+		if !a.cfg.Stateless { // and of lines that somebody looks at
+			background.Go(func() { a.reports(sending, o) })
+		}
 	}
+	background.Go(func() { a.tick(back) })
 
 	err := a.read(ctx)
 
@@ -358,8 +389,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	sender.Wait()
 	if ctx.Err() == nil {
 		last, cancel := context.WithTimeout(ctx, drainTime)
-		if derr := a.outbox.drain(last); derr != nil {
-			err = errors.Join(err, fmt.Errorf("cannot deliver %d alerts: %w", a.outbox.pending(), derr))
+		for _, o := range a.outboxes {
+			if derr := o.drain(last); derr != nil {
+				err = errors.Join(err, fmt.Errorf("cannot deliver %d alerts: %w", o.pending(), derr))
+			}
 		}
 		cancel()
 	}
@@ -416,19 +449,19 @@ func (a *Agent) read(ctx context.Context) error {
 }
 
 // heartbeat logs in and then shows that we live.
-func (a *Agent) heartbeat(ctx context.Context) {
+func (o *outbox) heartbeat(ctx context.Context) {
 	var s sender
 	connected := false
 	for {
-		err := a.cfg.LAPI.Heartbeat(ctx)
+		err := o.lapi.Heartbeat(ctx)
 		wait := heartbeatEvery
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
 			if !connected {
-				a.log.Info("the LAPI lets us in")
-				poke(a.outbox.retry)
+				o.log.Info("the LAPI lets us in")
+				poke(o.retry)
 			}
 			connected, s = true, sender{}
 		default:
@@ -436,7 +469,7 @@ func (a *Agent) heartbeat(ctx context.Context) {
 			s.failures++
 			wait = s.pause()
 			if text := err.Error(); text != s.told || s.failures%20 == 0 {
-				a.log.Error("cannot connect to the LAPI; reading goes on", "err", err)
+				o.log.Error("cannot connect to the LAPI; reading goes on", "err", err)
 				s.told = text
 			}
 		}
@@ -490,7 +523,7 @@ func (a *Agent) save() {
 		a.log.Error("after a restart some lines will be read again", "err", err)
 		return
 	}
-	if err := a.outbox.spool.trim(); err != nil {
+	if err := a.outboxes[0].spool.trim(); err != nil {
 		a.log.Error("the spool doesn't shrink", "err", err)
 	}
 }
@@ -519,11 +552,11 @@ func addStats(gone, now pipeline.Stats) pipeline.Stats {
 
 func (a *Agent) logStats() {
 	s := a.stats()
-	a.outbox.mu.Lock()
-	sent, rejected := a.outbox.sent, a.outbox.rejected
-	a.outbox.mu.Unlock()
-	a.log.Info("since the start", "lines", a.lines.Load(), "parsed", s.Parsed, "poured", s.Poured,
-		"alerts", s.Alerts, "sent", sent, "waiting", a.outbox.pending(), "rejected", rejected)
+	a.log.Info("since the start", "lines", a.lines.Load(), "parsed", s.Parsed, "poured", s.Poured, "alerts", s.Alerts)
+	for _, o := range a.outboxes {
+		c := o.counts()
+		o.log.Info("delivery since the start", "sent", c.sent, "waiting", c.waiting, "rejected", c.rejected)
+	}
 	if s.Failures > 0 {
 		a.log.Warn("expressions of the content failed", "times", s.Failures, "last", s.LastFailure)
 	}
@@ -536,8 +569,8 @@ func (a *Agent) close() error {
 	if !a.cfg.Stateless {
 		err = errors.Join(err, a.saveBuckets())
 	}
-	if a.outbox.spool == nil {
-		return err
+	if sp := a.outboxes[0].spool; sp != nil {
+		err = errors.Join(err, sp.close())
 	}
-	return errors.Join(err, a.outbox.spool.close())
+	return err
 }

@@ -67,6 +67,15 @@ func (f *Reading) Config(env *platform.Env, r config.Resolved) (Config, error) {
 	if cfg.Inputs, cfg.Faults, err = f.inputs(env, r.Agent); err != nil {
 		return Config{}, err
 	}
+	for _, path := range r.Agent.Additional {
+		cfg.Others = append(cfg.Others, Other{Name: path, Connect: func(scenarios func() []string) (LAPI, error) {
+			credentials, err := config.ReadCredentials(path, env.LookupEnv)
+			if err != nil {
+				return nil, err
+			}
+			return connect(env, r, credentials, false, "", scenarios)
+		}})
+	}
 	cfg.Content = func() (hub.Content, []error) { return engine.Content(f.Content, r) }
 	return cfg, nil
 }
@@ -175,7 +184,7 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	var scenarios func() []string
 	cfg.Stateless = c.Replay || c.DryRun
 	if c.DryRun {
-		cfg.LAPI = &printer{w: env.Stdout}
+		cfg.LAPI, cfg.Others = &printer{w: env.Stdout}, nil
 	} else if cfg.LAPI, err = c.link(env, r, func() []string { return scenarios() }); err != nil {
 		return err
 	}
@@ -236,7 +245,7 @@ func (c *Command) link(env *platform.Env, r config.Resolved, scenarios func() []
 		if err != nil {
 			return nil, err
 		}
-		next, err := c.connect(env, r, credentials, false, scenarios)
+		next, err := connect(env, r, credentials, false, c.Token, scenarios)
 		if err != nil {
 			return nil, err
 		}
@@ -255,7 +264,7 @@ func (c *Command) remote(env *platform.Env, r config.Resolved, scenarios func() 
 		switch {
 		case strings.HasPrefix(url, "/") && c.Token == "":
 			// Who may open the administration socket needs no account.
-			return c.connect(env, r, config.Credentials{URL: url}, false, scenarios)
+			return connect(env, r, config.Credentials{URL: url}, false, c.Token, scenarios)
 		case c.Token == "":
 			return nil, errNoCredentials
 		case url == "":
@@ -269,14 +278,14 @@ func (c *Command) remote(env *platform.Env, r config.Resolved, scenarios func() 
 	if made {
 		env.Log.Info("made credentials for the LAPI", "machine", credentials.Login, "url", credentials.URL, "file", path)
 	}
-	return c.connect(env, r, credentials, made, scenarios)
+	return connect(env, r, credentials, made, c.Token, scenarios)
 }
 
-func (c *Command) connect(env *platform.Env, r config.Resolved, credentials config.Credentials, made bool, scenarios func() []string) (*remote, error) {
+func connect(env *platform.Env, r config.Resolved, credentials config.Credentials, made bool, token string, scenarios func() []string) (*remote, error) {
 	conf := credentials.Client(env.Version, r.Agent.InsecureSkipVerify)
 	conf.Scenarios = scenarios
 	conf.Clock = (&skew{log: env.Log, now: time.Now}).heard
-	return newRemote(credentials, made, conf, c.Token)
+	return newRemote(credentials, made, conf, token)
 }
 
 // printer is a LAPI that shows alerts to a person.

@@ -170,15 +170,22 @@ func (a *Agent) writeOwn(w *metric.Writer) {
 	w.Sample(float64(s.Stale))
 	w.Family("cs_expression_failures_total", metric.Counter, "Run-time errors of expressions of content.")
 	w.Sample(float64(s.Failures))
-	w.Family("cs_agent_alerts_waiting", metric.Gauge, "Alerts that wait for the LAPI.")
-	w.Sample(float64(a.outbox.pending()))
-	a.outbox.mu.Lock()
-	sent, rejected, dropped := a.outbox.sent, a.outbox.rejected, a.outbox.dropped
-	a.outbox.mu.Unlock()
-	w.Family("cs_agent_alerts_sent_total", metric.Counter, "Alerts that the LAPI has taken.")
-	w.Sample(float64(sent))
-	w.Family("cs_agent_alerts_rejected_total", metric.Counter, "Alerts that the LAPI refused for good.")
-	w.Sample(float64(rejected))
-	w.Family("cs_agent_alerts_dropped_total", metric.Counter, "Alerts given up because the spool was full.")
-	w.Sample(float64(dropped))
+	var all []counts
+	for _, o := range a.outboxes {
+		all = append(all, o.counts())
+	}
+	family := func(name, kind, help string, value func(counts) int) {
+		w.Family(name, kind, help)
+		for i, c := range all {
+			if name := a.outboxes[i].name; name != "" {
+				w.Sample(float64(value(c)), "lapi", name)
+			} else {
+				w.Sample(float64(value(c)))
+			}
+		}
+	}
+	family("cs_agent_alerts_waiting", metric.Gauge, "Alerts that wait for the LAPI.", func(c counts) int { return c.waiting })
+	family("cs_agent_alerts_sent_total", metric.Counter, "Alerts that the LAPI has taken.", func(c counts) int { return c.sent })
+	family("cs_agent_alerts_rejected_total", metric.Counter, "Alerts that the LAPI refused for good.", func(c counts) int { return c.rejected })
+	family("cs_agent_alerts_dropped_total", metric.Counter, "Alerts given up because the spool was full.", func(c counts) int { return c.dropped })
 }

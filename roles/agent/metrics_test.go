@@ -79,7 +79,7 @@ cs_node_hits_total{source="LOG",type="file",name="cs/syslog",stage="s00-raw",acq
 	}
 	u := usage{started: time.Now()}
 	tell := func() string {
-		if err := r.agent.report(t.Context(), &u, time.Unix(1800000000, 0)); err != nil {
+		if err := r.agent.report(t.Context(), lapi, &u, time.Unix(1800000000, 0)); err != nil {
 			t.Fatal(err)
 		}
 		lapi.mu.Lock()

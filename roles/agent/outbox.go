@@ -9,8 +9,12 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 
 	"cs/decisions"
 	"cs/pipeline/source"
@@ -36,11 +40,13 @@ const (
 	maxRejected = 4 << 20
 )
 
-// outbox brings alerts to the LAPI: each once, in order, whatever happens to
+// outbox brings alerts to one LAPI: each once, in order, whatever happens to
 // us or to it. Without a spool they wait in memory.
 type outbox struct {
+	name         string // "" of the first LAPI
 	lapi         LAPI
 	spool        *spool // nil: none
+	queue        *spoolReader
 	rejectedPath string
 	log          *slog.Logger
 	now          func() time.Time
@@ -65,21 +71,48 @@ type item struct {
 }
 
 func newOutbox(lapi LAPI, sp *spool, rejectedPath string, log *slog.Logger) *outbox {
-	return &outbox{
+	o := &outbox{
 		lapi: lapi, spool: sp, rejectedPath: rejectedPath, log: log, now: time.Now,
 		wake: make(chan struct{}, 1), retry: make(chan struct{}, 1),
 	}
+	if sp != nil {
+		o.queue = sp.spoolReader
+	}
+	return o
 }
 
-// put takes alerts over, with the positions behind the lines they came from.
-// When it returns they survive the process. Its error says that they are in memory only;
-// then positions must not be saved.
-func (o *outbox) put(alerts []decisions.Alert, moves source.Moves) error {
-	defer poke(o.wake)
-	err := o.write(alerts, moves)
-	if err == nil && o.spool != nil {
-		return nil
+// another returns the outbox of a further LAPI: the same spool, and a place in it of its own.
+func (o *outbox) another(name string, lapi LAPI) (next *outbox, err error) {
+	key := fmt.Sprintf("%016x", xxhash.Sum64String(name))
+	next = newOutbox(lapi, o.spool, o.rejectedPath, o.log.With("lapi", name))
+	next.name = name
+	if o.spool != nil {
+		if next.queue, err = o.spool.reader(key); err != nil {
+			return nil, err
+		}
 	}
+	if ext := filepath.Ext(o.rejectedPath); o.rejectedPath != "" {
+		next.rejectedPath = strings.TrimSuffix(o.rejectedPath, ext) + "-" + key + ext
+	}
+	return next, nil
+}
+
+// put gives alerts to all outboxes of one spool, with the positions behind the lines they
+// came from. When it returns they survive the process. Its error says that they are in
+// memory only; then positions must not be saved.
+func put(all []*outbox, alerts []decisions.Alert, moves source.Moves) error {
+	err := all[0].write(alerts, moves)
+	for _, o := range all {
+		if err != nil || o.spool == nil {
+			o.keep(alerts)
+		}
+		poke(o.wake)
+	}
+	return err
+}
+
+// keep takes alerts into memory.
+func (o *outbox) keep(alerts []decisions.Alert) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, a := range alerts {
@@ -89,7 +122,6 @@ func (o *outbox) put(alerts []decisions.Alert, moves source.Moves) error {
 		o.lost += n
 		o.unspooled = append(o.unspooled[:0:0], o.unspooled[n:]...)
 	}
-	return err
 }
 
 func (o *outbox) write(alerts []decisions.Alert, moves source.Moves) error {
@@ -174,7 +206,7 @@ func (o *outbox) drain(ctx context.Context) error {
 // next returns the oldest alerts that wait, at most n.
 func (o *outbox) next(n int) (items []item, err error) {
 	if o.spool != nil {
-		frames, err := o.spool.peek(n)
+		frames, err := o.queue.peek(n)
 		if err != nil {
 			return nil, err
 		}
@@ -208,7 +240,7 @@ func (o *outbox) settle(items []item) error {
 	if last == (cursor{}) {
 		return nil
 	}
-	return o.spool.settle(last)
+	return o.queue.settle(last)
 }
 
 func (o *outbox) pending() int {
@@ -216,9 +248,19 @@ func (o *outbox) pending() int {
 	n := len(o.unspooled)
 	o.mu.Unlock()
 	if o.spool != nil {
-		n += o.spool.pending()
+		n += o.queue.pending()
 	}
 	return n
+}
+
+// counts are what has become of alerts.
+type counts struct{ waiting, sent, rejected, dropped int }
+
+func (o *outbox) counts() counts {
+	waiting := o.pending()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return counts{waiting, o.sent, o.rejected, o.dropped}
 }
 
 // tellDropped confesses what a bound has cost.
@@ -228,7 +270,7 @@ func (o *outbox) tellDropped() {
 	o.lost = 0
 	o.mu.Unlock()
 	if o.spool != nil {
-		n += o.spool.takeDropped()
+		n += o.queue.takeDropped()
 	}
 	if n > 0 {
 		o.mu.Lock()

@@ -50,7 +50,7 @@ func without(list []string, out ...string) []string {
 
 func mustPut(t *testing.T, o *outbox, list []decisions.Alert) {
 	t.Helper()
-	if err := o.put(list, source.Moves{}); err != nil {
+	if err := put([]*outbox{o}, list, source.Moves{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -193,7 +193,7 @@ func TestDiskFull(t *testing.T) {
 	o := testOutbox(t, lapi, 1<<20)
 	mustPut(t, o, numbered(1, 2))
 	o.spool.w.Close()
-	if err := o.put(numbered(3, 3+maxUnspooled), source.Moves{}); err == nil {
+	if err := put([]*outbox{o}, numbered(3, 3+maxUnspooled), source.Moves{}); err == nil {
 		t.Fatal("no error")
 	}
 	if err := o.sync(); err == nil {

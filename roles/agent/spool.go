@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,18 +28,28 @@ import (
 // cut leaves behind. So do alerts without the positions that follow them: a
 // process that is killed may leave the first pages of what it was writing, and
 // the lines of those alerts are read again.
+//
+// Several may take what is in it, each at its own pace: what all are done with goes.
 type spool struct {
-	dir   string
-	limit int64 // bytes of all segments
-	lock  io.Closer
+	*spoolReader // the first one
+	dir          string
+	limit        int64 // bytes of all segments
+	lock         io.Closer
 
 	mu       sync.Mutex
 	segments []segment // oldest first; the last one is written to
 	w        *os.File
-	done     cursor // frames before it are dealt with
-	dirty    bool   // written and not yet synced
-	dropped  int    // alerts given up because of the limit, since the start
-	damaged  int64  // bytes that could not be read at the start
+	readers  []*spoolReader
+	dirty    bool  // written and not yet synced
+	damaged  int64 // bytes that could not be read at the start
+}
+
+// spoolReader is how far one of those who take alerts has got.
+type spoolReader struct {
+	s       *spool
+	name    string // of the file that says so
+	done    cursor // frames before it are dealt with
+	dropped int    // alerts that it never took because of the limit, and has not told yet
 }
 
 type segment struct {
@@ -88,6 +99,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // process at a time has it open.
 func openSpool(dir string, limit int64) (_ *spool, err error) {
 	s := &spool{dir: dir, limit: limit}
+	s.spoolReader = &spoolReader{s: s, name: doneName}
+	s.readers = []*spoolReader{s.spoolReader}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the spool: %w", err)
 	}
@@ -118,11 +131,28 @@ func openSpool(dir string, limit int64) (_ *spool, err error) {
 	if len(s.segments) == 0 {
 		s.segments = []segment{{number: 1}}
 	}
-	s.readDone()
+	s.readDone(s.spoolReader)
 	if err := s.openLast(); err != nil {
 		return nil, fmt.Errorf("cannot open the spool: %w", err)
 	}
 	return s, nil
+}
+
+// reader adds one who takes what is in the spool as well. The name must be good for a
+// file. One that was not there before begins where the first one is.
+func (s *spool) reader(name string) (*spoolReader, error) {
+	r := &spoolReader{s: s, name: doneName + "-" + name}
+	if _, err := os.Lstat(filepath.Join(s.dir, r.name)); errors.Is(err, fs.ErrNotExist) {
+		if err := r.settle(s.spoolReader.done); err != nil {
+			return nil, err
+		}
+	} else {
+		s.readDone(r)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readers = append(s.readers, r)
+	return r, nil
 }
 
 // scan finds the end of what was appended to a segment as a whole and cuts off what
@@ -242,31 +272,36 @@ func (s *spool) shrink() error {
 	}
 	for total > s.limit && len(s.segments) > 1 {
 		old := s.segments[0]
-		left, err := s.pendingIn(old)
-		if err != nil {
-			left = old.alerts // better a number too high than a silent loss
+		left := make([]int, len(s.readers))
+		for i, r := range s.readers {
+			left[i] = r.pendingIn(old)
 		}
 		if err := os.Remove(s.path(old.number)); err != nil {
 			return fmt.Errorf("cannot drop the oldest alerts: %w", err)
 		}
-		s.dropped += left
+		for i, r := range s.readers {
+			r.dropped += left[i]
+		}
 		total -= old.size
 		s.segments = s.segments[1:]
 	}
 	return nil
 }
 
-// pendingIn counts the alerts of a segment that are not dealt with.
-func (s *spool) pendingIn(seg segment) (int, error) {
-	end := cursor{seg.number, seg.size}
-	if !s.done.before(end) {
-		return 0, nil
+// pendingIn counts the alerts of a segment that are not dealt with. Where that can't be
+// read it says all: better a number too high than a silent loss.
+func (r *spoolReader) pendingIn(seg segment) int {
+	if !r.done.before(cursor{seg.number, seg.size}) {
+		return 0
 	}
-	if s.done.segment != seg.number {
-		return seg.alerts, nil
+	if r.done.segment != seg.number {
+		return seg.alerts
 	}
-	frames, err := s.readSegment(seg, s.done, seg.alerts)
-	return len(frames), err
+	frames, err := r.s.readSegment(seg, r.done, seg.alerts)
+	if err != nil {
+		return seg.alerts
+	}
+	return len(frames)
 }
 
 // sync returns when everything appended is on disk. What the LAPI has already
@@ -285,15 +320,15 @@ func (s *spool) sync() error {
 }
 
 // peek returns the oldest alerts that are not dealt with, n at most.
-func (s *spool) peek(n int) ([]frame, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (r *spoolReader) peek(n int) ([]frame, error) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
 	var out []frame
-	for _, seg := range s.segments {
-		if !s.done.before(cursor{seg.number, seg.size}) {
+	for _, seg := range r.s.segments {
+		if !r.done.before(cursor{seg.number, seg.size}) {
 			continue
 		}
-		frames, err := s.readSegment(seg, s.done, n-len(out))
+		frames, err := r.s.readSegment(seg, r.done, n-len(out))
 		out = append(out, frames...)
 		if err != nil {
 			return out, fmt.Errorf("cannot read the spool: %w", err)
@@ -359,14 +394,14 @@ func (s *spool) each(kind frameKind, f func(payload []byte)) error {
 
 // settle says that the frames before c are dealt with. It survives the process; a
 // power cut may bring some back, which the LAPI then recognises by their UUID.
-func (s *spool) settle(c cursor) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.done = c
+func (r *spoolReader) settle(c cursor) error {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	r.done = c
 	b := binary.LittleEndian.AppendUint64(nil, c.segment)
 	b = binary.LittleEndian.AppendUint64(b, uint64(c.offset))
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
-	f, err := os.OpenFile(filepath.Join(s.dir, doneName), os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(filepath.Join(r.s.dir, r.name), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("cannot note what was sent: %w", err)
 	}
@@ -377,8 +412,8 @@ func (s *spool) settle(c cursor) error {
 	return nil
 }
 
-func (s *spool) readDone() {
-	b, err := os.ReadFile(filepath.Join(s.dir, doneName))
+func (s *spool) readDone(r *spoolReader) {
+	b, err := os.ReadFile(filepath.Join(s.dir, r.name))
 	if err != nil || len(b) != 20 || crc32.Checksum(b[:16], castagnoli) != binary.LittleEndian.Uint32(b[16:]) {
 		return // everything is sent again, and recognised
 	}
@@ -389,18 +424,19 @@ func (s *spool) readDone() {
 		}
 	}
 	// Numbers are never used again while something refers to them.
-	if last := s.last().number; c.segment > last {
+	if last := s.last().number; c.segment > last && s.w == nil {
 		s.segments = append(s.segments, segment{number: c.segment + 1})
 	}
-	s.done = c
+	r.done = c
 }
 
-// trim removes segments that are dealt with. Call it when the positions are
+// trim removes segments that all are done with. Call it when the positions are
 // saved: until then the segments hold newer ones.
 func (s *spool) trim() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.segments) > 1 && !s.done.before(cursor{s.segments[0].number, s.segments[0].size}) {
+	needed := func(r *spoolReader) bool { return r.done.before(cursor{s.segments[0].number, s.segments[0].size}) }
+	for len(s.segments) > 1 && !slices.ContainsFunc(s.readers, needed) {
 		if err := os.Remove(s.path(s.segments[0].number)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("cannot remove what was sent: %w", err)
 		}
@@ -410,25 +446,21 @@ func (s *spool) trim() error {
 }
 
 // pending counts the alerts that wait.
-func (s *spool) pending() (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, seg := range s.segments {
-		k, err := s.pendingIn(seg)
-		if err != nil {
-			k = seg.alerts
-		}
-		n += k
+func (r *spoolReader) pending() (n int) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	for _, seg := range r.s.segments {
+		n += r.pendingIn(seg)
 	}
 	return n
 }
 
 // takeDropped returns the number of alerts dropped since the last call.
-func (s *spool) takeDropped() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := s.dropped
-	s.dropped = 0
+func (r *spoolReader) takeDropped() int {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	n := r.dropped
+	r.dropped = 0
 	return n
 }
 

@@ -103,13 +103,13 @@ func (u *usage) items(traffic []pipeline.Traffic) (items []api.UsageItem, sums m
 }
 
 // report sends one report.
-func (a *Agent) report(ctx context.Context, u *usage, now time.Time) error {
+func (a *Agent) report(ctx context.Context, to LAPI, u *usage, now time.Time) error {
 	items, sums := u.items(a.meters.Traffic())
 	a.about.Lock()
 	hub, sources := a.about.hub, maps.Clone(a.about.sources)
 	a.about.Unlock()
 	os := api.LocalOS()
-	err := a.cfg.LAPI.Report(ctx, api.ComponentMetrics{
+	err := to.Report(ctx, api.ComponentMetrics{
 		Version: a.cfg.Version, Startup: u.started.Unix(), OS: &os, FeatureFlags: []string{}, Datasources: sources, HubItems: hub,
 		Metrics: []api.UsageWindow{{
 			Meta:  api.UsageMeta{Length: int64(reportEvery / time.Second), Now: now.Unix()},
@@ -122,8 +122,8 @@ func (a *Agent) report(ctx context.Context, u *usage, now time.Time) error {
 	return err
 }
 
-// reports tells the LAPI at the start, now and then, and at the end what was read.
-func (a *Agent) reports(ctx context.Context) {
+// reports tells a LAPI at the start, now and then, and at the end what was read.
+func (a *Agent) reports(ctx context.Context, to *outbox) {
 	u := usage{started: time.Now()}
 	failures, told := 0, false
 	for done := false; ; {
@@ -132,7 +132,7 @@ func (a *Agent) reports(ctx context.Context) {
 			limit = lastReportTime
 		}
 		one, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
-		err := a.report(one, &u, time.Now())
+		err := a.report(one, to.lapi, &u, time.Now())
 		cancel()
 		wait := reportEvery
 		var refused *api.Error
@@ -140,7 +140,7 @@ func (a *Agent) reports(ctx context.Context) {
 		case err == nil:
 			failures, told = 0, false
 		case errors.As(err, &refused) && refused.Status == http.StatusNotFound:
-			a.log.Warn("the LAPI takes no reports of usage: it is older than that")
+			to.log.Warn("the LAPI takes no reports of usage: it is older than that")
 			return
 		default:
 			failures++
@@ -148,7 +148,7 @@ func (a *Agent) reports(ctx context.Context) {
 			wait = min(s.pause(), reportEvery)
 			if !told && !done && !away(err) { // a LAPI that is away is told of by the heartbeat
 				told = true
-				a.log.Warn("cannot report usage, trying again", "err", err)
+				to.log.Warn("cannot report usage, trying again", "err", err)
 			}
 		}
 		if done {

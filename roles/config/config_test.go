@@ -192,7 +192,7 @@ func TestEveryKey(t *testing.T) {
 		},
 		Agent: Agent{
 			Enabled: true, AcquisitionPath: "/a", AcquisitionDir: "/a.d", CredentialsPath: "/cred", InsecureSkipVerify: true,
-			MaxBuckets: 2000, SpoolBytes: 65536, CatchUp: 2 * time.Minute, Fallbacks: []string{"/fb1", "/fb2"},
+			MaxBuckets: 2000, SpoolBytes: 65536, CatchUp: 2 * time.Minute, Fallbacks: []string{"/fb1", "/fb2"}, Additional: []string{"/add1"},
 			HubDir: "/h", HubIndexPath: "/i", SimulationPath: "/s", ConsoleContextPath: "/c", PatternDir: "/pt",
 			ContextLength: 4000, ParserRoutines: 1, DNSTTL: time.Minute, DNSNegativeTTL: 10 * time.Second, DNSSize: 100,
 			CTIKey: "k", CTITTL: 10 * time.Minute, CTISize: 100,

@@ -155,7 +155,10 @@ type APIClient struct {
 	// FallbackCredentials are files like that of CredentialsPath, of LAPIs that the agent
 	// turns to while those before them can't be reached. Upstream doesn't have it.
 	FallbackCredentials []string `yaml:"fallback_credentials"`
-	InsecureSkipVerify  bool     `yaml:"insecure_skip_verify"`
+	// AdditionalCredentials are such files too, of LAPIs that get every alert as well.
+	// Upstream doesn't have it.
+	AdditionalCredentials []string `yaml:"additional_credentials"`
+	InsecureSkipVerify    bool     `yaml:"insecure_skip_verify"`
 
 	UnregisterOnExit bool `yaml:"unregister_on_exit"`
 }

@@ -84,6 +84,7 @@ type Agent struct {
 	CredentialsPath    string
 	InsecureSkipVerify bool
 	Fallbacks          []string // paths of the credentials of LAPIs to turn to
+	Additional         []string // and of those that get every alert as well
 	MaxBuckets         int
 	SpoolBytes         int64
 
@@ -136,6 +137,7 @@ func (f *File) Resolve(env func(string) (string, bool)) (Resolved, []error) {
 		CredentialsPath:    f.CredentialsPath(),
 		InsecureSkipVerify: f.API.Client.InsecureSkipVerify,
 		Fallbacks:          f.API.Client.FallbackCredentials,
+		Additional:         f.API.Client.AdditionalCredentials,
 		MaxBuckets:         int(r.number("limits.max_buckets", f.Limits.MaxBuckets, 1000, maxInt32)),
 		SpoolBytes:         r.number("limits.spool_bytes", f.Limits.SpoolBytes, 64<<10, 1<<40),
 
