@@ -57,6 +57,7 @@ func (w *worker) alone(batch []event.Line, now time.Time) {
 		}
 		w.pourChunk(c, now)
 	}
+	w.settleAll(now)
 }
 
 // judge does what the lines of a chunk need no other lines for. The caller promises

@@ -2,8 +2,10 @@ package pipeline
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
+	"cs/decisions"
 	"cs/pipeline/count"
 	"cs/pipeline/event"
 	"cs/pipeline/expr"
@@ -11,7 +13,7 @@ import (
 	"cs/pipeline/scenario"
 )
 
-// maxReprocessed bounds the overflows that one line may lead to, by scenarios
+// maxReprocessed bounds the overflows that one may lead to, by scenarios
 // about overflows whose overflows go through the scenarios again.
 const maxReprocessed = 100
 
@@ -38,19 +40,50 @@ func (e *Engine) newAftermath(w *worker) *aftermath {
 // the scenarios' runner is in use.
 func (w *worker) overflow(o *scenario.Overflow) { w.overflows = append(w.overflows, o) }
 
-// settle runs the postoverflows, sends the alerts and gives the overflows that
-// want it to the scenarios.
+// maxPending bounds the overflows that wait to be settled together.
+const maxPending = 64
+
+// settle settles what overflowed with a line. If postoverflows ask for the names of
+// addresses, it only begins to ask: that takes as long for many addresses as for one.
+// Whoever calls it sees to settleAll.
 func (w *worker) settle(now time.Time) {
-	for i := 0; i < len(w.overflows); i++ { // reprocessing adds to them
-		if i == maxReprocessed {
-			w.failed(w.overflows[i].Alerts[0].Scenario,
-				fmt.Errorf("cannot reprocess overflow: more than %d follow from one line", maxReprocessed))
-			break
-		}
-		w.settleOne(w.overflows[i], now)
+	if len(w.overflows) == 0 {
+		return
 	}
+	e := w.engine
+	together := e.after.AskNames() && e.opt.Tracer == nil
+	for _, o := range w.overflows {
+		src := &o.Alerts[0].Source
+		if ip, err := netip.ParseAddr(src.IP); together && err == nil && src.Scope == decisions.ScopeIP {
+			e.lookups.ExpectNames(ip)
+		}
+	}
+	w.pending = append(w.pending, w.overflows...)
 	clear(w.overflows)
 	w.overflows = w.overflows[:0]
+	if !together || len(w.pending) >= maxPending {
+		w.settleAll(now)
+	}
+}
+
+// settleAll runs the postoverflows, sends the alerts and gives the overflows that
+// want it to the scenarios.
+func (w *worker) settleAll(now time.Time) {
+	for _, o := range w.pending {
+		w.overflows = append(w.overflows, o)
+		for i := 0; i < len(w.overflows); i++ { // reprocessing adds to them
+			if i == maxReprocessed {
+				w.failed(w.overflows[i].Alerts[0].Scenario,
+					fmt.Errorf("cannot reprocess overflow: more than %d follow from one", maxReprocessed))
+				break
+			}
+			w.settleOne(w.overflows[i], now)
+		}
+		clear(w.overflows)
+		w.overflows = w.overflows[:0]
+	}
+	clear(w.pending)
+	w.pending = w.pending[:0]
 }
 
 func (w *worker) settleOne(o *scenario.Overflow, now time.Time) {

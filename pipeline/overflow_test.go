@@ -170,7 +170,7 @@ statics:
 	endless := "name: endless\ndescription: d\ntype: trigger\nfilter: evt.GetType() == 'overflow'\nreprocess: true\n"
 	got, stats := outcome(t, []item{{hub.Scenario, "", bad}, {hub.Scenario, "", endless}}, t0, "192.0.2.1 192.0.2.0/24 bad")
 	if n := strings.Count(got, "endless Ip=192.0.2.1"); n != 99 || stats.Failures != 1 ||
-		!strings.Contains(stats.LastFailure, "endless: cannot reprocess overflow: more than 100 follow from one line") {
+		!strings.Contains(stats.LastFailure, "endless: cannot reprocess overflow: more than 100 follow from one") {
 		t.Errorf("%d alerts, stats %+v", n, stats)
 	}
 }

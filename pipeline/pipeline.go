@@ -103,6 +103,7 @@ type Engine struct {
 	after   *node.Stages // of postoverflows
 	set     *scenario.Set
 	stashes *node.Stashes
+	lookups *enrich.Lookups
 
 	mu      sync.Mutex
 	idle    []*worker // as many as ever worked at once
@@ -160,6 +161,7 @@ func Load(opt Options) (*Engine, []error) {
 	}
 	files := hub.NewFiles(opt.DataDir, opt.Content.Data)
 	lookups := enrich.NewLookups(enrich.Settings{Dir: opt.DataDir, DNS: opt.DNS, CTI: opt.CTI})
+	e.lookups = lookups
 	ec := &expr.Compiler{Schema: e.schema, Files: files, Lookups: lookups}
 	parsers := node.Compiler{Expr: ec, Grok: patterns, Files: files, Stashes: e.stashes, Lookups: lookups, Warn: opt.Warn}
 	// Postoverflows have a name space of their own, which starts from the same patterns.
@@ -230,6 +232,7 @@ func (e *Engine) Advance(now time.Time) {
 	w.ctx.Now = now
 	w.pour.Advance(now)
 	w.settle(now)
+	w.settleAll(now)
 	e.count(w)
 }
 
@@ -274,7 +277,8 @@ type worker struct {
 	pour   *scenario.Runner
 	after  *aftermath // nil until it is needed
 
-	overflows []*scenario.Overflow // to be settled
+	overflows []*scenario.Overflow // of the line at hand
+	pending   []*scenario.Overflow // to be settled
 
 	group group
 	own   chunk // of alone

@@ -52,6 +52,7 @@ type team struct {
 	first   int     // chunk to be poured next; they are numbered from the start of the batch
 	next    int     // chunk to be cut next
 	pouring bool
+	pending []*scenario.Overflow // of what has been poured, to be settled; whoever pours has it
 }
 
 // chunk is some lines of a batch.
@@ -83,6 +84,9 @@ func (e *Engine) share(w *worker, batch []event.Line, total, helpers int, now ti
 	}
 	t.work(w)
 	t.helpers.Wait()
+	w.pending = t.pending
+	w.settleAll(now)
+	w.pending, t.pending = nil, w.pending
 	t.rest, t.first, t.next = nil, 0, 0
 	e.mu.Lock()
 	e.teams = append(e.teams, t)
@@ -173,9 +177,11 @@ func (t *team) pour(w *worker) {
 			return
 		}
 		t.pouring = true
+		w.pending, t.pending = t.pending, nil
 		t.mu.Unlock()
 		w.pourChunk(c, t.now)
 		t.mu.Lock()
+		w.pending, t.pending = nil, w.pending
 		c.judged, t.pouring = false, false
 		t.first++
 		t.room.Broadcast()

@@ -77,6 +77,16 @@ func (n *asker[K, V]) ask(q K) (v V, ok bool) {
 	return a.v, !a.expires.IsZero()
 }
 
+// expect sends a query, unless there is an answer or one on its way, for somebody who
+// will ask soon.
+func (n *asker[K, V]) expect(q K) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if a := n.answers[q]; (a == nil || !a.expires.IsZero() && !n.now().Before(a.expires)) && n.queries < maxQueries {
+		n.start(q)
+	}
+}
+
 // start sends a query. The lock is held.
 func (n *asker[K, V]) start(q K) *answer[V] {
 	for old := range n.answers { // any one makes room, but not for itself

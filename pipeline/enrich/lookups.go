@@ -62,6 +62,10 @@ func (l *Lookups) Hosts(name string) []string {
 // does.
 func (l *Lookups) Names(ip netip.Addr) []string { return l.names.of(question{ip: ip}) }
 
+// ExpectNames asks for the names of an address without waiting: somebody will ask
+// for them soon, by Names or the method reverse_dns.
+func (l *Lookups) ExpectNames(ip netip.Addr) { l.names.expect(question{ip: ip}) }
+
 // CTI returns what CrowdSec's threat intelligence knows about an address, an
 // empty record when it knows nothing. It waits for three seconds at most.
 func (l *Lookups) CTI(ip netip.Addr) (*expr.CTI, error) { return l.cti.about(ip) }

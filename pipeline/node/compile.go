@@ -95,6 +95,8 @@ type Compiler struct {
 
 	stages  map[string][]*Node
 	checked bool // Lookups have been
+	names   bool // a static asks for those of an address
+	stashes bool // there are stashes
 }
 
 // Add compiles the documents of a parser. A faulty one is left out and named
@@ -130,7 +132,7 @@ func (c *Compiler) Add(item hub.Item) []error {
 // Stages returns what has been added: the stages that have a node, in byte
 // order of their names.
 func (c *Compiler) Stages() *Stages {
-	s := &Stages{}
+	s := &Stages{waits: c.names && !c.stashes}
 	for name := range c.stages {
 		s.names = append(s.names, name)
 	}
@@ -419,6 +421,7 @@ func (c *Compiler) method(s *static, t strict.Text) (err error) {
 		s.dest = toNothing
 		return nil
 	}
+	c.names = c.names || t.Value == "reverse_dns"
 	if t.Value != "reverse_dns" && !c.checked {
 		c.checked = true
 		for _, err := range c.Lookups.Check() { // upstream goes on without them, too
@@ -458,6 +461,7 @@ func (c *Compiler) stash(docs []stashDoc, at strict.Place) (out []stash, err err
 		if d.Name.Value == "" || d.Key.Value == "" || d.Value.Value == "" || d.TTL <= 0 {
 			return nil, at.Errorf("stash needs name, key, value and a ttl above zero")
 		}
+		c.stashes = true
 		s := stash{ttl: d.TTL}
 		if s.key, err = c.program(d.Key); err != nil {
 			return nil, err

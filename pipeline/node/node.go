@@ -61,6 +61,7 @@ type Stages struct {
 	lists []*expr.Index
 
 	labels []Label // by number of the node
+	waits  bool    // see AskNames
 }
 
 // Label says what a node is called in numbers about it.
@@ -95,6 +96,10 @@ func (s *Stages) number(stage string, nodes []*Node) {
 		s.number(stage, n.children)
 	}
 }
+
+// AskNames tells whether the stages ask name servers for the names of addresses, and
+// leave nothing behind in stashes: they are quicker for several events together.
+func (s *Stages) AskNames() bool { return s.waits }
 
 // Len returns the number of documents.
 func (s *Stages) Len() (n int) {
