@@ -290,7 +290,8 @@ type worker struct {
 // tally is what a worker counts until it is put back.
 type tally struct {
 	parsed, whitelisted, stale, failures uint64
-	lastErr                              string
+	lastItem                             string
+	lastErr                              error
 }
 
 func (e *Engine) take() *worker {
@@ -351,7 +352,7 @@ func (e *Engine) count(w *worker) {
 	if w.tally.failures > 0 {
 		e.failures.Add(w.tally.failures)
 		e.mu.Lock()
-		e.lastErr = w.tally.lastErr
+		e.lastErr = w.tally.lastItem + ": " + w.tally.lastErr.Error()
 		e.mu.Unlock()
 	}
 	w.tally, w.pour.Poured = tally{}, 0
@@ -405,5 +406,5 @@ func (w *worker) arrived(ev *event.Event) bool {
 
 func (w *worker) failed(item string, err error) {
 	w.tally.failures++
-	w.tally.lastErr = item + ": " + err.Error()
+	w.tally.lastItem, w.tally.lastErr = item, err
 }

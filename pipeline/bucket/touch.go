@@ -18,7 +18,8 @@ func (t *Table) Touch(n int, pour func(i int) *Pour) {
 		return
 	}
 	var hashes [touchAtOnce]uint32
-	var cells [touchAtOnce]int32
+	var cells, heads [touchAtOnce]int32
+	var chunks [2 * touchAtOnce]int32
 	for from := 0; from < n; from += touchAtOnce {
 		// Processors load on while they wait, but not far, and not beyond a branch
 		// that they can't guess before: hence one short loop after the other.
@@ -38,22 +39,36 @@ func (t *Table) Touch(n int, pour func(i int) *Pour) {
 		for _, c := range cells[:found] {
 			sum += t.at(c).total
 		}
-		tails := cells[:0]
-		for _, c := range cells[:found] {
-			if tail := t.at(c).queue.tail; tail >= 0 {
-				tails = append(tails, tail)
+		nchunks, nheads := 0, 0
+		for _, i := range cells[:found] {
+			c := t.at(i)
+			if c.queue.tail >= 0 {
+				chunks[nchunks] = c.queue.tail
+				nchunks++
+				if int(c.queue.n) > t.specs[c.spec].queue {
+					heads[nheads] = c.queue.tail
+					nheads++
+				}
+			}
+			if c.values >= 0 {
+				chunks[nchunks] = c.values
+				nchunks++
 			}
 		}
-		for i, c := range tails { // to the heads: the oldest event makes room for the new one
-			tails[i] = t.chunks.at(c).next
+		for _, i := range chunks[:nchunks] { // a chunk is two cache lines
+			c := t.chunks.at(i)
+			sum += uint32(c.next) + uint32(c.data[chunkData-1])
 		}
-		for i, c := range tails { // a chunk is two cache lines
-			head := t.chunks.at(c)
-			sum += uint32(head.data[chunkData-1])
-			tails[i] = head.next
+		for k, i := range heads[:nheads] { // the oldest event makes room for the new one
+			heads[k] = t.chunks.at(i).next
 		}
-		for _, c := range tails {
-			sum += uint32(t.chunks.at(c).next)
+		for k, i := range heads[:nheads] {
+			c := t.chunks.at(i)
+			sum += uint32(c.data[chunkData-1])
+			heads[k] = c.next
+		}
+		for _, i := range heads[:nheads] {
+			sum += uint32(t.chunks.at(i).next)
 		}
 		t.touched += sum // so that no compiler leaves it out
 	}

@@ -288,8 +288,18 @@ func (p *Program) Any(x *Ctx) (any, error) {
 func (p *Program) failed(x *Ctx) error {
 	err := x.err
 	x.err = nil
-	return fmt.Errorf("cannot evaluate %s: %w", p.src, err)
+	return &evalError{p.src, err}
 }
+
+// evalError says which expression failed. Some fail for each line: it is not worded
+// before somebody reads it.
+type evalError struct {
+	src   string
+	cause error
+}
+
+func (e *evalError) Error() string { return "cannot evaluate " + e.src + ": " + e.cause.Error() }
+func (e *evalError) Unwrap() error { return e.cause }
 
 // begin makes the scratch memory ready for one evaluation. All but the first
 // for a line find everything in place.
