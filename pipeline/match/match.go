@@ -26,6 +26,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 )
 
@@ -49,6 +50,8 @@ type Program struct {
 	prefix   string    // a match begins with it
 	first    [256]bool // unless there is a prefix: bytes it may begin with
 	anywhere bool      // it may be empty
+
+	streak atomic.Uint32 // texts that matched, one after the other; not beyond trusted
 }
 
 // Machine is the scratch memory of one worker. The zero value is ready.
@@ -245,10 +248,39 @@ func (p *Program) Match(m *Machine, s string, caps []int32) bool {
 	if p.code == nil {
 		return p.stdlib(m, s, caps)
 	}
+	if p.must == "" {
+		return p.try(m, s, caps)
+	}
+	streak := p.streak.Load()
+	if streak == trusted {
+		ok := p.try(m, s, caps)
+		if !ok {
+			p.streak.Store(0)
+		}
+		return ok
+	}
 	if !strings.Contains(s, p.must) {
 		m.Counts.Refused++
+		if streak > 0 {
+			p.streak.Store(0)
+		}
 		return false
 	}
+	ok := p.try(m, s, caps)
+	if ok {
+		p.streak.Store(streak + 1)
+	} else if streak > 0 {
+		p.streak.Store(0)
+	}
+	return ok
+}
+
+// trusted is for how many texts in a row a program must match until it is believed
+// to match the next ones, too: then nothing is looked for before.
+const trusted = 32
+
+// try is Match without looking for the needed literal first.
+func (p *Program) try(m *Machine, s string, caps []int32) bool {
 	// Tries from one candidate to the next would be quadratic for some texts.
 	// They may take as many steps as one more pass over the text; what is
 	// undecided by then is the reverse automaton's.
