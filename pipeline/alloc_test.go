@@ -63,9 +63,17 @@ func TestInstalledContentDoesNotAllocate(t *testing.T) {
 		f(typ+" pictures", typ, false, func(i int) string { return access(i, "GET /a/b/c.PNG HTTP/1.1", 200) })
 		f(typ+" other letters", typ, true, func(i int) string { return access(i, fmt.Sprintf("GET /höhe/%d?ort=Köln HTTP/1.1", i), 404) })
 	}
-	f("nginx in syslog", "syslog", true, func(i int) string {
-		return fmt.Sprintf("Mar 14 10:00:%02d box nginx: ", i%60) + access(i, fmt.Sprintf("GET /page/%d HTTP/1.1", i), 404)
+	f("failed logins from few addresses", "syslog", true, func(i int) string {
+		return head(i) + fmt.Sprintf("Failed password for root from 198.51.100.%d port 4%d ssh2", i%40, i)
 	})
+	for _, program := range []string{"nginx", "apache2"} {
+		f(program+" in syslog", "syslog", true, func(i int) string {
+			return fmt.Sprintf("Mar 14 10:00:%02d box %s: ", i%60, program) + access(i, fmt.Sprintf("GET /page/%d HTTP/1.1", i), 404)
+		})
+		f(program+" in RFC 5424", "syslog", true, func(i int) string {
+			return fmt.Sprintf("<38>1 2026-03-14T10:00:%02d.%03dZ box %s %d - - ", i%60, i, program, i) + access(i, fmt.Sprintf("GET /page/%d HTTP/1.1", i), 404)
+		})
+	}
 	f("traefik", "traefik", true, func(i int) string {
 		return fmt.Sprintf(`198.51.100.%d - - [14/Mar/2026:10:00:%02d +0000] "GET /page/%d HTTP/1.1" 404 19 "-" "curl/8" %d "web@file" "http://10.0.0.2:80" 3ms`, i, i%60, i, i)
 	})

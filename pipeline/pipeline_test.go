@@ -21,9 +21,15 @@ var t0 = time.Date(2026, 3, 14, 10, 0, 0, 0, time.UTC)
 // load returns an engine of the starter set and where its alerts go.
 func load(tb testing.TB) (*pipeline.Engine, *[]decisions.Alert) {
 	tb.Helper()
+	return loadFor(tb, 0)
+}
+
+func loadFor(tb testing.TB, workers int) (*pipeline.Engine, *[]decisions.Alert) {
+	tb.Helper()
 	var alerts []decisions.Alert
 	e, errs := pipeline.Load(pipeline.Options{
 		Content: hub.Base(),
+		Workers: workers,
 		Now:     func() time.Time { return t0 },
 		Alert:   func(a decisions.Alert) { alerts = append(alerts, a) },
 		Warn:    func(m string) { tb.Errorf("warning: %s", m) },
@@ -80,7 +86,7 @@ func TestBruteForce(t *testing.T) {
 // After the first lines of a kind, a line costs no allocation, whatever it is;
 // only alerts do.
 func TestLinesDoNotAllocate(t *testing.T) {
-	e, alerts := load(t)
+	e, alerts := loadFor(t, 1) // with more, chance decides when another one sees its first line of a kind
 	nginx := map[string]string{"type": "nginx"}
 	access := func(i, day int, request string, status int, agent string) event.Line {
 		return event.Line{Raw: fmt.Sprintf(`198.51.100.%d - - [%02d/Mar/2026:10:00:%02d +0000] "%s" %d 153 "-" "%s"`, i, day, i%60, request, status, agent),
