@@ -168,7 +168,9 @@ func Load(opt Options) (*Engine, []error) {
 	after := node.Compiler{Expr: ec, Grok: patterns.Clone(), Files: files, Stashes: e.stashes, Lookups: lookups, Warn: opt.Warn}
 	scenarios := scenario.NewCompiler(ec, files) // before the parsers: its few fields must have room
 	scenarios.Warn, scenarios.ContextLength = opt.Warn, opt.ContextLength
-	for _, item := range opt.Content.Items {
+	items, done := hub.ParseAhead(opt.Content.Items)
+	defer done()
+	for _, item := range items {
 		ec.Warn = nil
 		if opt.Warn != nil {
 			ec.Warn = func(message string) { opt.Warn(item.Path + ": " + message) }

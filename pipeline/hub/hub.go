@@ -63,25 +63,13 @@ type Item struct {
 	Name  string // of the first document, else the file's
 	Data  []byte
 
-	at   string                        // its path in the file system that it was read from
-	link bool                          // it is a symbolic link, as items of the hub are
-	docs *atomic.Pointer[[]strict.Doc] // what is in Data, until somebody takes it
+	at     string                       // its path in the file system that it was read from
+	link   bool                         // it is a symbolic link, as items of the hub are
+	parsed func() ([]strict.Doc, error) // what is in Data; nil: it is parsed when it is asked for
 
 	// Hash (SHA-256, hex) and Version are of items of the public hub that were
 	// installed from its index. The version of one that was changed is "?".
 	Hash, Version string
-}
-
-// Documents returns the documents of the file. Those of an item that Load has
-// read are parsed already; they weigh much, so they are given away and the next
-// call parses again.
-func (it *Item) Documents() ([]strict.Doc, error) {
-	if it.docs != nil {
-		if docs := it.docs.Swap(nil); docs != nil {
-			return *docs, nil
-		}
-	}
-	return strict.Parse(it.Path, it.Data)
 }
 
 // Content is all the files of one engine, in loading order.
@@ -189,6 +177,12 @@ func load(fsys fs.FS, root string) (Content, []error) {
 			errs = append(errs, fmt.Errorf("cannot read %s: %w", it.Path, faults[i]))
 			continue
 		}
+		if _, twice := last[name{it.Kind, it.Name}]; twice {
+			if _, err := strict.Parse(it.Path, it.Data); err != nil { // it takes nobody's place
+				it.Name = path.Base(it.Path)
+				found[i].Name = it.Name
+			}
+		}
 		last[name{it.Kind, it.Name}] = i
 	}
 	var c Content
@@ -244,8 +238,8 @@ func walk(fsys fs.FS, root string, kind Kind) (items []Item, errs []error) {
 	return items, errs
 }
 
-// read reads and parses files and finds out their names, on all cores: it is
-// half of what a start costs. The errors are those of the files.
+// read reads files and finds out their names, on all cores. The errors are those of
+// the files.
 func read(fsys fs.FS, items []Item) []error {
 	errs := make([]error, len(items))
 	var next atomic.Int64
@@ -255,7 +249,7 @@ func read(fsys fs.FS, items []Item) []error {
 			for i := next.Add(1) - 1; i < int64(len(items)); i = next.Add(1) - 1 {
 				it := &items[i]
 				if it.Data, errs[i] = readFile(fsys, it.at); errs[i] == nil {
-					it.parse()
+					it.findName()
 				}
 			}
 		})
@@ -276,23 +270,4 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 		return nil, fmt.Errorf("it has %d bytes, more than %d", info.Size(), maxItem)
 	}
 	return fs.ReadFile(fsys, name)
-}
-
-// parse parses the file and takes the name of its first document. A file that
-// can't be parsed is called by its own name; whoever compiles it reports why.
-func (it *Item) parse() {
-	it.Name = path.Base(it.Path)
-	docs, err := strict.Parse(it.Path, it.Data)
-	if err != nil {
-		return
-	}
-	it.docs = new(atomic.Pointer[[]strict.Doc])
-	it.docs.Store(&docs)
-	if len(docs) > 0 {
-		var head struct {
-			Name string `yaml:"name"`
-		}
-		_ = docs[0].Decode(&head) // it complains of all other keys
-		it.Name = cmp.Or(head.Name, it.Name)
-	}
 }
