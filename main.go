@@ -1,5 +1,10 @@
 // Command cs protects hosts by reading logs and blocking attackers. It is all
 // roles of the suite in one binary; see README.md.
+//
+// A role that rests does little; that the runtime looks each second how many
+// processors there are would be half of it.
+
+//go:debug updatemaxprocs=0
 package main
 
 import (

@@ -18,7 +18,7 @@ type tenth uint32
 // end, and what the kernel was given for each prefix. It is a decisions.Set with
 // less in it: one address takes about 55 bytes in all, no pointers among them.
 type bans struct {
-	limit   int // 0: none
+	limit   int
 	refused uint64
 	len     int
 
@@ -88,7 +88,12 @@ type banKind struct {
 	count  int
 }
 
+// newBans returns room for at most limit decisions; 0 means as many as records
+// have numbers.
 func newBans(limit int) *bans {
+	if limit <= 0 || limit > maxBans {
+		limit = maxBans
+	}
 	return &bans{limit: limit, kindOf: map[decisions.SavedKind]uint16{}, loose: map[netip.Prefix]item{}, seed: rand.Uint64()}
 }
 
@@ -122,9 +127,13 @@ func (b *bans) get(id int64) uint32 {
 		return 0
 	}
 	want := [2]uint32{uint32(uint64(id) >> 32), uint32(id)}
-	for s := b.byID.home(b.hashID(want)); ; s = b.byID.after(s) {
-		i := b.byID.slots[s]
-		if i == 0 || b.at(i).id == want {
+	h := b.hashID(want)
+	for s := b.byID.home(h); ; s = b.byID.after(s) {
+		slot := b.byID.slots[s]
+		if slot == 0 {
+			return 0
+		}
+		if i := slot >> tagBits; slot&tagMask == tag(h) && b.at(i).id == want {
 			return i
 		}
 	}
@@ -135,27 +144,13 @@ func (b *bans) first(p netip.Prefix) uint32 {
 	if len(b.byPrefix.slots) == 0 {
 		return 0
 	}
-	s := b.byPrefix.home(b.hashPrefix(p))
-	if p.Addr().Is4() {
-		a := p.Addr().As4()
-		addr := binary.BigEndian.Uint32(a[:])
-		for ; ; s = b.byPrefix.after(s) {
-			i := b.byPrefix.slots[s]
-			if i == 0 {
-				return 0
-			}
-			if r := b.at(i); r.addr == addr && int(r.bits) == p.Bits() && r.flags&banIPv6 == 0 {
-				return i
-			}
-		}
-	}
-	a := p.Addr().As16()
-	for ; ; s = b.byPrefix.after(s) {
-		i := b.byPrefix.slots[s]
-		if i == 0 {
+	h := b.hashPrefix(p)
+	for s := b.byPrefix.home(h); ; s = b.byPrefix.after(s) {
+		slot := b.byPrefix.slots[s]
+		if slot == 0 {
 			return 0
 		}
-		if r := b.at(i); r.flags&banIPv6 != 0 && int(r.bits) == p.Bits() && b.wide[r.addr] == a {
+		if i := slot >> tagBits; slot&tagMask == tag(h) && b.prefix(b.at(i)) == p {
 			return i
 		}
 	}
@@ -179,7 +174,7 @@ func (b *bans) put(d *decisions.Decision, p netip.Prefix, until tenth, o *origin
 			return true
 		}
 		b.remove(i)
-	} else if b.limit > 0 && b.len >= b.limit {
+	} else if b.len >= b.limit {
 		b.refused++
 		return false
 	}
@@ -510,13 +505,23 @@ func fold(x, seed uint64) uint64 {
 	return hi ^ lo
 }
 
-// index finds records by a hash: a table of their numbers with linear probing
-// (Knuth, The Art of Computer Programming 6.4, algorithms L and R), which takes
-// a third of the memory of a map. 0 is free.
+// index finds records by a hash: a table with linear probing (Knuth, The Art of
+// Computer Programming 6.4, algorithms L and R) of their numbers, and in the low
+// bits some of the hash, so that other records are seldom looked at. It takes a
+// third of the memory of a map. 0 is free.
 type index struct {
 	slots []uint32
 	n     int
 }
+
+const (
+	tagBits = 8
+	tagMask = 1<<tagBits - 1
+	maxBans = 1<<(32-tagBits) - 1
+)
+
+// tag is the part of a hash that a slot holds; the home comes from the other end.
+func tag(h uint64) uint32 { return uint32(h >> (64 - tagBits)) }
 
 func (x *index) home(h uint64) int  { return int(h & uint64(len(x.slots)-1)) }
 func (x *index) after(slot int) int { return (slot + 1) & (len(x.slots) - 1) }
@@ -528,7 +533,7 @@ func (x *index) insert(i uint32, h uint64, hash func(uint32) uint64) {
 		x.slots = make([]uint32, max(64, 2*len(old)))
 		for _, o := range old {
 			if o != 0 {
-				x.set(o, hash(o))
+				x.set(o>>tagBits, hash(o>>tagBits))
 			}
 		}
 	}
@@ -541,19 +546,19 @@ func (x *index) set(i uint32, h uint64) {
 	for x.slots[s] != 0 {
 		s = x.after(s)
 	}
-	x.slots[s] = i
+	x.slots[s] = i<<tagBits | tag(h)
 }
 
 func (x *index) find(i uint32, h uint64) int {
 	s := x.home(h)
-	for x.slots[s] != i {
+	for x.slots[s]>>tagBits != i {
 		s = x.after(s)
 	}
 	return s
 }
 
 // replace puts another record with the same hash in the place of one.
-func (x *index) replace(i, by uint32, h uint64) { x.slots[x.find(i, h)] = by }
+func (x *index) replace(i, by uint32, h uint64) { x.slots[x.find(i, h)] = by<<tagBits | tag(h) }
 
 // remove takes a record out, and moves up those that would have had its place.
 func (x *index) remove(i uint32, h uint64, hash func(uint32) uint64) {
@@ -562,7 +567,7 @@ func (x *index) remove(i uint32, h uint64, hash func(uint32) uint64) {
 	x.n--
 	for s := x.after(gap); x.slots[s] != 0; s = x.after(s) {
 		// It may move if its home is not between the gap and where it is.
-		if home := x.home(hash(x.slots[s])); (s-home)&(len(x.slots)-1) >= (s-gap)&(len(x.slots)-1) {
+		if home := x.home(hash(x.slots[s] >> tagBits)); (s-home)&(len(x.slots)-1) >= (s-gap)&(len(x.slots)-1) {
 			x.slots[gap], x.slots[s] = x.slots[s], 0
 			gap = s
 		}

@@ -14,6 +14,7 @@ import (
 func (r *Reconciler) SetIgnore(ctx context.Context, list []netip.Prefix) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.wake()
 	if slices.Equal(r.ignored, list) {
 		return nil
 	}

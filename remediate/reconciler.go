@@ -17,6 +17,8 @@ const (
 	// tick is how often a Reconciler looks whether the structure is still
 	// there and whether something has ended.
 	tick = time.Second
+	// calm is how often at least it looks though the kernel would tell.
+	calm = 10 * time.Second
 	// batch is how many changes are handed to the kernel at a time; it bounds
 	// the memory of a large delta.
 	batch = 2000
@@ -122,6 +124,8 @@ type Reconciler struct {
 	now    func() time.Time
 	base   time.Time // times are kept as distances from it, 4 bytes each and monotonic
 
+	woken chan struct{}
+
 	mu       sync.Mutex
 	bans     *bans
 	origins  origins
@@ -181,6 +185,7 @@ func New(cfg Config) *Reconciler {
 		folds:    folds{max: cfg.MaxLengths},
 		capacity: capacity{max: cfg.MaxEntries},
 		suspect:  -1,
+		woken:    make(chan struct{}, 1),
 		broken:   true, why: "start", // the kernel has nothing of ours
 	}
 	if r.now == nil {
@@ -245,6 +250,7 @@ func (r *Reconciler) Close(ctx context.Context, remove bool) error {
 func (r *Reconciler) Apply(ctx context.Context, delta decisions.Delta) (Diff, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.wake()
 	now := r.tenth()
 	var diff Diff
 	c := collector{ctx: ctx, r: r, diff: &diff, quiet: delta.More || delta.Part > 0}
@@ -288,24 +294,54 @@ func (r *Reconciler) Apply(ctx context.Context, delta decisions.Delta) (Diff, er
 	return diff, c.err
 }
 
-// Run keeps the kernel true until ctx ends: it ends what has ended, looks each
-// second, and whenever the kernel says so, whether the structure is still
-// there, and loads again after an error.
+// Run keeps the kernel true until ctx ends: it ends what has ended, looks whether
+// the structure is still there whenever the kernel says that it was changed, or
+// else each second, and loads again after an error.
 func (r *Reconciler) Run(ctx context.Context) {
-	t := time.NewTicker(tick)
+	t := time.NewTimer(tick)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-r.woken:
+			t.Reset(r.rest())
+			continue
 		case <-t.C:
 		case <-r.kernel.Changed():
 		}
 		r.Tick(ctx)
+		t.Reset(r.rest())
 	}
 }
 
-// Tick does once what Run does each second. Errors are counted and told to
+// wake makes Run think again about for how long there is nothing to do.
+func (r *Reconciler) wake() {
+	select {
+	case r.woken <- struct{}{}:
+	default:
+	}
+}
+
+// rest returns for how long there is nothing to do unless the kernel says so.
+func (r *Reconciler) rest() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.kernel.Changed() == nil || r.broken || len(r.ending) > 0 {
+		return tick
+	}
+	wait := calm
+	at := r.at()
+	if i := r.bans.earliest(); i != 0 {
+		wait = min(wait, r.bans.at(i).until.after()-at)
+	}
+	if len(r.late) > 0 {
+		wait = min(wait, (r.late[0].at-lateMargin).after()-at)
+	}
+	return max(wait, tick)
+}
+
+// Tick does once what Run does now and then. Errors are counted and told to
 // Config.Loaded; the next Tick tries again.
 func (r *Reconciler) Tick(ctx context.Context) {
 	r.mu.Lock()

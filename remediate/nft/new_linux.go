@@ -106,8 +106,16 @@ type both struct {
 // Name returns "nftables".
 func (b *both) Name() string { return "nftables" }
 
-// Changed delivers a value after somebody else changed a table.
-func (b *both) Changed() <-chan struct{} { return b.changed }
+// Changed delivers a value after somebody else changed a table; nil if not all
+// parts can tell.
+func (b *both) Changed() <-chan struct{} {
+	for _, p := range b.parts {
+		if p.Changed() == nil {
+			return nil
+		}
+	}
+	return b.changed
+}
 
 // Open opens all parts, or none.
 func (b *both) Open(ctx context.Context) (live bool, err error) {

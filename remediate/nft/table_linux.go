@@ -26,6 +26,9 @@ const (
 	// More would not be faster.
 	maxElements = 2000
 	maxBatch    = 190 << 10 // fits the usual send buffer of 208 KB
+	// bulk: above so many changes it would cost more to have them announced to our
+	// own listener than to miss what a stranger does to an element meanwhile.
+	bulk = 500
 	// maxList bounds an element list, whose length has 16 bits.
 	maxList = 60 << 10
 	// maxLabel bounds an origin in the name of a counter or set.
@@ -149,8 +152,14 @@ func (t *table) String() string {
 // Name returns "nftables".
 func (t *table) Name() string { return "nftables" }
 
-// Changed delivers a value after somebody else changed the table.
-func (t *table) Changed() <-chan struct{} { return t.changed }
+// Changed delivers a value after somebody else changed the table; nil if the
+// kernel doesn't tell us.
+func (t *table) Changed() <-chan struct{} {
+	if !t.watch.told() {
+		return nil
+	}
+	return t.changed
+}
 
 // Open opens the netlink sockets. live tells that the table is there already.
 func (t *table) Open(ctx context.Context) (live bool, err error) {
@@ -168,7 +177,7 @@ func (t *table) Open(ctx context.Context) (live bool, err error) {
 		c.close()
 		return false, err
 	}
-	// Without the watch, Check notices most of what it would.
+	// Without the watch, Check notices most of what it would, within a second.
 	t.watch, _ = startWatch(t.proto, t.name, c.pid, t.changed)
 	return f.exists, nil
 }
@@ -196,6 +205,7 @@ func (t *table) Load(ctx context.Context, entries iter.Seq[remediate.Entry]) err
 	// A load would be announced to our own listener, at twice its cost.
 	t.watch.pause()
 	defer t.watch.resume()
+	defer t.watch.forget()
 	err := t.load(ctx, entries)
 	if err == nil {
 		err = t.remember()
@@ -636,6 +646,10 @@ func inChunks(entries iter.Seq[remediate.Entry], apply func([]remediate.Change) 
 func (t *table) Apply(ctx context.Context, changes []remediate.Change) error {
 	if !t.attached {
 		return errors.New("the table was not loaded")
+	}
+	if len(changes) > bulk {
+		t.watch.pause()
+		defer t.watch.resume()
 	}
 	for chunk := range slices.Chunk(changes, maxElements) {
 		if err := t.apply(ctx, chunk); err != nil {

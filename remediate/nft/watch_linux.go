@@ -23,6 +23,7 @@ type watcher struct {
 	own     uint32 // sender of our own changes
 	changed chan<- struct{}
 	seen    atomic.Bool
+	hears   atomic.Bool
 	done    chan struct{}
 }
 
@@ -49,25 +50,35 @@ func startWatch(proto uint8, table string, own uint32, changed chan<- struct{}) 
 func (w *watcher) pause() {
 	if w != nil {
 		w.membership(unix.NETLINK_DROP_MEMBERSHIP)
+		w.hears.Store(false)
 	}
 }
 
-// resume joins the group. What happened before is forgotten.
+// resume joins the group.
 func (w *watcher) resume() {
 	if w != nil {
-		w.seen.Store(false)
-		w.membership(unix.NETLINK_ADD_MEMBERSHIP)
+		w.hears.Store(w.membership(unix.NETLINK_ADD_MEMBERSHIP))
 	}
 }
 
-func (w *watcher) membership(opt int) {
+// told tells whether changes are announced to it.
+func (w *watcher) told() bool { return w != nil && w.hears.Load() }
+
+// forget forgets what was seen.
+func (w *watcher) forget() {
+	if w != nil {
+		w.seen.Store(false)
+	}
+}
+
+func (w *watcher) membership(opt int) (ok bool) {
 	rc, err := w.file.SyscallConn()
 	if err == nil {
 		_ = rc.Control(func(fd uintptr) {
-			// Without it Check still looks each second.
-			_ = unix.SetsockoptInt(int(fd), unix.SOL_NETLINK, opt, unix.NFNLGRP_NFTABLES)
+			ok = unix.SetsockoptInt(int(fd), unix.SOL_NETLINK, opt, unix.NFNLGRP_NFTABLES) == nil
 		})
 	}
+	return ok
 }
 
 // foreign tells, once, whether somebody else changed the table.

@@ -120,8 +120,15 @@ func (k *Fake) Check(context.Context) (bool, error) {
 	return k.exists && !k.altered, nil
 }
 
-// Changed delivers a value after Flush and Alter.
-func (k *Fake) Changed() <-chan struct{} { return k.changed }
+// Changed delivers a value after Flush and Alter, nil after Deafen.
+func (k *Fake) Changed() <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.deaf {
+		return nil
+	}
+	return k.changed
+}
 
 // Close gives up the handle.
 func (k *Fake) Close(_ context.Context, remove bool) error {

@@ -45,6 +45,7 @@ type StreamConfig struct {
 type Stream struct {
 	c        *Client
 	interval time.Duration
+	silence  time.Duration // how long the server may take; tests take less
 	query    url.Values
 	full     bool // ask for the whole set
 	known    bool // whose server it is was found out, and no error came since
@@ -57,7 +58,7 @@ type Stream struct {
 
 // Stream returns a follower that begins with the whole set.
 func (c *Client) Stream(conf StreamConfig) *Stream {
-	s := &Stream{c: c, interval: conf.Interval, query: url.Values{}, full: true}
+	s := &Stream{c: c, interval: conf.Interval, silence: silence, query: url.Values{}, full: true}
 	if s.interval <= 0 {
 		s.interval = defaultInterval
 	}
@@ -179,7 +180,7 @@ func (s *Stream) ask(ctx context.Context) (err error) {
 		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	quiet := time.AfterFunc(held+silence, func() { cancel(errSilent) })
+	quiet := time.AfterFunc(held+s.silence, func() { cancel(errSilent) })
 	defer func() {
 		if err != nil {
 			quiet.Stop()
@@ -207,7 +208,7 @@ func (s *Stream) ask(ctx context.Context) (err error) {
 		closeBody(resp)
 		return err
 	}
-	a.body = newStreamReader(&watched{r: io.LimitReader(resp.Body, maxStream), quiet: quiet}, s.c.now(), s.wait == 0)
+	a.body = newStreamReader(&watched{r: io.LimitReader(resp.Body, maxStream), quiet: quiet, silence: s.silence}, s.c.now(), s.wait == 0)
 	s.open = a
 	return nil
 }
@@ -223,7 +224,7 @@ func (s *Stream) read() (decisions.Delta, error) {
 			delta.New = make([]decisions.Decision, 0, partSize)
 		}
 	}
-	a.quiet.Reset(silence)
+	a.quiet.Reset(s.silence)
 	more, err := a.body.read(&delta, limit)
 	if err != nil {
 		s.open = nil
@@ -273,14 +274,15 @@ func because(ctx context.Context, err error) error {
 
 // watched is a body whose sender is given up when it falls silent.
 type watched struct {
-	r     io.Reader
-	quiet *time.Timer
+	r       io.Reader
+	quiet   *time.Timer
+	silence time.Duration
 }
 
 func (w *watched) Read(p []byte) (int, error) {
 	n, err := w.r.Read(p)
 	if n > 0 {
-		w.quiet.Reset(silence)
+		w.quiet.Reset(w.silence)
 	}
 	return n, err
 }

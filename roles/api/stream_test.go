@@ -126,6 +126,47 @@ func TestStreamEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// A server that accepts and never answers, or stalls in the middle, is given up,
+// and asked for the whole set when it is back.
+func TestStreamOfServerThatHangs(t *testing.T) {
+	f := func(name string, hang func(http.ResponseWriter)) {
+		t.Run(name, func(t *testing.T) {
+			hanging := true
+			var asked []string
+			_, c, _ := newFake(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == "HEAD" {
+					w.WriteHeader(405)
+					return
+				}
+				asked = append(asked, r.URL.RawQuery)
+				if hanging {
+					hang(w)
+					<-r.Context().Done()
+					return
+				}
+				io.WriteString(w, `{"new": [`+oneDecision+`], "deleted": []}`)
+			})
+			s := c.Stream(StreamConfig{})
+			s.silence = 30 * time.Millisecond
+			if _, err := s.Next(t.Context()); !errors.Is(err, errSilent) {
+				t.Fatal(err)
+			}
+			hanging = false
+			if d, err := s.Next(t.Context()); err != nil || !d.Full || len(d.New) != 1 {
+				t.Fatalf("%+v, %v", d, err)
+			}
+			if strings.Join(asked, " ") != "startup=true startup=true" {
+				t.Fatalf("asked %q", asked)
+			}
+		})
+	}
+	f("never answers", func(http.ResponseWriter) {})
+	f("half an answer", func(w http.ResponseWriter) {
+		io.WriteString(w, `{"new": [`+oneDecision[:40])
+		w.(http.Flusher).Flush()
+	})
+}
+
 func TestDeniedStream(t *testing.T) {
 	_, c, _ := newFake(t, func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(403)

@@ -5,18 +5,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"cs/decisions"
 	"cs/remediate/remediatetest"
+	"cs/roles/api"
 )
 
 // feed is a Feed that a test drives.
@@ -216,6 +221,72 @@ func TestSavesSoon(t *testing.T) {
 		time.Sleep(saveGap)
 		has(19)
 		r.stop()
+	})
+}
+
+// A LAPI that accepts and never answers, or stalls in the middle of its answer:
+// what is known stays blocked, over a restart too, and stopping takes no longer.
+func TestLAPIHangs(t *testing.T) {
+	f := func(name string, hang func(http.ResponseWriter)) {
+		t.Run(name, func(t *testing.T) {
+			var hanging atomic.Bool
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodHead {
+					w.WriteHeader(http.StatusMethodNotAllowed)
+					return
+				}
+				if hanging.Load() {
+					hang(w)
+					<-r.Context().Done()
+					return
+				}
+				io.WriteString(w, `{"new":[{"id":1,"duration":"4h","origin":"CAPI","scenario":"s","scope":"Ip","type":"ban","value":"203.0.113.1"}],"deleted":null}`)
+			}))
+			defer server.Close()
+			saved := filepath.Join(t.TempDir(), savedName)
+			begin := func(kernel *remediatetest.Fake) (stop func()) {
+				feed := &remote{Client: api.ClientConfig{URL: server.URL, APIKey: "k"}, Stream: api.StreamConfig{Interval: time.Millisecond}}
+				b, err := New(Config{Feed: feed, Kernel: kernel, SavedPath: saved, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error, 1)
+				go func() { done <- b.Run(ctx) }()
+				for deadline := time.Now().Add(20 * time.Second); !kernel.Blocked(netip.MustParseAddr("203.0.113.1")); time.Sleep(time.Millisecond) {
+					if time.Now().After(deadline) {
+						t.Fatal("it is not blocked")
+					}
+				}
+				return func() {
+					t.Helper()
+					cancel()
+					select {
+					case err := <-done:
+						if err != nil {
+							t.Error(err)
+						}
+					case <-time.After(20 * time.Second): // the time-outs are longer
+						t.Fatal("it does not stop")
+					}
+				}
+			}
+			kernel := remediatetest.NewFake(time.Now)
+			stop := begin(kernel)
+			hanging.Store(true)
+			time.Sleep(50 * time.Millisecond) // the next question hangs
+			stop()
+			if !kernel.Blocked(netip.MustParseAddr("203.0.113.1")) {
+				t.Error("it was lifted")
+			}
+			stop = begin(remediatetest.NewFake(time.Now)) // after a boot
+			stop()
+		})
+	}
+	f("never answers", func(http.ResponseWriter) {})
+	f("half an answer", func(w http.ResponseWriter) {
+		io.WriteString(w, `{"new":[{"id":2,"duration":"4h","origin":"CAPI","scenario":"s","scope":"Ip","type":"ban","value":"203.0.113.2"},{"id"`)
+		w.(http.Flusher).Flush()
 	})
 }
 
