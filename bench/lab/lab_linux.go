@@ -132,7 +132,10 @@ func (l *Lab) Start(echo func(line string), name string, args ...string) (*Proc,
 	}
 	p.cmd.Stdout, p.cmd.Stderr = w, w
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
+	// The signal comes at the end of the thread that started the program, not of the
+	// process: a thread that has run inside() ends.
+	onStarter(func() { err = p.cmd.Start() })
+	if err != nil {
 		r.Close()
 		w.Close()
 		return nil, fmt.Errorf("cannot start %s: %w", filepath.Base(name), err)
@@ -166,6 +169,29 @@ func (l *Lab) Start(echo func(line string), name string, args ...string) (*Proc,
 	l.mu.Unlock()
 	return p, nil
 }
+
+// onStarter runs f on a thread that lasts as long as the process.
+func onStarter(f func()) {
+	starter.Do(func() {
+		go func() {
+			runtime.LockOSThread()
+			for f := range starting {
+				f()
+			}
+		}()
+	})
+	done := make(chan struct{})
+	starting <- func() {
+		defer close(done)
+		f()
+	}
+	<-done
+}
+
+var (
+	starter  sync.Once
+	starting = make(chan func())
+)
 
 // Kill ends the program at once, as a power cut would, and waits for its end.
 func (p *Proc) Kill() {
