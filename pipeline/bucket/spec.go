@@ -46,6 +46,7 @@ type spec struct {
 	rate  float64 // tokens a second
 	life  int64   // nanoseconds after the last event
 	queue int     // the queue holds one more
+	joins bool    // a trigger, whose events may go into a bucket that another spec made
 }
 
 func compile(s Spec) spec {

@@ -202,8 +202,10 @@ func New(cfg Config) *Table {
 	var b [16]byte
 	rand.Read(b[:]) // never fails
 	t.secret = secret{binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(b[8:])}
-	for i := range cfg.Specs {
-		t.specs = append(t.specs, compile(cfg.Specs[i]))
+	for _, s := range cfg.Specs {
+		c := compile(s)
+		c.joins = s.Kind == Trigger && slices.ContainsFunc(cfg.Specs, func(other Spec) bool { return other.Share == s.Share && other.Kind != Trigger })
+		t.specs = append(t.specs, c)
 	}
 	t.slab.init()
 	t.index.init()
@@ -272,11 +274,8 @@ func (t *Table) Stats() Stats {
 func (t *Table) pour(p *Pour, out *Overflow) Outcome {
 	sp := &t.specs[p.Spec]
 	count := &t.counts[p.Spec]
-	if sp.Kind == Trigger {
-		count.Poured++
-		count.Overflowed++
-		trigger(p, out)
-		return Overflowed
+	if sp.Kind == Trigger && !sp.joins {
+		return t.trigger(p, out)
 	}
 
 	key := p.Key.of(ident(sp.Share, p.Replay, false))
@@ -289,6 +288,9 @@ func (t *Table) pour(p *Pour, out *Overflow) Outcome {
 		t.counts[t.at(i).spec].Underflowed++
 		t.remove(i)
 		i = none
+	}
+	if i < 0 && sp.Kind == Trigger {
+		return t.trigger(p, out)
 	}
 	if i < 0 {
 		i = t.add(key, p.Spec, p.Replay, false)

@@ -38,10 +38,6 @@ type slowBucket struct {
 
 func (s *slowTable) pour(p *Pour, out *Overflow) Outcome {
 	sp := s.specs[p.Spec]
-	if sp.Kind == Trigger {
-		*out = Overflow{Spec: p.Spec, First: p.Time, Last: p.Time, At: p.Time, Total: 1, buf: p.Record, ends: []int{len(p.Record)}}
-		return Overflowed
-	}
 	k := slowKey{sp.Share, p.Key, p.Replay}
 	b := s.buckets[k]
 	if b != nil && b.total > 0 && !p.NoTime && p.Time > s.end(k, b) {
@@ -51,6 +47,10 @@ func (s *slowTable) pour(p *Pour, out *Overflow) Outcome {
 			return Ended
 		}
 		b = nil
+	}
+	if b == nil && sp.Kind == Trigger {
+		*out = Overflow{Spec: p.Spec, First: p.Time, Last: p.Time, At: p.Time, Total: 1, buf: p.Record, ends: []int{len(p.Record)}}
+		return Overflowed
 	}
 	if b == nil {
 		b = &slowBucket{spec: p.Spec, tokens: float64(sp.Capacity), values: map[uint64]bool{}}
@@ -195,6 +195,7 @@ var testSpecs = []Spec{
 	{Kind: Leaky, Share: 1, Capacity: 3, Leakspeed: 700 * time.Millisecond, CacheSize: 2},
 	{Kind: Leaky, Share: 1, Capacity: 40, Leakspeed: 3 * time.Second, Duration: 20 * time.Second},
 	{Kind: Trigger, Share: 3, Blackhole: 5 * time.Second},
+	{Kind: Trigger, Share: 4}, // as another that makes buckets
 	{Kind: Leaky, Share: 4, Capacity: 1, Leakspeed: time.Hour, CacheSize: 10},
 	{Kind: Leaky, Share: 5, Capacity: 200, Leakspeed: 100 * time.Millisecond},
 	{Kind: Conditional, Share: 6, Capacity: -1, Leakspeed: 20 * time.Second, Condition: true, Last: 2},

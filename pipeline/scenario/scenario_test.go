@@ -632,6 +632,17 @@ func TestSharedBuckets(t *testing.T) {
 	if n := len(w.set.Names()); n != 1 {
 		t.Errorf("%d names", n)
 	}
+	// a trigger is no other kind of document
+	w = compile(t, leaky+"---\ntype: trigger\nname: bf\ndescription: d\nfilter: evt.Meta.what == 'fail'\ngroupby: evt.Meta.source_ip\n")
+	w.live(t0, fail("192.0.2.1"))
+	w.expect("")
+	w.live(t0, fail("192.0.2.1"))
+	w.expect("bf Ip=192.0.2.1 4/4")
+	w = compile(t, "type: trigger\nname: bf\ndescription: d\nfilter: evt.Meta.what == 'fail'\ngroupby: evt.Meta.source_ip\n---"+leaky)
+	w.live(t0, fail("192.0.2.1")) // the bucket of the trigger is over, and the next one made by the other document
+	w.expect("bf Ip=192.0.2.1 1/1")
+	w.live(t0, fail("192.0.2.1"))
+	w.expect("")
 	// another filter text is another scenario
 	w = compile(t, leaky+"---"+strings.Replace(leaky, "== 'fail'", "==  'fail'", 1))
 	for range 4 {
