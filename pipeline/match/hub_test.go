@@ -197,6 +197,7 @@ func TestHubAgainstRegexp(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	var total match.Counts
 	served := map[string]int{}
+	var coverage []string // texts that each engine decided, a line a grok
 	compared, hits, fullBacktracks := 0, 0, uint64(0)
 	for i, g := range groks {
 		if testing.Short() && i%4 != 0 {
@@ -271,6 +272,8 @@ func TestHubAgainstRegexp(t *testing.T) {
 		total.Reverse += c.Reverse
 		total.Backtrack += c.Backtrack
 		total.Stdlib += c.Stdlib
+		coverage = append(coverage, fmt.Sprintf("%6d refused by their literals, %6d forward, %6d reverse, %6d backtracker, %6d regexp: %s %.60q",
+			c.Refused, c.Forward, c.Reverse, c.Backtrack, c.Stdlib, g.file, g.text))
 		for _, e := range []struct {
 			name string
 			n    uint64
@@ -281,6 +284,9 @@ func TestHubAgainstRegexp(t *testing.T) {
 		}
 	}
 	t.Logf("%d groks, %d lines, %d comparisons, %d matches", len(groks), len(lines), compared, hits)
+	if testing.Verbose() {
+		t.Log("which engine served which grok:\n" + strings.Join(coverage, "\n"))
+	}
 	t.Logf("decided by: %+v", total)
 	t.Logf("with full automata: %d of the texts needed the backtracker", fullBacktracks)
 	t.Logf("groks that needed an engine at least once: %v", served)

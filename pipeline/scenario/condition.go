@@ -56,12 +56,8 @@ func conditionEnv() *expr.Env {
 			expr.Field("L", func(q *queue) int { return q.scenario.spec.Kept() }),
 			expr.Method("GetQueue", (*queue).all)).
 		Var("leaky",
-			expr.Field("Mode", func(l *leaky) int {
-				if l.replay {
-					return int(event.Replay)
-				}
-				return int(event.Live)
-			}),
+			expr.Field("Mode", func(l *leaky) int { return mode(l.replay) }),
+			expr.Field("Limiter", func(l *leaky) limiter { return limiter{} }),
 			expr.Field("Queue", func(l *leaky) *queue { return (*queue)(l) }),
 			expr.Field("Mapkey", (*leaky).mapkey),
 			expr.Field("Uuid", (*leaky).uuid),
@@ -84,6 +80,11 @@ func conditionEnv() *expr.Env {
 			expr.Field("CacheSize", func(s *Scenario) int { return s.spec.CacheSize })).
 		Type(
 			of(event.Parsed), of(event.Meta), of(event.Enriched),
+			expr.Field("Type", func(q *queued) int { return kindOf(q.record()) }),
+			expr.Method("GetType", func(q *queued) string { return kindNames[kindOf(q.record())] }),
+			expr.Field("ExpectMode", func(q *queued) int { return mode(q.in.replay) }),
+			expr.Field("Whitelisted", func(*queued) bool { return false }), // those that are don't come here
+			expr.Field("Process", func(*queued) bool { return true }),
 			expr.Field("Time", (*queued).time),
 			expr.Field("MarshaledTime", func(q *queued) string { return q.text(isTimestamp) }),
 			expr.Method1("GetMeta", func(q *queued, key string) string { return q.field(event.Meta, key) }))
@@ -94,6 +95,33 @@ type (
 	queue inspected
 	leaky inspected
 )
+
+// limiter stands for the tokens of a bucket: it is there, and that is all that can
+// be said of it.
+type limiter struct{}
+
+func mode(replay bool) int {
+	if replay {
+		return int(event.Replay)
+	}
+	return int(event.Live)
+}
+
+// kindNames are the types of events.
+var kindNames = [...]string{"log", "overflow"}
+
+// kindOf returns the type of an event that was kept.
+func kindOf(record string) int {
+	for rest := record; len(rest) > 0; {
+		var number, n uint64
+		number, rest = uvarint(rest)
+		n, rest = uvarint(rest)
+		if rest = rest[n:]; number == isOverflow {
+			return 1
+		}
+	}
+	return 0
+}
 
 // list is all, boxed.
 func (q *queue) list() any {

@@ -346,6 +346,14 @@ capacity: -1
 	pour(101, "fail", "go")
 	w.expect("c Ip=192.0.2.1 2/2")
 
+	// what an event is beside its fields
+	w = compile(t, leaky+`condition: |
+  leaky.Limiter != nil && leaky.Mode == queue.Queue[0].ExpectMode && queue.Queue[0].GetType() == 'log' && queue.Queue[0].Type == 0 &&
+  queue.Queue[0].Process && !queue.Queue[0].Whitelisted
+`)
+	w.live(t0, fail("192.0.2.1"))
+	w.expect("bf Ip=192.0.2.1 1/1")
+
 	// beside the own way of a leaky bucket
 	w = compile(t, leaky+"condition: len(queue.Queue) == 2 && queue.Queue[1].Meta.b == 'now' || queue.Queue[0].Meta.b == 'error' && int(evt.Meta.b) == 1\n")
 	for _, b := range []string{"", "now", "", "", "", "", "error", "x", "x", "x"} {
