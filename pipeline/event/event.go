@@ -177,8 +177,12 @@ func (e *Event) SetDocNamed(name string, doc any) {
 	e.others[strings.Clone(name)] = doc
 }
 
-// Docs returns all decoded documents by name, in a map of its own.
+// Docs returns all decoded documents by name, in a map of its own; nil if there
+// are none.
 func (e *Event) Docs() map[string]any {
+	if len(e.held)+len(e.others) == 0 {
+		return nil
+	}
 	docs := make(map[string]any, len(e.held)+len(e.others))
 	maps.Copy(docs, e.others)
 	for _, i := range e.held {

@@ -166,8 +166,12 @@ func (l *trace) compare(s *step, e *event.Event, stage string) {
 	l.compareText(s, "Line.Src", &k.src, e.Line.Src)
 	if !k.seen {
 		l.updateTime(s, "Line.Time", time.Time{}, e.Line.Time)
-		for _, name := range slices.Sorted(maps.Keys(e.Line.Labels)) {
-			l.create(s, "Line.Labels."+name, e.Line.Labels[name])
+		if l.Verbose {
+			for _, name := range slices.Sorted(maps.Keys(e.Line.Labels)) {
+				l.create(s, "Line.Labels."+name, e.Line.Labels[name])
+			}
+		} else {
+			s.created += len(e.Line.Labels)
 		}
 		l.update(s, "Line.Process", "false", "true")
 	}
@@ -210,6 +214,9 @@ func (l *trace) compareFields(s *step, e *event.Event) {
 			l.create(s, path, value)
 		}
 		k.has[slot], k.values[slot] = true, value
+	}
+	if len(l.changes) == first {
+		return
 	}
 	order.Sort(l.changes[first:], func(a, b change) int { return strings.Compare(a.path, b.path) })
 }

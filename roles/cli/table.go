@@ -253,8 +253,7 @@ func wrap(s string, width int) []string {
 // plain returns s with everything that a terminal acts upon, or that hides or
 // reorders text, written as an escape: alerts carry what attackers sent.
 func plain(s string) string {
-	hostile := func(r rune) bool { return r == utf8.RuneError || unsafeRune(r) }
-	if strings.IndexFunc(s, hostile) < 0 {
+	if harmless(s) {
 		return s
 	}
 	var b strings.Builder
@@ -281,10 +280,26 @@ func plain(s string) string {
 	return b.String()
 }
 
+// harmless tells whether s has nothing to escape. Most texts are ASCII.
+func harmless(s string) bool {
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c >= utf8.RuneSelf:
+			return strings.IndexFunc(s[i:], func(r rune) bool { return r == utf8.RuneError || unsafeRune(r) }) < 0
+		case c < ' ' || c == 0x7f:
+			return false
+		}
+	}
+	return true
+}
+
 // unsafeRune tells control characters (C0, DEL, C1 with its one-character
 // escape sequences), format characters (direction overrides, zero-width
 // joiners, tags), and the line breaks that Unicode adds.
 func unsafeRune(r rune) bool {
+	if r < utf8.RuneSelf {
+		return r < ' ' || r == 0x7f
+	}
 	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
 }
 

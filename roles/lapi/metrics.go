@@ -109,7 +109,7 @@ type finding struct {
 // it matched, "" if there is none.
 func (q *requests) answered(path, method string, took time.Duration) {
 	switch {
-	case path == api.PathHealth:
+	case path == api.PathHealth, path == "/metrics": // who looks at the numbers is none of them
 		return
 	case path == "/" || strings.HasSuffix(path, "/{$}"):
 		path = ""
