@@ -271,3 +271,63 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 	}
 	return fs.ReadFile(fsys, name)
 }
+
+// OverBase returns the content together with the starter set, unless it has what
+// stands in its place: a parser of the first two stages, or a scenario of the
+// hub. So a whitelist, or a scenario of one's own, adds to the starter set. An
+// item that has the name of one of the starter set replaces it.
+func (c Content) OverBase() Content {
+	own := make(map[Kind]map[string]bool)
+	for _, it := range c.Items {
+		if it.Kind == Parser && it.Stage < "s02" || it.Kind == Scenario && it.link {
+			return c
+		}
+		if own[it.Kind] == nil {
+			own[it.Kind] = make(map[string]bool)
+		}
+		own[it.Kind][it.Name] = true
+	}
+	b := Base()
+	var all []Item
+	for kind := range kinds {
+		for _, it := range b.Items {
+			if it.Kind == Kind(kind) && !own[it.Kind][it.Name] {
+				all = append(all, it)
+			}
+		}
+		for _, it := range c.Items {
+			if it.Kind == Kind(kind) {
+				all = append(all, it)
+			}
+		}
+	}
+	if c.Data == nil {
+		c.Data = b.Data
+	} else {
+		c.Data = layered{c.Data, b.Data}
+	}
+	c.Items = all
+	return c
+}
+
+// Blind tells whether the content can understand no line of a syslog: it has no
+// parser of the first stage.
+func (c Content) Blind() bool {
+	for _, it := range c.Items {
+		if it.Kind == Parser && it.Stage == "s00-raw" {
+			return false
+		}
+	}
+	return true
+}
+
+// layered is two file systems, of which the first goes before the second.
+type layered [2]fs.FS
+
+func (l layered) Open(name string) (fs.File, error) {
+	f, err := l[0].Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return l[1].Open(name)
+	}
+	return f, err
+}

@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -199,4 +200,64 @@ func TestSettings(t *testing.T) {
 	f(hub.Dirs{Config: dir, ConsoleContext: context + ".gone"}, "cannot read the console context",
 		"simulation simulation: false", "simulation exclusions: [x]")
 	f(hub.Dirs{Config: dir, Simulation: simulation + ".gone"}, "cannot read the simulation", "console context a: [b]")
+}
+
+// TestOverBase: what one adds joins the starter set, what stands in its place
+// replaces it.
+func TestOverBase(t *testing.T) {
+	n := len(hub.Base().Items)
+	f := func(name string, want int, blind bool, files ...string) {
+		t.Helper()
+		dir := t.TempDir()
+		for _, file := range files {
+			path, link := strings.CutSuffix(file, "@")
+			path = filepath.Join(dir, filepath.FromSlash(path))
+			at := path
+			if link {
+				at = filepath.Join(dir, "hub", filepath.Base(path))
+			}
+			for _, p := range []string{path, at} {
+				if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.WriteFile(at, []byte("name: "+strings.TrimSuffix(filepath.Base(path), ".yaml")+"\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if link {
+				if err := os.Symlink(at, path); err != nil {
+					t.Skip(err)
+				}
+			}
+		}
+		c, errs := hub.Load(dir)
+		if len(errs) > 0 {
+			t.Fatal(errs)
+		}
+		c = c.OverBase()
+		if len(c.Items) != want || c.Blind() != blind {
+			t.Errorf("%s: %d items, want %d; blind: %v", name, len(c.Items), want, c.Blind())
+		}
+		if want < n {
+			return
+		}
+		for _, data := range []string{"cs_scanner_agents.txt", "own.txt"} {
+			if err := os.MkdirAll(filepath.Join(dir, "data"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "data", "own.txt"), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := fs.ReadFile(c.Data, data); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	f("nothing", n, false)
+	f("a whitelist", n+1, false, "parsers/s02-enrich/trusted.yaml")
+	f("a whitelist of the hub", n+1, false, "parsers/s02-enrich/whitelists.yaml@")
+	f("a scenario", n+1, false, "scenarios/mine.yaml")
+	f("a scenario of the hub", 1, true, "scenarios/ssh-bf.yaml@")
+	f("a parser", 1, true, "parsers/s01-parse/mine.yaml")
+	f("all of it", 2, false, "parsers/s00-raw/mine.yaml", "scenarios/mine.yaml")
 }

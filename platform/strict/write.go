@@ -21,11 +21,17 @@ import (
 // omitempty is left out when it is zero or empty, and text that is not UTF-8 is
 // written as !!binary.
 func Append(dst []byte, v any) []byte {
-	return appendValue(dst, reflect.ValueOf(v), "")
+	return appendValue(dst, reflect.ValueOf(v), "", "")
+}
+
+// AppendIndented is Append with lists that stand further to the right than
+// their key.
+func AppendIndented(dst []byte, v any) []byte {
+	return appendValue(dst, reflect.ValueOf(v), "", "  ")
 }
 
 // appendValue writes a value whose first line continues the current one.
-func appendValue(dst []byte, v reflect.Value, indent string) []byte {
+func appendValue(dst []byte, v reflect.Value, indent, list string) []byte {
 	v = concrete(v)
 	switch v.Kind() {
 	case reflect.Invalid:
@@ -48,7 +54,7 @@ func appendValue(dst []byte, v reflect.Value, indent string) []byte {
 				dst = append(dst, indent...)
 			}
 			first = false
-			dst = appendPair(dst, key, v.Field(i), indent)
+			dst = appendPair(dst, key, v.Field(i), indent, list)
 		}
 		if !first {
 			return dst
@@ -65,7 +71,7 @@ func appendValue(dst []byte, v reflect.Value, indent string) []byte {
 			if i > 0 {
 				dst = append(dst, indent...)
 			}
-			dst = appendPair(dst, Scalar(k.String()), v.MapIndex(k), indent)
+			dst = appendPair(dst, Scalar(k.String()), v.MapIndex(k), indent, list)
 		}
 		return dst
 	case reflect.Slice:
@@ -77,7 +83,7 @@ func appendValue(dst []byte, v reflect.Value, indent string) []byte {
 			if i > 0 {
 				dst = append(dst, indent...)
 			}
-			dst = appendValue(append(dst, "- "...), v.Index(i), indent+"  ")
+			dst = appendValue(append(dst, "- "...), v.Index(i), indent+"  ", list)
 		}
 		return dst
 	case reflect.String:
@@ -102,19 +108,20 @@ func appendValue(dst []byte, v reflect.Value, indent string) []byte {
 
 // appendPair writes a key and its value, which goes below the key if it has
 // several lines.
-func appendPair(dst []byte, key string, v reflect.Value, indent string) []byte {
+func appendPair(dst []byte, key string, v reflect.Value, indent, list string) []byte {
 	dst = append(append(dst, key...), ':')
 	v = concrete(v)
 	switch {
 	case v.Kind() == reflect.Slice && v.Len() > 0:
+		indent += list
 		dst = append(append(dst, '\n'), indent...)
-		return appendValue(dst, v, indent)
+		return appendValue(dst, v, indent, list)
 	case v.Kind() == reflect.Map && v.Len() > 0, v.Kind() == reflect.Struct && v.Type() != reflect.TypeFor[time.Time]():
 		indent += "  "
 		dst = append(append(dst, '\n'), indent...)
-		return appendValue(dst, v, indent)
+		return appendValue(dst, v, indent, list)
 	}
-	return appendValue(append(dst, ' '), v, indent)
+	return appendValue(append(dst, ' '), v, indent, list)
 }
 
 // concrete returns what a pointer or an interface holds, the zero Value for nil.

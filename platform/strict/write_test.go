@@ -111,3 +111,15 @@ func TestAppend(t *testing.T) {
 		t.Fatalf("got\n%swant\n%s", got, want)
 	}
 }
+
+func TestAppendIndented(t *testing.T) {
+	v := map[string]any{"a": []any{"x", map[string]any{"b": []string{"y"}}}, "c": map[string]any{"d": []int{1}}}
+	const want = "a:\n  - x\n  - b:\n      - \"y\"\nc:\n  d:\n    - 1\n"
+	if got := string(AppendIndented(nil, v)); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	var back any
+	if err := yaml.Unmarshal([]byte(want), &back); err != nil {
+		t.Error(err)
+	}
+}

@@ -143,7 +143,7 @@ func (w *files) roots() (roots []string) {
 	}
 	content := w.reading.Content
 	if content == "" {
-		content = r.ConfigDir
+		content = r.ContentDir()
 		add(r.Agent.SimulationPath, r.Agent.ConsoleContextPath, r.Agent.PatternDir)
 	}
 	if content != "" {

@@ -260,15 +260,6 @@ func (c *Client) PostAlerts(ctx context.Context, alerts []Alert) (ids []string, 
 	return ids, nil
 }
 
-// Alerts returns the alerts that the query selects (limit 100 unless it says so).
-func (c *Client) Alerts(ctx context.Context, query url.Values) ([]Alert, error) {
-	var out []Alert
-	if err := c.call(ctx, asMachine, "GET", PathAlerts, query, nil, &out); err != nil {
-		return nil, fmt.Errorf("cannot list alerts: %w", err)
-	}
-	return out, nil
-}
-
 // Alert returns one alert with its events.
 func (c *Client) Alert(ctx context.Context, id int64) (Alert, error) {
 	var out Alert

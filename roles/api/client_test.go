@@ -154,7 +154,7 @@ func TestErrorsTellWhatTheServerSaid(t *testing.T) {
 	f := func(status int, body, want string, is error) {
 		t.Helper()
 		_, c, _ := newFake(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status); io.WriteString(w, body) })
-		_, err := c.Alerts(t.Context(), nil)
+		_, err := c.Alert(t.Context(), 1)
 		if err == nil || !strings.HasSuffix(err.Error(), want) || is != nil && !errors.Is(err, is) {
 			t.Fatalf("got %v, want %s", err, want)
 		}

@@ -2,14 +2,11 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
+	"cs/pipeline/hub/catalog"
 	"cs/platform"
 	"cs/roles/api"
 )
@@ -189,7 +186,7 @@ func Arguments(ctx context.Context, env *platform.Env, g *Globals, path string) 
 		}
 		return names
 	case "simulation":
-		return installed(s.file.Paths().ConfigDir, "scenarios")
+		return itemNames(&quiet, g, catalog.Scenarios, verb)
 	case "notifications":
 		n, err := g.Notifier(&quiet, s.file)
 		if err != nil {
@@ -201,10 +198,7 @@ func Arguments(ctx context.Context, env *platform.Env, g *Globals, path string) 
 		}
 		return names
 	}
-	if verb == "install" {
-		return indexed(s.file.Paths().IndexPath, group)
-	}
-	return installed(s.file.Paths().ConfigDir, group)
+	return itemNames(&quiet, g, catalog.Type(group), verb)
 }
 
 type discard struct{}
@@ -219,45 +213,19 @@ func (s *session) names(ctx context.Context, of func(*api.Admin) ([]string, erro
 	return names
 }
 
-// indexed returns the names of all items of a type in the hub's index.
-func indexed(path, kind string) []string {
-	text, err := os.ReadFile(path)
+// itemNames returns the names of the items that can be installed, or else of
+// those that are.
+func itemNames(env *platform.Env, g *Globals, t catalog.Type, verb string) (names []string) {
+	_, cat, err := openCatalog(env, g)
 	if err != nil {
 		return nil
 	}
-	var index map[string]map[string]json.RawMessage
-	_ = json.Unmarshal(text, &index) // what is wrong has no names
-	return sortedKeys(index[kind])
-}
-
-// installed returns the names of the installed items of a type. A link has the
-// name that its target has in the hub, another file its own.
-func installed(configDir, kind string) (names []string) {
-	if configDir == "" {
-		return nil
+	items := cat.Installed(t)
+	if verb == "install" {
+		items = cat.Items(t)
 	}
-	_ = filepath.WalkDir(filepath.Join(configDir, kind), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !slices.Contains([]string{".yaml", ".yml"}, filepath.Ext(path)) {
-			return nil
-		}
-		if target, err := os.Readlink(path); err == nil {
-			names = append(names, filepath.Base(filepath.Dir(target))+"/"+strings.TrimSuffix(filepath.Base(target), filepath.Ext(target)))
-			return nil
-		}
-		names = append(names, ownName(path))
-		return nil
-	})
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-// ownName returns what a file of content calls itself.
-func ownName(path string) string {
-	text, _ := os.ReadFile(path)
-	for line := range strings.Lines(string(text)) {
-		if name, ok := strings.CutPrefix(line, "name:"); ok {
-			return strings.Trim(strings.TrimSpace(name), `"'`)
-		}
+	for _, it := range items {
+		names = append(names, it.Name)
 	}
-	return filepath.Base(path)
+	return names
 }

@@ -15,6 +15,7 @@ import (
 	"cs/roles/api"
 	"cs/roles/config"
 	"cs/roles/engine"
+	"cs/roles/status"
 )
 
 // Hub groups the commands about the hub as a whole.
@@ -32,8 +33,9 @@ type Hub struct {
 // content is a session with the hub of this host.
 type content struct {
 	*session
-	dirs   catalog.Dirs
-	branch string
+	resolved config.Resolved
+	dirs     catalog.Dirs
+	branch   string
 }
 
 func openContent(env *platform.Env, g *Globals) (*content, error) {
@@ -49,10 +51,19 @@ func openContent(env *platform.Env, g *Globals) (*content, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &content{s, dirs, first(g.Branch, s.file.Cscli.HubBranch, "master")}, nil
+	return &content{s, r, dirs, first(g.Branch, s.file.Cscli.HubBranch, "master")}, nil
 }
 
-// catalog looks at what there is and what is here.
+// openCatalog is openContent with what there is and what is here.
+func openCatalog(env *platform.Env, g *Globals) (*content, *catalog.Catalog, error) {
+	c, err := openContent(env, g)
+	if err != nil {
+		return nil, nil, err
+	}
+	cat, err := c.catalog()
+	return c, cat, err
+}
+
 func (c *content) catalog() (*catalog.Catalog, error) {
 	cat, err := catalog.Open(c.dirs)
 	if err != nil {
@@ -91,15 +102,21 @@ type HubUpdate struct {
 
 // Run downloads the index, if it is another.
 func (c *HubUpdate) Run(ctx context.Context, env *platform.Env, g *Globals) error {
-	s, err := openContent(env, g)
-	if err != nil {
-		return err
-	}
-	src, err := s.source(c.Source)
+	s, src, err := openSource(env, g, c.Source)
 	if err != nil {
 		return err
 	}
 	return s.update(ctx, src, c.WithContent || s.file.Cscli.HubWithContent)
+}
+
+// openSource is openContent with where the hub comes from.
+func openSource(env *platform.Env, g *Globals, flag string) (*content, *catalog.Source, error) {
+	c, err := openContent(env, g)
+	if err != nil {
+		return nil, nil, err
+	}
+	src, err := c.source(flag)
+	return c, src, err
 }
 
 func (c *content) update(ctx context.Context, src *catalog.Source, withContent bool) error {
@@ -129,26 +146,32 @@ type HubUpgrade struct {
 
 // Run upgrades, and gets data files that are newer.
 func (c *HubUpgrade) Run(ctx context.Context, env *platform.Env, g *Globals) error {
-	s, err := openContent(env, g)
+	s, src, err := openSource(env, g, c.Source)
 	if err != nil {
 		return err
 	}
-	src, err := s.source(c.Source)
-	if err != nil {
-		return err
-	}
-	cat, err := s.catalog()
-	if err != nil {
-		return err
-	}
-	p := cat.NewPlan(c.Force)
-	for _, t := range catalog.Types {
-		for _, it := range cat.Installed(t) {
-			p.Upgrade(it)
+	return s.change(ctx, src, c.planFlags, func(cat *catalog.Catalog, p *catalog.Plan) error {
+		for _, t := range catalog.Types {
+			for _, it := range cat.Installed(t) {
+				p.Upgrade(it)
+			}
 		}
+		p.Refresh()
+		return nil
+	})
+}
+
+// change changes what is installed as fill plans it.
+func (c *content) change(ctx context.Context, src *catalog.Source, f planFlags, fill func(*catalog.Catalog, *catalog.Plan) error) error {
+	cat, err := c.catalog()
+	if err != nil {
+		return err
 	}
-	p.Refresh()
-	return s.carry(ctx, p, src, c.planFlags)
+	p := cat.NewPlan(f.Force)
+	if err := fill(cat, p); err != nil {
+		return err
+	}
+	return c.carry(ctx, p, src, f)
 }
 
 // carry shows a plan, and carries it out.
@@ -186,9 +209,19 @@ func (c *content) carry(ctx context.Context, p *catalog.Plan, src *catalog.Sourc
 		c.warn("%s", m)
 	}
 	if out.Reload {
+		c.warnBlind()
 		err = errors.Join(err, c.text(reloadHint(c.verbose())))
 	}
 	return err
+}
+
+// warnBlind tells that what is installed has taken the place of the starter set,
+// and understands less than it.
+func (c *content) warnBlind() {
+	if installed, _ := engine.Content("", c.resolved); installed.Blind() { // what is faulty is told by who loads it
+		c.warn("%s", status.Blind)
+		c.warn("Run '%s' to have it", c.command(status.BlindFix))
+	}
 }
 
 // reloadHint says how the new content comes into force.
@@ -293,15 +326,15 @@ func (c *HubImport) Run(ctx context.Context, env *platform.Env, g *Globals) erro
 	if err != nil {
 		return err
 	}
-	p := cat.NewPlan(false)
-	for _, line := range names {
-		t, name, _ := strings.Cut(line, ":")
-		it, err := cat.Find(catalog.Type(t), name)
-		if err != nil {
-			s.warn("%v", err)
-			continue
+	return s.change(ctx, src, planFlags{}, func(cat *catalog.Catalog, p *catalog.Plan) error {
+		for _, line := range names {
+			t, name, _ := strings.Cut(line, ":")
+			if it, err := cat.Find(catalog.Type(t), name); err != nil {
+				s.warn("%v", err)
+			} else {
+				p.Install(it, false)
+			}
 		}
-		p.Install(it, false)
-	}
-	return s.carry(ctx, p, src, planFlags{})
+		return nil
+	})
 }

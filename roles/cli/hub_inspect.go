@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"cs/pipeline/hub/catalog"
 	"cs/platform"
+	"cs/platform/metric"
 	"cs/platform/strict"
 )
 
@@ -26,17 +29,19 @@ func (c *ItemsInspect) Run(ctx context.Context, env *platform.Env, g *Globals) e
 	if c.Rev && !c.Diff {
 		return errors.New("--rev can only be used with --diff")
 	}
-	s, err := openContent(env, g)
-	if err != nil {
-		return err
-	}
-	cat, err := s.catalog()
+	s, cat, err := openCatalog(env, g)
 	if err != nil {
 		return err
 	}
 	items, err := c.find(cat, c.Names)
 	if err != nil {
 		return err
+	}
+	var samples []metric.Sample
+	if s.format == human && !c.NoMetrics && !c.Diff {
+		if samples, err = s.samples(ctx, c.URL); err != nil {
+			s.debug("%v", err) // where nothing runs, nothing was counted
+		}
 	}
 	for _, it := range items {
 		switch {
@@ -46,12 +51,79 @@ func (c *ItemsInspect) Run(ctx context.Context, env *platform.Env, g *Globals) e
 			err = s.json(newItemJSON(it), "  ")
 		default:
 			err = s.text(string(strict.Append(nil, newItemYAML(it))))
+			if err == nil && s.format == human && !c.NoMetrics {
+				err = s.itemMetrics(cat, it, samples)
+			}
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// itemMetrics shows what the running process has counted of an item, or of what
+// a collection consists of.
+func (c *content) itemMetrics(cat *catalog.Catalog, it *catalog.Item, samples []metric.Sample) error {
+	if len(samples) == 0 {
+		return nil
+	}
+	if err := c.text("\nCurrent metrics:\n"); err != nil {
+		return err
+	}
+	if it.Type != catalog.Collections {
+		return c.itemTable(it, samples)
+	}
+	for _, t := range catalog.Types {
+		for _, name := range it.Parts()[t] {
+			part, err := cat.Find(t, name)
+			if err != nil {
+				continue // a warning was given
+			}
+			if err := c.itemTable(part, samples); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// itemTable is a table of what was counted of a parser, by source, or of a
+// scenario; nothing is counted of others.
+func (c *content) itemTable(it *catalog.Item, samples []metric.Sample) error {
+	var w *section
+	title := ""
+	switch it.Type {
+	case catalog.Parsers:
+		w, title = &bySource, "Parser"
+	case catalog.Scenarios:
+		w, title = sectionOf("scenarios"), "Scenario"
+	default:
+		return nil
+	}
+	own := slices.DeleteFunc(slices.Clone(samples), func(m metric.Sample) bool { return m.Labels["name"] != it.Name })
+	rows := w.rows(own)
+	t := c.table(w.columns...)
+	if it.Type == catalog.Parsers {
+		t.header = append(slices.Clone(w.keys), t.header...)
+	}
+	for _, key := range sortedKeys(rows) {
+		var cells []string
+		if it.Type == catalog.Parsers {
+			cells = append(cells, strings.ReplaceAll(key, "\x00", ":"))
+		}
+		for _, n := range rows[key] {
+			cells = append(cells, count(n, false))
+		}
+		t.add(cells...)
+	}
+	return c.text("\n - (" + title + ") " + it.Name + ":\n" + t.boxed())
+}
+
+// bySource counts what a parser did with the lines of each source.
+var bySource = section{
+	keys: []string{"Parsers"}, columns: []string{"Hits", "Parsed", "Unparsed"},
+	of: series([]string{"cs_node_hits_total", "cs_node_hits_ok_total", "cs_node_hits_ko_total"}, "type", "source"),
 }
 
 // diff prints what was changed in an item.

@@ -50,11 +50,7 @@ type ItemsInstall struct {
 
 // Run installs.
 func (c *ItemsInstall) Run(ctx context.Context, env *platform.Env, g *Globals) error {
-	s, err := openContent(env, g)
-	if err != nil {
-		return err
-	}
-	src, err := s.source(c.Source)
+	s, src, err := openSource(env, g, c.Source)
 	if err != nil {
 		return err
 	}
@@ -63,23 +59,28 @@ func (c *ItemsInstall) Run(ctx context.Context, env *platform.Env, g *Globals) e
 			return err
 		}
 	}
-	cat, err := s.catalog()
-	if err != nil {
-		return err
-	}
-	p := cat.NewPlan(c.Force)
-	for _, name := range c.Names {
-		it, err := cat.Find(c.t, name)
-		if err != nil {
-			if !c.Ignore {
+	return s.change(ctx, src, c.planFlags, func(cat *catalog.Catalog, p *catalog.Plan) error {
+		for _, name := range c.Names {
+			it, err := cat.Find(c.t, name)
+			switch {
+			case err == nil:
+				p.Install(it, c.DownloadOnly)
+			case c.Ignore:
+				s.problem("%v", err)
+			default:
 				return err
 			}
-			s.problem("%v", err)
-			continue
 		}
-		p.Install(it, c.DownloadOnly)
+		return nil
+	})
+}
+
+// chosen returns the items with these names, or all that are installed.
+func (o ofType) chosen(cat *catalog.Catalog, names []string, all bool) ([]*catalog.Item, error) {
+	if all {
+		return cat.Installed(o.t), nil
 	}
-	return s.carry(ctx, p, src, c.planFlags)
+	return o.find(cat, names)
 }
 
 // someOrAll refuses a command that says neither which items nor all, or both.
@@ -107,30 +108,17 @@ func (c *ItemsRemove) Run(ctx context.Context, env *platform.Env, g *Globals) er
 	if err := c.someOrAll(c.Names, c.All, "remove"); err != nil {
 		return err
 	}
-	s, err := openContent(env, g)
+	s, src, err := openSource(env, g, "")
 	if err != nil {
 		return err
 	}
-	src, err := s.source("")
-	if err != nil {
-		return err
-	}
-	cat, err := s.catalog()
-	if err != nil {
-		return err
-	}
-	items, err := c.find(cat, c.Names)
-	if err != nil {
-		return err
-	}
-	if c.All {
-		items = cat.Installed(c.t)
-	}
-	p := cat.NewPlan(c.Force)
-	if err := p.Remove(items, c.Purge); err != nil {
-		return err
-	}
-	return s.carry(ctx, p, src, c.planFlags)
+	return s.change(ctx, src, c.planFlags, func(cat *catalog.Catalog, p *catalog.Plan) error {
+		items, err := c.chosen(cat, c.Names, c.All)
+		if err != nil {
+			return err
+		}
+		return p.Remove(items, c.Purge)
+	})
 }
 
 // ItemsUpgrade brings items up to date.
@@ -147,30 +135,17 @@ func (c *ItemsUpgrade) Run(ctx context.Context, env *platform.Env, g *Globals) e
 	if err := c.someOrAll(c.Names, c.All, "upgrade"); err != nil {
 		return err
 	}
-	s, err := openContent(env, g)
+	s, src, err := openSource(env, g, c.Source)
 	if err != nil {
 		return err
 	}
-	src, err := s.source(c.Source)
-	if err != nil {
+	return s.change(ctx, src, c.planFlags, func(cat *catalog.Catalog, p *catalog.Plan) error {
+		items, err := c.chosen(cat, c.Names, c.All)
+		for _, it := range items {
+			p.Upgrade(it)
+		}
 		return err
-	}
-	cat, err := s.catalog()
-	if err != nil {
-		return err
-	}
-	items, err := c.find(cat, c.Names)
-	if err != nil {
-		return err
-	}
-	if c.All {
-		items = cat.Installed(c.t)
-	}
-	p := cat.NewPlan(c.Force)
-	for _, it := range items {
-		p.Upgrade(it)
-	}
-	return s.carry(ctx, p, src, c.planFlags)
+	})
 }
 
 // ItemsList lists items.
@@ -182,11 +157,7 @@ type ItemsList struct {
 
 // Run lists.
 func (c *ItemsList) Run(_ context.Context, env *platform.Env, g *Globals) error {
-	s, err := openContent(env, g)
-	if err != nil {
-		return err
-	}
-	cat, err := s.catalog()
+	s, cat, err := openCatalog(env, g)
 	if err != nil {
 		return err
 	}

@@ -130,6 +130,12 @@ var sections = []section{
 	},
 }
 
+// sectionOf returns the section of a name.
+func sectionOf(name string) *section {
+	i := slices.IndexFunc(sections, func(w section) bool { return w.name == name })
+	return &sections[i]
+}
+
 // groups name several sections.
 var groups = map[string][]string{
 	"engine": {"acquisition", "parsers", "scenarios", "stash", "whitelists"},

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"cs/platform"
@@ -28,6 +29,7 @@ type session struct {
 	socket          string // of the LAPI of this host
 	credentialsPath string // of this host's account at a LAPI
 	offline         Offline
+	flags           *config.Flags
 }
 
 // open reads the configuration and checks the flags of all commands.
@@ -40,11 +42,33 @@ func open(env *platform.Env, g *Globals) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{printer: p, file: file, env: env, now: g.Now, socket: file.SocketPath(), credentialsPath: file.CredentialsPath(), offline: g.Offline}
+	s := &session{printer: p, file: file, env: env, now: g.Now, socket: file.SocketPath(), credentialsPath: file.CredentialsPath(), offline: g.Offline, flags: &g.Flags}
 	if s.now == nil {
 		s.now = time.Now
 	}
 	return s, nil
+}
+
+// command is a command of ours ("cs decisions list") as it is to be typed here:
+// under our name, and with the configuration of this call.
+func (s *session) command(text string) string {
+	words := []string{s.env.Program}
+	for _, f := range []struct{ flag, value, variable string }{
+		{"-c", s.flags.Config, "CS_CONFIG_FILE"}, {"--data-dir", s.flags.DataDir, "CS_DATA_DIR"},
+	} {
+		if set, _ := s.env.LookupEnv(f.variable); f.value != set { // a variable stays set
+			words = append(words, f.flag, quoted(f.value))
+		}
+	}
+	return strings.Join(append(words, strings.TrimPrefix(text, "cs ")), " ")
+}
+
+// quoted is a word for a shell.
+func quoted(word string) string {
+	if word != "" && !strings.ContainsFunc(word, needsQuotes) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // lapi is a client of the LAPI and who it is there.

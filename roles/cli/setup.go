@@ -96,7 +96,7 @@ func (c *SetupDetect) Run(ctx context.Context, env *platform.Env, g *Globals) er
 		return err
 	}
 	if c.YAML {
-		return s.text(string(strict.Append(nil, found)))
+		return s.text(string(strict.AppendIndented(nil, found)))
 	}
 	text, err := found.JSON()
 	if err != nil {

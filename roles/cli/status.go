@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"net/url"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"cs/decisions"
 	"cs/platform"
 	"cs/roles/api"
 	"cs/roles/config"
+	"cs/roles/engine"
 	"cs/roles/status"
 )
 
@@ -96,16 +99,24 @@ func (s *session) statusText(r *status.Report) string {
 		fmt.Fprintf(&b, "\nProcess    %s, up %s, %s of memory\n", plain(first(p.Version, "cs")), age(now, p.Started), bytesText(p.Memory))
 	}
 	fmt.Fprintf(&b, "Local API  %s\n", plain(r.LAPI))
-	fmt.Fprintf(&b, "Buckets    %d of %d scenarios, %d overflows\n", r.Buckets, r.Scenarios, r.Overflows)
+	fmt.Fprintf(&b, "Buckets    %d, of %d scenarios; %d overflowed so far\n", r.Buckets, r.Scenarios, r.Overflows)
 	if len(r.Sources) > 0 {
-		t := s.table("Source", "Lines", "Parsed", "Lag")
-		t.right = []int{1, 2, 3}
+		t := s.table("Source", "Lines", "Parsed", "Lag", "Last line")
+		t.right = []int{1, 2, 3, 4}
 		for _, src := range r.Sources {
 			lag := "-"
 			if src.Lag != nil {
 				lag = time.Duration(*src.Lag * float64(time.Second)).Round(100 * time.Millisecond).String()
 			}
-			t.add(src.Name, count(float64(src.Read), false), fmt.Sprintf("%.1f%%", 100*src.Ratio), lag)
+			parsed := "-"
+			if src.Read > 0 {
+				parsed = fmt.Sprintf("%.1f%%", 100*src.Ratio)
+			}
+			last := "never"
+			if src.LastLine != nil {
+				last = age(now, *src.LastLine) + " ago"
+			}
+			t.add(src.Name, count(float64(src.Read), false), parsed, lag, last)
 		}
 		b.WriteString("\n" + t.light())
 	}
@@ -129,7 +140,7 @@ func (s *session) statusText(r *status.Report) string {
 		for _, a := range group.list {
 			seen := "never"
 			if a.LastSeen != nil {
-				seen = age(now, *a.LastSeen)
+				seen = age(now, *a.LastSeen) + " ago"
 			}
 			if a.Pending {
 				seen = "pending"
@@ -192,65 +203,60 @@ func (c *Why) Run(ctx context.Context, env *platform.Env, g *Globals) (err error
 	}
 	defer l.done(&err)
 	// In force, from whatever list, and what was detected lately.
-	q := query{"has_active_decision": {"true"}, "limit": {"0"}, filter: {ip}}
-	alerts, err := l.Alerts(ctx, url.Values(q))
-	if err != nil {
-		return fmt.Errorf("cannot ask for alerts: %w", apiError(err))
-	}
-	q = query{"include_capi": {"false"}, "limit": {"10"}, filter: {ip}}
-	past, err := l.Alerts(ctx, url.Values(q))
-	if err != nil {
-		return fmt.Errorf("cannot ask for alerts: %w", apiError(err))
-	}
+	var alerts []api.Alert
 	known := make(map[int64]bool)
-	for i := range alerts {
-		known[alerts[i].ID] = true
-	}
-	for _, a := range past {
-		if !known[a.ID] {
-			alerts = append(alerts, a)
+	for _, q := range []query{
+		{"has_active_decision": {"true"}, "limit": {"0"}, filter: {ip}},
+		{"include_capi": {"false"}, "limit": {"10"}, filter: {ip}},
+	} {
+		// Alerts that import lists have the decisions about others, too.
+		err := l.eachAlert(ctx, q, newShared(), covers(ip), func(a *api.Alert, rows []decisionRow) error {
+			if known[a.ID] {
+				return nil
+			}
+			known[a.ID] = true
+			for i := range rows {
+				a.Decisions = append(a.Decisions, rows[i].wire())
+			}
+			alerts = append(alerts, *a)
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("cannot ask for alerts: %w", apiError(err))
 		}
-	}
-	for i := range alerts {
-		alerts[i].Decisions = covering(alerts[i].Decisions, ip)
 	}
 	allowed, err := l.Allowlisted(ctx, ip)
 	if err != nil {
 		s.debug("cannot ask for allowlists: %v", err)
 	}
 	reason := status.Explain(ip, alerts, allowed, status.NewLogs(ip).Line)
+	if _, err := l.Allowlist(ctx, status.Trusted); err == nil { // it can't be created twice
+		reason.Commands = slices.DeleteFunc(reason.Commands, func(c string) bool { return strings.HasPrefix(c, "cs allowlists create") })
+	}
+	for i, c := range reason.Commands {
+		reason.Commands[i] = s.command(c)
+	}
+	if reason.File != "" {
+		r, err := g.Resolve(env, func(*config.File) {})
+		if err != nil {
+			return globalError{err}
+		}
+		reason.File = filepath.Join(r.ContentDir(), "parsers", reason.File)
+	}
 	if s.format == jsonText {
 		return s.json(reason, "  ")
 	}
 	return s.text(whyText(&reason))
 }
 
-// covering returns the decisions that are about an address: alerts that import
-// lists have those of others, too.
-func covering(list []api.Decision, ip string) (out []api.Decision) {
-	want, err := netip.ParsePrefix(ip)
-	if err != nil {
-		addr, err := netip.ParseAddr(ip)
-		if err != nil {
-			return list
-		}
-		want = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())
+// covers tells which decisions are about an address or a range: those without
+// one, of a country for example, are taken to be.
+func covers(ip string) func(*decisionRow) bool {
+	want, err := decisions.ParsePrefix(ip)
+	return func(r *decisionRow) bool {
+		p, notAddress := decisions.ParsePrefix(r.value)
+		return err != nil || notAddress != nil || p.Overlaps(want)
 	}
-	for _, d := range list {
-		p, err := netip.ParsePrefix(d.Value)
-		if err != nil {
-			addr, err := netip.ParseAddr(d.Value)
-			if err != nil {
-				out = append(out, d) // a country, a name
-				continue
-			}
-			p = netip.PrefixFrom(addr, addr.BitLen())
-		}
-		if p.Overlaps(want) {
-			out = append(out, d)
-		}
-	}
-	return out
 }
 
 func whyText(r *status.Reason) string {
@@ -303,7 +309,9 @@ func whyText(r *status.Reason) string {
 		}
 	}
 	if r.Exception != "" {
-		b.WriteString("\nTo detect nothing by it any more, save this and reload:\n\n" + plainLines(r.Exception))
+		b.WriteString("\nTo detect nothing by it any more (the agent takes it over by itself):\n")
+		fmt.Fprintf(&b, "  mkdir -p %s\n  cat > %s <<'EOF'\n", plain(quoted(filepath.Dir(r.File))), plain(quoted(r.File)))
+		b.WriteString(plainLines(r.Exception) + "EOF\n")
 	}
 	return b.String()
 }
@@ -330,6 +338,10 @@ func (c *Doctor) Run(ctx context.Context, env *platform.Env, g *Globals) error {
 	quiet := *env
 	quiet.Log = slog.New(slog.DiscardHandler)
 	p.Faults = g.Check(ctx, &quiet, &g.Flags)
+	if r, err := g.Resolve(&quiet, func(*config.File) {}); err == nil && r.Agent.Enabled {
+		content, _ := engine.Content("", r) // its faults are among the others
+		p.Blind = content.Blind()
+	}
 	if path := config.UpstreamPath(); exists(path) {
 		p.Upstream = path
 	}
@@ -360,12 +372,12 @@ func (s *session) askAbout(ctx context.Context, p *status.Patient) {
 	}
 	p.Allowed = reason != ""
 	q := query{"has_active_decision": {"true"}, "limit": {"0"}, "ip": {p.SSHClient}}
-	alerts, err := l.Alerts(ctx, url.Values(q))
-	if err != nil {
-		return
-	}
-	r := status.Explain(p.SSHClient, alerts, "", nil)
-	p.Banned = r.Banned
+	_ = l.eachAlert(ctx, q, newShared(), covers(p.SSHClient), func(_ *api.Alert, rows []decisionRow) error {
+		for i := range rows {
+			p.Banned = p.Banned || !rows[i].kind.simulated && !strings.HasPrefix(rows[i].duration, "-")
+		}
+		return nil
+	}) // what can't be asked is told by another check
 }
 
 // findings prints what a doctor found; anything bad is an error.

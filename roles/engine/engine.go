@@ -61,7 +61,7 @@ func patternDir(r config.Resolved) string {
 }
 
 // Content returns what to load: the content of dir, if that is not "", else what
-// is installed, if that is anything, else the starter set, for which settings such
+// is installed, with the starter set below it (hub.Content.OverBase), for which settings such
 // as simulation.yaml hold, too. The errors name what is left out.
 func Content(dir string, r config.Resolved) (hub.Content, []error) {
 	if dir != "" {
@@ -72,12 +72,7 @@ func Content(dir string, r config.Resolved) (hub.Content, []error) {
 		return hub.Base(), nil
 	}
 	c, errs := dirs.Load()
-	if len(c.Items) == 0 {
-		settings := c.Settings
-		c = hub.Base()
-		c.Settings = settings
-	}
-	return c, errs
+	return c.OverBase(), errs
 }
 
 // HubDirs returns where content is installed. Config is "" if nowhere.

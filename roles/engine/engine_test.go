@@ -49,7 +49,9 @@ func TestContent(t *testing.T) {
 	write(t, dir, "simulation.yaml", "simulation: true\n")
 	f("", dir, starter, 1) // the starter set is simulated
 	write(t, dir, "scenarios/s.yaml", "name: s\n")
-	f("", dir, 1, 1)
+	f("", dir, starter+1, 1) // one's own joins it
+	write(t, dir, "parsers/s01-parse/p.yaml", "name: p\n")
+	f("", dir, 2, 1)
 	f("", "", starter, 0)
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -128,8 +129,12 @@ func TestAdministrationSocket(t *testing.T) {
 	if err != nil || len(ids) != 1 {
 		t.Fatal(ids, err)
 	}
-	if alerts, err := c.Alerts(ctx, nil); err != nil || alerts[0].MachineID != api.SocketMachine {
-		t.Fatal(alerts, err)
+	id, err := strconv.ParseInt(ids[0], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := c.Alert(ctx, id); err != nil || a.MachineID != api.SocketMachine {
+		t.Fatal(a, err)
 	}
 	if n, err := c.DeleteAlerts(ctx, nil); n != 1 || err != nil {
 		t.Fatal(n, err)

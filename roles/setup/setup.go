@@ -133,7 +133,7 @@ func (a *Acquisition) check() error {
 }
 
 // Text returns the datasource as YAML.
-func (a *Acquisition) Text() []byte { return strict.Append(nil, a.Datasource) }
+func (a *Acquisition) Text() []byte { return strict.AppendIndented(nil, a.Datasource) }
 
 // Options change what is found.
 type Options struct {

@@ -38,6 +38,7 @@ type Patient struct {
 	File      *config.File
 	Env       *platform.Env
 	Faults    error  // of the configuration and all that it names
+	Blind     bool   // the content understands no line of a syslog
 	Upstream  string // upstream's config.yaml, where there is one that we don't use
 	SSHClient string // address of the operator, "" if that isn't known
 	Banned    bool   // he is
@@ -53,6 +54,9 @@ func Examine(p *Patient) (list []Finding) {
 		p.port(put)
 	}
 	p.connection(put)
+	if p.Blind {
+		put("content", Bad, Blind, BlindFix)
+	}
 	p.logs(put)
 	p.accounts(put)
 	p.clock(put)
@@ -193,6 +197,13 @@ func (p *Patient) logs(put putter) {
 	put(check, Good, fmt.Sprintf("%d sources are named in %d files", sources, len(files)), "")
 }
 
+// Blind says that the content has no parser of the first stage, BlindFix what
+// helps.
+const (
+	Blind    = "what is installed has taken the place of the starter set and has no parser of the first stage (s00-raw): no line of a syslog is understood"
+	BlindFix = "cs collections install crowdsecurity/linux"
+)
+
 func (p *Patient) source(put putter, a *config.Acquisition, seen map[string]string) {
 	const check = "logs"
 	switch a.Source {
@@ -237,7 +248,9 @@ func (p *Patient) source(put putter, a *config.Acquisition, seen map[string]stri
 func (p *Patient) accounts(put putter) {
 	report := Look(&p.Seen)
 	for _, x := range report.Problems {
-		put("operation", Doubtful, x.What, x.Fix)
+		if x.Fix != seeDoctor { // it has been said
+			put("operation", Doubtful, x.What, x.Fix)
+		}
 	}
 	if len(report.Problems) == 0 {
 		put("operation", Good, "processes, logs, machines and bouncers look well", "")

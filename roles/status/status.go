@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -99,6 +100,9 @@ type Source struct {
 	Parsed int64    `json:"parsed"`
 	Ratio  float64  `json:"parsed_ratio"`
 	Lag    *float64 `json:"lag_seconds,omitempty"` // age of the last line when it was read; nil: unknown
+
+	LastLine *time.Time `json:"last_line,omitempty"` // when lines came last
+	Dropped  int64      `json:"dropped,omitempty"`   // lines that were lost before they could be read
 }
 
 // Decision counts the decisions of an origin and a type.
@@ -143,13 +147,15 @@ func Look(s *Seen) Report {
 	return r
 }
 
+const seeDoctor = "cs doctor looks for the reason"
+
 func (r *Report) problem(what, fix string) { r.Problems = append(r.Problems, Problem{what, fix}) }
 
 func (r *Report) lapi(s *Seen) {
 	r.LAPI = "ok"
 	if s.LAPI != nil {
 		r.LAPI = s.LAPI.Error()
-		r.problem("the local API doesn't answer: "+r.LAPI, "cs doctor looks for the reason")
+		r.problem("the local API doesn't answer: "+r.LAPI, seeDoctor)
 	}
 }
 
@@ -174,33 +180,48 @@ func processOf(page []metric.Sample) (p Process) {
 }
 
 func (r *Report) sources(samples []metric.Sample) {
-	found := make(map[string]*Source)
-	of := func(m *metric.Sample) *Source {
+	found := make(map[string]*Source)  // what was read, by file
+	meters := make(map[string]*Source) // what is configured, which may be many files
+	silent := make(map[string]bool)
+	of := func(list map[string]*Source, m *metric.Sample) *Source {
 		name := m.Labels["source"]
-		if name == "" {
-			return nil
+		if list[name] == nil {
+			list[name] = &Source{Name: name}
 		}
-		if found[name] == nil {
-			found[name] = &Source{Name: name}
-		}
-		return found[name]
+		return list[name]
 	}
 	for i := range samples {
 		m := &samples[i]
+		if m.Labels["source"] == "" {
+			continue
+		}
 		_, hits := strings.CutSuffix(m.Name, "source_hits_total")
 		switch {
 		case hits && strings.HasPrefix(m.Name, "cs_"):
-			if s := of(m); s != nil {
-				s.Read += int64(m.Value)
-			}
+			of(found, m).Read += int64(m.Value)
 		case m.Name == "cs_parser_hits_ok_total":
-			if s := of(m); s != nil {
-				s.Parsed += int64(m.Value)
-			}
+			of(found, m).Parsed += int64(m.Value)
 		case m.Name == "cs_source_lag_seconds":
-			if s := of(m); s != nil {
-				s.Lag = &m.Value
+			of(meters, m).Lag = &m.Value
+		case m.Name == "cs_source_last_line_timestamp_seconds":
+			of(meters, m).LastLine = seen(unix(m.Value))
+		case m.Name == "cs_source_dropped_total":
+			of(meters, m).Dropped += int64(m.Value)
+		case m.Name == "cs_source_silent" && m.Value > 0:
+			silent[m.Labels["source"]] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(meters)) {
+		r.meter(meters[name], silent[name])
+		known := false
+		for file, s := range found {
+			if readBy(file, name) {
+				known = true
+				s.Lag, s.LastLine = meters[name].Lag, meters[name].LastLine
 			}
+		}
+		if !known {
+			found[name] = meters[name]
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(found)) {
@@ -209,15 +230,53 @@ func (r *Report) sources(samples []metric.Sample) {
 			s.Ratio = round(float64(s.Parsed) / float64(s.Read))
 		}
 		r.Sources = append(r.Sources, *s)
-		switch {
-		case s.Read >= fewLines && s.Ratio < poorly:
+		if s.Read >= fewLines && s.Ratio < poorly {
 			r.problem(fmt.Sprintf("hardly a line of %s is understood (%d of %d)", s.Name, s.Parsed, s.Read),
 				"the type label of its acquisition doesn't fit, or a parser is missing: cs explain -f FILE -t TYPE shows why")
-		case s.Lag != nil && *s.Lag > lagging.Seconds():
-			r.problem(fmt.Sprintf("%s is read %s late", s.Name, time.Duration(*s.Lag*float64(time.Second)).Round(time.Second)),
-				"the machine is overloaded, or the clocks of the log and of this host differ")
 		}
 	}
+}
+
+// meter judges a source as it is configured.
+func (r *Report) meter(s *Source, silent bool) {
+	if s.Lag != nil && *s.Lag > lagging.Seconds() {
+		r.problem(fmt.Sprintf("%s is read %s late", s.Name, time.Duration(*s.Lag*float64(time.Second)).Round(time.Second)),
+			"the machine is overloaded, or the clocks of the log and of this host differ")
+	}
+	if silent {
+		r.problem(s.Name+" has been silent for much longer than it usually is", "look whether the service still logs there")
+	}
+	if s.Dropped > 0 {
+		r.problem(fmt.Sprintf("%d lines of %s were lost before they could be read", s.Dropped, s.Name), "the machine is overloaded: look at its load, and at what sends so much")
+	}
+}
+
+// readBy tells whether a file is read because of a source, whose name is a list
+// of patterns of paths; they may be relative to a directory that we don't know.
+func readBy(file, source string) bool {
+	for pattern := range strings.SplitSeq(source, ",") {
+		if file == pattern {
+			return true
+		}
+		at := file
+		if !filepath.IsAbs(pattern) {
+			pattern = filepath.Clean(pattern)
+			for cut := strings.Count(filepath.ToSlash(at), "/") - strings.Count(filepath.ToSlash(pattern), "/"); cut > 0; cut-- {
+				_, at, _ = strings.Cut(filepath.ToSlash(at), "/")
+			}
+		}
+		if ok, err := filepath.Match(pattern, filepath.FromSlash(at)); err == nil && ok {
+			return true
+		}
+	}
+	return false
+}
+
+func unix(seconds float64) time.Time {
+	if seconds <= 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(int64(seconds * 1e6))
 }
 
 func round(f float64) float64 { return math.Round(f*10000) / 10000 }
@@ -318,6 +377,6 @@ func (r *Report) firewall(a *Account, f *Firewall) {
 		r.problem(fmt.Sprintf("the firewall blocks %d of %d prefixes (%s)", f.Enforced, f.Desired, why), "cs bouncer-firewall verify, and its log, tell what is missing")
 	}
 	if f.PullTrouble != "" {
-		r.problem("the firewall hears nothing of new decisions: "+f.PullTrouble, "cs doctor looks for the reason")
+		r.problem("the firewall hears nothing of new decisions: "+f.PullTrouble, seeDoctor)
 	}
 }

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,6 +70,33 @@ cs_active_decisions{reason="b",origin="crowdsec",action="ban"} 5
 	f("read 5m0s late", func(s *Seen) {
 		s.Pages = append(s.Pages, page(t, `cs_source_lag_seconds{source="/x"} 300`))
 	})
+	f("has been silent for much longer", func(s *Seen) {
+		s.Pages = append(s.Pages, page(t, `cs_source_silent{source="/x"} 1
+cs_source_lag_seconds{source="/x"} 0`))
+	})
+	f("7 lines of /x were lost", func(s *Seen) {
+		s.Pages = append(s.Pages, page(t, `cs_source_dropped_total{source="/x"} 7`))
+	})
+
+	// What is configured as a pattern, or by a relative path, is read as files.
+	s := healthy()
+	s.Pages = append(s.Pages, page(t, `cs_source_lag_seconds{source="/var/log/*.log,logs/a.log"} 2
+cs_source_last_line_timestamp_seconds{source="/var/log/*.log,logs/a.log"} 1795345200.5
+cs_filesource_hits_total{source="/home/x/logs/a.log"} 1
+cs_filesource_hits_total{source="/home/x/otherlogs/a.log"} 1
+cs_source_lag_seconds{source="/var/nothing.log"} 0
+`))
+	lags := map[string]float64{}
+	for _, src := range Look(s).Sources {
+		lags[src.Name] = -1
+		if src.Lag != nil {
+			lags[src.Name] = *src.Lag
+		}
+	}
+	want := map[string]float64{"/var/log/auth.log": 2, "/home/x/logs/a.log": 2, "/home/x/otherlogs/a.log": -1, "/var/nothing.log": 0}
+	if !maps.Equal(lags, want) {
+		t.Errorf("lags are %v, want %v", lags, want)
+	}
 }
 
 // The lines of an alert are found in the log again, and only those.
@@ -101,7 +129,7 @@ func TestExplain(t *testing.T) {
 	if want := "more than 5 events, of which one is forgotten each 10s"; r.Alerts[0].Threshold != want {
 		t.Errorf("%q, want %q", r.Alerts[0].Threshold, want)
 	}
-	if !strings.Contains(r.Exception, "  ip:\n    - ") || !strings.Contains(r.Exception, "192.0.2.7") {
+	if r.File != "s02-enrich/trusted-192.0.2.7.yaml" || !strings.Contains(r.Exception, "  ip:\n    - ") || !strings.Contains(r.Exception, "192.0.2.7") {
 		t.Error(r.Exception)
 	}
 	if r := Explain("192.0.2.8", nil, "", nil); r.Banned || r.Exception != "" || len(r.Commands) > 0 {

@@ -19,7 +19,8 @@ type Reason struct {
 	Decisions []Standing `json:"decisions"`
 	Alerts    []Evidence `json:"alerts"`
 	Exception string     `json:"exception,omitempty"` // YAML of a parser that lets the address be
-	Commands  []string   `json:"commands"`            // that let it in
+	File      string     `json:"exception_file,omitempty"`
+	Commands  []string   `json:"commands"` // that let it in
 }
 
 // Standing is a decision that covers the address.
@@ -62,6 +63,8 @@ type Details struct {
 // Explain tells why an address is banned, out of the alerts that the LAPI has
 // of it and what allowlists say. Lines gets the text of the log for an event:
 // alerts don't carry it.
+//
+// Commands begin with "cs", and File is a name within the directory of parsers.
 func Explain(ip string, alerts []api.Alert, allowed string, lines func(source string, at time.Time, facts map[string]string) string) Reason {
 	r := Reason{IP: ip, Allowed: allowed, Decisions: []Standing{}, Alerts: []Evidence{}, Commands: []string{}}
 	scenarios := make(map[string]bool)
@@ -88,24 +91,28 @@ func Explain(ip string, alerts []api.Alert, allowed string, lines func(source st
 			}
 		}
 	}
-	if len(r.Alerts) > 0 {
-		r.Commands = append(r.Commands, "cs allowlists create trusted -d 'never banned'", "cs allowlists add trusted "+ip)
+	if len(r.Alerts) > 0 && allowed == "" {
+		r.Commands = append(r.Commands, "cs allowlists create "+Trusted+" -d 'never banned'", "cs allowlists add "+Trusted+" "+ip)
 	}
 	if len(scenarios) > 0 {
-		r.Exception = exception(ip)
+		name := "trusted-" + strings.NewReplacer("/", "-", ":", "-").Replace(ip)
+		r.File, r.Exception = "s02-enrich/"+name+".yaml", exception(name, ip)
 	}
 	return r
 }
 
+// Trusted is the allowlist that commands put an address on.
+const Trusted = "trusted"
+
 // exception is a parser for s02-enrich, in the form of content, that drops the
 // events of an address.
-func exception(ip string) string {
-	key, value := "ip", ip
+func exception(name, ip string) string {
+	key := "ip"
 	if strings.Contains(ip, "/") {
 		key = "cidr"
 	}
-	return fmt.Sprintf("# parsers/s02-enrich/trusted.yaml\nname: local/trusted\ndescription: Never detect attacks by this address.\nwhitelist:\n  reason: trusted\n  %s:\n    - %s\n",
-		key, strict.Scalar(value))
+	return fmt.Sprintf("name: local/%s\ndescription: Never detect attacks by this address.\nwhitelist:\n  reason: trusted\n  %s:\n    - %s\n",
+		name, key, strict.Scalar(ip))
 }
 
 func evidence(a *api.Alert, lines func(string, time.Time, map[string]string) string) Evidence {
