@@ -77,9 +77,9 @@ type Config struct {
 	Kernel remediate.Kernel
 	// Fallbacks are tried in turn when the Kernel can't be opened.
 	Fallbacks []remediate.Kernel
-	// Place names what the Kernel keeps in the packet filter: another one with the
+	// Places name what the Kernel keeps in the packet filter: another one with the
 	// same takes over from it.
-	Place string
+	Places []string
 	// SavedPath is the file of the saved set; empty saves nothing.
 	SavedPath string
 	// Types of decisions to enforce, in lower case; empty takes "ban".

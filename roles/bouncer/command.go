@@ -135,7 +135,7 @@ func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 	}
 	cfg := Config{
 		Kernel: kernels[0], Fallbacks: kernels[1:],
-		Place:        fmt.Sprint(b.Backend, b.Layout, b.Table, place(&b.IPv4), place(&b.IPv6)),
+		Places:       places(&b),
 		SavedPath:    filepath.Join(r.DataDir, savedName),
 		Types:        b.Types,
 		OnStop:       b.OnStop,
@@ -164,8 +164,18 @@ func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 	return cfg, nil
 }
 
-// place names what a family has in the packet filter.
-func place(f *config.BouncerFamily) []any { return []any{f.Off, f.Table, f.Set, f.SetOnly} }
+// places names what the configured packet filter has of us, as a whole or by family.
+func places(b *config.Bouncer) (list []string) {
+	if b.Layout == "map" && (b.Backend == "auto" || b.Backend == "nft") && !b.IPv4.SetOnly && !b.IPv6.SetOnly {
+		return []string{fmt.Sprint(b.Backend, b.Layout, b.Table)} // one table for both
+	}
+	for i, f := range []*config.BouncerFamily{&b.IPv4, &b.IPv6} {
+		if !f.Off {
+			list = append(list, fmt.Sprint(b.Backend, b.Layout, i, f.Table, f.Set, f.SetOnly))
+		}
+	}
+	return list
+}
 
 // newRemote makes the feed over the wire that the configuration asks for.
 func newRemote(env *platform.Env, r config.Resolved) *remote {

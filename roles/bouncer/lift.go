@@ -21,6 +21,11 @@ func Lift(ctx context.Context, env *platform.Env, flags *config.Flags) error {
 	if errors.Is(err, errors.ErrUnsupported) {
 		return nil
 	}
+	return errors.Join(err, lift(ctx, kernels))
+}
+
+// lift removes what kernels that are not open have left.
+func lift(ctx context.Context, kernels []remediate.Kernel) (err error) {
 	for _, k := range kernels {
 		live, oerr := k.Open(ctx)
 		if oerr != nil {

@@ -6,7 +6,10 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
+
+	"cs/remediate"
 )
 
 // serve runs a bouncer as load configures it, until ctx ends, and anew at SIGHUP.
@@ -47,10 +50,22 @@ func Serve[T any](ctx context.Context, log *slog.Logger, load func() (Config, er
 			stop()
 			return err
 		}
-		if next.Place == cfg.Place {
+		switch {
+		case slices.Equal(next.Places, cfg.Places):
 			b.leave(Keep)
-		} else {
-			b.leave(Clean) // nobody would look after the old tables
+		case slices.ContainsFunc(next.Places, func(p string) bool { return slices.Contains(cfg.Places, p) }):
+			b.leave(Clean) // nobody would look after the rest of the old tables
+		default:
+			b.leave(Keep)
+			old, ready := append([]remediate.Kernel{cfg.Kernel}, cfg.Fallbacks...), next.Ready
+			next.Ready = func() {
+				if err := lift(context.WithoutCancel(ctx), old); err != nil {
+					log.Error("the old tables stay until their bans end", "err", err)
+				}
+				if ready != nil {
+					ready()
+				}
+			}
 		}
 		stop()
 		if err := <-done; err != nil {

@@ -423,7 +423,7 @@ func TestConfiguredAnew(t *testing.T) {
 	conf, place := nft.Config{}, "one"
 	load := func() (Config, error) {
 		k, err := nft.New(conf)
-		return Config{Feed: f, Kernel: inside{k, lab.Host}, Place: place, Log: slog.New(slog.NewTextHandler(&log, nil))}, errors.Join(err, fail)
+		return Config{Feed: f, Kernel: inside{k, lab.Host}, Places: []string{place}, Log: slog.New(slog.NewTextHandler(&log, nil))}, errors.Join(err, fail)
 	}
 	hangup := make(chan os.Signal)
 	ctx, stop := context.WithCancel(t.Context())
@@ -462,10 +462,34 @@ func TestConfiguredAnew(t *testing.T) {
 	}
 
 	conf.Name, place = "other", "two"
+	renamed, watched := make(chan struct{}), make(chan int)
+	go func() {
+		passed := 0
+		for {
+			select {
+			case <-renamed:
+				watched <- passed
+				return
+			default:
+				if !lab.Blocked(netip.MustParseAddr("203.0.113.1")) {
+					passed++
+				}
+			}
+		}
+	}()
 	anew(2)
-	l.blocks("203.0.113.1", true)
-	if out := lab.Host.Run("nft", "list", "tables"); out != "table inet other\n" {
-		t.Errorf("there are %s", out)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		out := lab.Host.Run("nft", "list", "tables")
+		if out == "table inet other\n" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("there are %s", out)
+		}
+	}
+	close(renamed)
+	if passed := <-watched; passed > 0 {
+		t.Errorf("%d packets passed while the table got another name", passed)
 	}
 	stop()
 	if err := <-done; err != nil {
