@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -69,8 +70,41 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 		if err != nil {
 			return Config{}, err
 		}
+		logTo(env, r.Bouncer.LogFile)
 		return c.config(env, r)
 	})
+}
+
+// logTo has the log go to a file, if there is to be one.
+func logTo(env *platform.Env, f config.LogFile) {
+	if f.Path == "" {
+		return
+	}
+	file := &platform.LogFile{Path: f.Path, MaxSize: f.MaxSize, MaxFiles: f.MaxFiles, MaxAge: f.MaxAge, Else: env.Stderr}
+	levels := env.Log.Handler()
+	if old, ok := levels.(fileHandler); ok { // configured anew
+		levels = old.levels
+	}
+	env.Log = slog.New(fileHandler{slog.NewTextHandler(file, &slog.HandlerOptions{Level: slog.LevelDebug}), levels})
+}
+
+// fileHandler writes what another handler would.
+type fileHandler struct {
+	slog.Handler
+	levels slog.Handler
+}
+
+// Enabled is the other handler's.
+func (h fileHandler) Enabled(ctx context.Context, l slog.Level) bool { return h.levels.Enabled(ctx, l) }
+
+// WithAttrs implements slog.Handler.
+func (h fileHandler) WithAttrs(a []slog.Attr) slog.Handler {
+	return fileHandler{h.Handler.WithAttrs(a), h.levels}
+}
+
+// WithGroup implements slog.Handler.
+func (h fileHandler) WithGroup(name string) slog.Handler {
+	return fileHandler{h.Handler.WithGroup(name), h.levels}
 }
 
 // gcPercent spends processor time, of which a bouncer that rests needs little,

@@ -151,7 +151,8 @@ func TestCommand(t *testing.T) {
 	s := newServer(t)
 	s.keys["given-key-of-the-test"] = true
 	upstream := filepath.Join(t.TempDir(), "crowdsec-firewall-bouncer.yaml")
-	if err := os.WriteFile(upstream, []byte("mode: dry-run\napi_url: "+s.URL+"\napi_key: given-key-of-the-test\nupdate_frequency: 10s\n"), 0o600); err != nil {
+	logDir := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(upstream, []byte("mode: dry-run\napi_url: "+s.URL+"\napi_key: given-key-of-the-test\nupdate_frequency: 10s\nlog_mode: file\nlog_dir: "+logDir+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	f := func(name string, c Command, flags config.Flags) {
@@ -162,18 +163,25 @@ func TestCommand(t *testing.T) {
 				LookupEnv: func(string) (string, bool) { return "", false },
 				Log:       slog.New(slog.NewTextHandler(&log, nil)),
 			}
+			logged := log.String
+			if flags.Config != "" {
+				logged = func() string {
+					text, _ := os.ReadFile(filepath.Join(logDir, "crowdsec-firewall-bouncer.log"))
+					return string(text)
+				}
+			}
 			flags.DataDir = t.TempDir()
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error)
 			go func() { done <- c.Run(ctx, env, &flags) }()
-			for end := time.Now().Add(5 * time.Second); !strings.Contains(log.String(), "bouncer is ready"); time.Sleep(time.Millisecond) {
+			for end := time.Now().Add(5 * time.Second); !strings.Contains(logged(), "bouncer is ready"); time.Sleep(time.Millisecond) {
 				select {
 				case err := <-done:
 					t.Fatalf("ended: %v", err)
 				default:
 				}
 				if time.Now().After(end) {
-					t.Fatalf("not ready:\n%s", log.String())
+					t.Fatalf("not ready:\n%s", logged())
 				}
 			}
 			cancel()
@@ -181,10 +189,10 @@ func TestCommand(t *testing.T) {
 				t.Error(err)
 			}
 			if !strings.Contains(out.String(), "would block 203.0.113.4/32 for 1h0m0s (cscli)") {
-				t.Errorf("printed\n%s\nlogged\n%s", out.String(), log.String())
+				t.Errorf("printed\n%s\nlogged\n%s", out.String(), logged())
 			}
-			if strings.Contains(log.String(), "given-key") {
-				t.Errorf("a secret was logged:\n%s", log.String())
+			if strings.Contains(logged(), "given-key") {
+				t.Errorf("a secret was logged:\n%s", logged())
 			}
 			if want := "crowdsec-firewall-bouncer/1.2-3"; s.agent != want {
 				t.Errorf("user agent %q, want %q", s.agent, want)

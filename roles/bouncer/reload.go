@@ -29,6 +29,9 @@ func Serve[T any](ctx context.Context, log *slog.Logger, load func() (Config, er
 		return err
 	}
 	for {
+		if cfg.Log != nil {
+			log = cfg.Log // a file, perhaps
+		}
 		b, err := New(cfg)
 		if err != nil {
 			return err

@@ -115,6 +115,9 @@ func (f *upstreamFlags) run(ctx context.Context, env *platform.Env) error {
 		if err != nil {
 			return Config{}, err
 		}
+		if !f.test {
+			logTo(env, b.LogFile)
+		}
 		r := config.Resolved{DataDir: platform.DataDir(), Bouncer: b}
 		if dir, ok := env.LookupEnv("CS_DATA_DIR"); ok && dir != "" {
 			r.DataDir = dir

@@ -1,12 +1,14 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -187,6 +189,7 @@ type Bouncer struct {
 	Windows Windows
 	Metrics Metrics // of a bouncer that runs alone
 	Level   *slog.Level
+	LogFile LogFile
 }
 
 // BouncerFamily is what differs between IPv4 and IPv6.
@@ -229,6 +232,14 @@ type BouncerFile struct {
 	Every        time.Duration
 }
 
+// LogFile is where the log of a bouncer that runs alone goes, and how it is rotated.
+type LogFile struct {
+	Path     string // empty: it goes to the service manager
+	MaxSize  int64
+	MaxFiles int
+	MaxAge   time.Duration
+}
+
 // Windows is for its filtering engine and its firewall.
 type Windows struct {
 	Lifetime string // "persistent", "until-reboot" or "with-process"
@@ -243,7 +254,7 @@ type Windows struct {
 //	layout                            ->  "sets": tables, chains and sets have upstream's names
 //	nftables_hooks left out           ->  prerouting, which sees what goes into containers, too
 //	retry_initial_connect left out    ->  we retry
-//	log_mode, log_dir, …              ->  (gone: the log goes to the service manager)
+//	compress_logs                     ->  (gone: files of the log that were rotated stay as they are)
 //	pid_dir, daemonize                ->  (gone, as upstream's own)
 //
 // Keys of BouncerSection that upstream doesn't have are known, too. Warnings
@@ -279,18 +290,27 @@ func (f *File) firewallBouncer() (b Bouncer, warnings, errs []error) {
 		warn("deny_action", s.DenyAction.Place, "%s is for iptables only (iptables_force: true); packets are dropped", s.DenyAction.Value)
 		s.DenyAction.Value = "drop"
 	}
+	var logFile LogFile
 	switch s.LogMode.Value {
 	case "", "stdout":
 	case "file":
-		warn("log_mode", s.LogMode.Place, "the log goes to the service manager, which keeps it")
+		logFile = LogFile{
+			Path: filepath.Join(cmp.Or(s.LogDir, "/var/log"), "crowdsec-firewall-bouncer.log"), MaxSize: int64(cmp.Or(s.LogMaxSize, 500)) << 20,
+			MaxFiles: cmp.Or(s.LogMaxFiles, s.LogMaxBackups, 3), MaxAge: time.Duration(cmp.Or(s.LogMaxAge, 30)) * 24 * time.Hour,
+		}
 	default:
 		r.fail("log_mode", s.LogMode.Place, "want stdout or file, not %q", s.LogMode.Value)
 	}
 	if at := s.PF.BatchSize; at.Value != "" {
 		warn("pf.batch_size", at.Place, "batches have the size that suits the kernel")
 	}
+	switch s.IpsetType.Value {
+	case "", "nethash", "hash:net":
+	default:
+		warn("ipset_type", s.IpsetType.Place, "sets are of type hash:net, which holds ranges, too")
+	}
 	b = r.bouncer(s)
-	b.Enabled = true
+	b.Enabled, b.LogFile = true, logFile
 	if p := &s.Prometheus; p.Enabled {
 		if p.ListenPort == 0 {
 			p.ListenPort = 60601
