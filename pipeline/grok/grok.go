@@ -337,6 +337,9 @@ type Pattern struct {
 	prog   *match.Program
 }
 
+// Literal returns a text that is in every text that matches, "" if none is known.
+func (p *Pattern) Literal() string { return p.prog.Literal() }
+
 // Match searches text. On success values[i] is what Fields[i] captured, ""
 // where it took no part; the values are views of text. A pattern without
 // fields never matches, as upstream. len(values) must be at least

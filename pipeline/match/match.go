@@ -192,20 +192,29 @@ func Folds(s string) bool {
 
 // prepare finds out what can be told without an automaton.
 func (p *Program) prepare(re *syntax.Regexp) {
-	lits := sequence(re)
-	for _, l := range lits {
-		if len(l) > len(p.must) {
-			p.must = l
-		}
-	}
-	if m := strings.TrimLeft(p.must, " "); len(m) > 2 {
-		p.must = m // blanks occur everywhere: the search would stop at each
-	}
-	p.sequence = lits
+	p.sequence = sequence(re)
+	p.must = longest(p.sequence)
 	p.prefix, p.anchored = beginning(re)
 	if p.prefix == "" {
 		p.anywhere = p.firstBytes(p.code.start, make([]bool, len(p.code.insts)))
 	}
+}
+
+// Literal returns a literal that every match contains, "" if none is known. It does
+// not compile the program.
+func (p *Program) Literal() string { return longest(sequence(parsed(p.String()).Simplify())) }
+
+// longest returns the literal to look for before all others.
+func longest(literals []string) (must string) {
+	for _, l := range literals {
+		if len(l) > len(must) {
+			must = l
+		}
+	}
+	if m := strings.TrimLeft(must, " "); len(m) > 2 {
+		return m // blanks occur everywhere: the search would stop at each
+	}
+	return must
 }
 
 // firstBytes adds the bytes that can be taken next, and tells whether a match

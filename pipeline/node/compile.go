@@ -257,6 +257,7 @@ func (c *Compiler) node(doc *document, name string, at strict.Place) (*Node, err
 	if n.whitelist, err = c.whitelist(&doc.Whitelist); err != nil {
 		return nil, err
 	}
+	n.siblings = siblingsOf(n.children)
 	if n.grok == nil && n.children == nil && n.statics == nil && n.whitelist == nil {
 		return nil, at.Errorf("node is empty: it has no grok, nodes, statics or whitelist")
 	}

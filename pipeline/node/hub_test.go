@@ -22,8 +22,8 @@ import (
 )
 
 // TestIndexesOfTheHub parses the logs of the public hub's tests, and mutations of
-// them, with all parsers of the hub: through the indexes of stages and, as a
-// runner with Trace does, by asking one filter after the other. What comes out
+// them, with all parsers of the hub: through the indexes of stages and sets of groks
+// and, as a runner with Trace does, by asking one filter or grok after the other. What comes out
 // goes through an index of all scenario filters and through each of them.
 func TestIndexesOfTheHub(t *testing.T) {
 	dir := filepath.Join(sharedtest.Dir(t), "hub")

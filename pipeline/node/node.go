@@ -29,6 +29,7 @@ type Node struct {
 	grok      *extraction
 	stash     []stash
 	children  []*Node
+	siblings  *siblings // among the children; nil: there are few
 	statics   []static
 	next      bool // onsuccess: next_stage
 	acts      bool // the filter may change the event
@@ -344,12 +345,32 @@ func (n *Node) steps(r *Runner) (bool, error) {
 		}
 		r.changes++
 	}
-	for _, c := range n.children { // also after a failed grok
+	set, tried, known := n.siblings, 0, false
+	if r.Trace != nil {
+		set = nil
+	}
+	var found [siblingWords]uint64
+	for i, c := range n.children { // also after a failed grok
+		if set != nil && set.members[i] {
+			if tried >= siblingsTried && !known {
+				found, known = [siblingWords]uint64{}, true
+				set.find(n.children, r.Expr.Event.Get(set.from), found[:])
+			}
+			if known && set.refuses(i, found[:]) {
+				r.Counts.Add(c.number*Counted + Passed)
+				state = state && matched
+				continue
+			}
+			tried++
+		} else {
+			known = false // it may change the text
+		}
 		ok, err := c.run(r)
 		if err != nil {
 			return false, err
 		}
 		if ok {
+			set = nil // as it may
 			state = true
 			if n.next {
 				break
