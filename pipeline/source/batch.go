@@ -20,6 +20,7 @@ type Batch struct {
 	Text []byte
 
 	line  event.Line // what all lines have in common
+	mode  event.Mode // that of line, for those that are read as they come
 	max   int
 	meter *Meter
 	begin int // of the line that Text ends with
@@ -34,7 +35,16 @@ func NewBatch(line event.Line, maxLine int, m *Meter) *Batch {
 	if maxLine <= 0 {
 		maxLine = MaxLine
 	}
-	return &Batch{line: line, max: maxLine, meter: m}
+	return &Batch{line: line, mode: line.Mode, max: maxLine, meter: m}
+}
+
+// SetWritten says that the lines to come were written at a time, while nobody read
+// them; the zero time, that they are read as they come.
+func (b *Batch) SetWritten(at time.Time) {
+	b.line.Time, b.line.Mode = at, b.mode
+	if !at.IsZero() && b.mode == event.Live {
+		b.line.Mode = event.CatchUp
+	}
 }
 
 // End ends the line that was appended to Text. An empty one is left out. src
@@ -55,7 +65,9 @@ func (b *Batch) End(src string, at time.Time) {
 	if src != "" {
 		line.Src = src
 	}
-	line.Time = at
+	if !at.IsZero() {
+		line.Time = at
+	}
 	b.out = append(b.out, line)
 }
 

@@ -335,6 +335,13 @@ func TestResume(t *testing.T) {
 	if got := r.Wait(2); !slices.Equal(got, []string{"3", "4"}) {
 		t.Fatalf("got %q", got)
 	}
+	s.writeAt(web, 1, "5\n", time.Now().Add(time.Minute))
+	r.Wait(3)
+	for i, l := range r.Lines() {
+		if caught := i < 2; caught != (l.Mode == events.CatchUp) || caught && !l.Time.Equal(at) && !l.Time.Equal(at.Add(1)) {
+			t.Errorf("line %d: %+v", i, l)
+		}
+	}
 	r.Stop()
 }
 

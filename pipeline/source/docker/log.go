@@ -28,6 +28,7 @@ type log struct {
 	// What is left out after a resumption: lines up to this time, of that
 	// itself so many.
 	known, skip int64
+	away        int64    // what is older was written while nobody read it
 	pieces      [2]piece // of stdout and stderr
 }
 
@@ -80,7 +81,10 @@ func (e *sinkError) Unwrap() error { return e.err }
 // read reads the log from its position, or else from since, to its end.
 func (l *log) read(ctx context.Context, c *client, since string, follow bool) error {
 	l.at = parseCursor(l.pos.Cursor)
-	l.known, l.skip = l.at.newest, l.at.same
+	l.known, l.skip, l.away = l.at.newest, l.at.same, 0
+	if l.at.from > 0 && !l.run.spec.Once {
+		l.away = l.run.now().UnixNano()
+	}
 	l.pieces = [2]piece{}
 	l.b.Reset()
 	flag := func(b bool) string {
@@ -165,6 +169,11 @@ func (l *log) end(ctx context.Context, at int64, text []byte) error {
 	case at == l.at.newest:
 		l.at.same++
 	}
+	var written time.Time
+	if at > 0 && at < l.away {
+		written = time.Unix(0, at)
+	}
+	l.b.SetWritten(written)
 	l.b.Text = append(l.b.Text, bytes.TrimSuffix(text, []byte{'\r'})...)
 	l.b.End("", time.Time{})
 	if l.b.Full() {

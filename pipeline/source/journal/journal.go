@@ -183,7 +183,11 @@ func (s *Source) follow(ctx context.Context, useCursor bool, out source.Sink) er
 	if s.cfg.Started != nil {
 		s.cfg.Started()
 	}
-	readErr := s.read(ctx, stdout, !useCursor, out)
+	var away int64 // what is older was written while nobody read it
+	if s.pos.Cursor != "" && !s.cfg.Once {
+		away = s.now().UnixMicro()
+	}
+	readErr := s.read(ctx, stdout, away, !useCursor, out)
 	if readErr != nil {
 		_ = cmd.Process.Kill() // it may have ended
 	}
@@ -198,8 +202,9 @@ func (s *Source) follow(ctx context.Context, useCursor bool, out source.Sink) er
 	return nil
 }
 
-// read delivers the entries of a stream in the export format.
-func (s *Source) read(ctx context.Context, stream io.Reader, skipKnown bool, out source.Sink) error {
+// read delivers the entries of a stream in the export format. Those from before away (unix µs)
+// are lines to catch up with.
+func (s *Source) read(ctx context.Context, stream io.Reader, away int64, skipKnown bool, out source.Sink) error {
 	r := newExportReader(stream, s.cfg.MaxLine)
 	b := source.NewBatch(event.Line{Src: s.name, Module: program, Labels: s.cfg.Labels, Mode: s.cfg.Mode}, s.cfg.MaxLine, s.cfg.Meter)
 	next := s.pos
@@ -216,6 +221,11 @@ func (s *Source) read(ctx context.Context, stream io.Reader, skipKnown bool, out
 	for {
 		e, err := r.next()
 		if err == nil && !(skipKnown && e.micros <= s.pos.Offset) {
+			var written time.Time
+			if e.micros < away {
+				written = time.UnixMicro(e.micros)
+			}
+			b.SetWritten(written)
 			add(b, e, s.local)
 			s.cfg.Meter.Cut.Add(int64(e.cut))
 			next.Cursor, next.Offset = string(e.cursor), e.micros

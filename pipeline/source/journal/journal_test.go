@@ -87,7 +87,7 @@ func TestClassicForm(t *testing.T) {
 		s := New(Config{Filter: []string{"x"}})
 		s.local = time.UTC
 		var got []string
-		err := s.read(context.Background(), strings.NewReader(exported(5, fields...)), false,
+		err := s.read(context.Background(), strings.NewReader(exported(5, fields...)), 0, false,
 			func(_ context.Context, batch []event.Line, done func()) error {
 				for _, l := range batch {
 					got = append(got, strings.Clone(l.Raw))
@@ -152,6 +152,44 @@ func TestFollow(t *testing.T) {
 	}
 	if got := calls(t, dir); !slices.Equal(got, want) {
 		t.Fatalf("got %q\nwant %q", got, want)
+	}
+}
+
+// TestCatchUp: entries from before the start, when there is a cursor, were written while nobody
+// read them; their time is that of the journal.
+func TestCatchUp(t *testing.T) {
+	dir := fakeJournal(t, `cat entries; exec sleep 60`)
+	text := exported(1, sshd("old")...) + strings.ReplaceAll(exported(2, sshd("new")...), "__REALTIME_TIMESTAMP=1767", "__REALTIME_TIMESTAMP=9767")
+	if err := os.WriteFile(filepath.Join(dir, "entries"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, cursor := range []string{"", "c0"} {
+		s := New(Config{Filter: []string{"x"}})
+		s.pos.Cursor = cursor
+		var modes []event.Mode
+		var times []time.Time
+		ctx, cancel := context.WithCancel(t.Context())
+		_ = s.Run(ctx, func(_ context.Context, batch []event.Line, done func()) error {
+			for _, l := range batch {
+				modes, times = append(modes, l.Mode), append(times, l.Time)
+			}
+			done()
+			if len(modes) == 2 {
+				cancel()
+			}
+			return nil
+		})
+		cancel()
+		want := []event.Mode{event.Live, event.Live}
+		if cursor != "" {
+			want[0] = event.CatchUp
+		}
+		if !slices.Equal(modes, want) {
+			t.Errorf("cursor %q: modes %v, want %v", cursor, modes, want)
+		}
+		if cursor != "" && !times[0].Equal(time.Date(2026, 1, 2, 12, 0, 1, 0, time.UTC)) || time.Since(times[1]) > time.Minute {
+			t.Errorf("cursor %q: times %v", cursor, times)
+		}
 	}
 }
 
