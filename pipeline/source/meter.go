@@ -93,6 +93,7 @@ type Meter struct {
 	Requests Counts
 
 	name    atomic.Pointer[string]
+	report  func(error)  // set with name
 	last    atomic.Int64 // when lines came last, in unix ns; 0: never
 	behind  atomic.Int64 // ns
 	silence silence
@@ -139,12 +140,13 @@ func (m *Meter) deliver(batch []event.Line, now time.Time) {
 	m.silence.heard(now)
 }
 
-// Metered wraps a source so that m counts what it delivers, and an alarm is
-// raised, by a call of report, when it falls silent.
+// Metered wraps a source so that m counts what it delivers. report is told when it falls
+// silent.
 func Metered(src Source, m *Meter, report func(error)) Source {
 	name := src.Name()
+	m.report = report
 	m.name.Store(&name)
-	return &metered{src, m, report}
+	return &metered{src, m}
 }
 
 // MeterOf returns the meter of a source that Metered has made; nil of another one.
@@ -157,13 +159,10 @@ func MeterOf(src Source) *Meter {
 
 type metered struct {
 	Source
-	m      *Meter
-	report func(error)
+	m *Meter
 }
 
 func (s *metered) Run(ctx context.Context, out Sink) error {
-	stop := s.m.silence.watch(s.Name(), s.report)
-	defer stop()
 	return s.Source.Run(ctx, func(ctx context.Context, batch []event.Line, done func()) error {
 		s.m.deliver(batch, time.Now())
 		return out(ctx, batch, done)
@@ -204,6 +203,19 @@ func (ms *Meters) All() []*Meter {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	return slices.Clone(ms.all)
+}
+
+// CheckSilence raises an alarm for each source that has fallen silent. Call it once a
+// minute.
+func (ms *Meters) CheckSilence(now time.Time) {
+	for _, m := range ms.All() {
+		if m.name.Load() == nil {
+			continue
+		}
+		if err := m.silence.check(m.Name(), now); err != nil {
+			m.report(err)
+		}
+	}
 }
 
 // families are upstream's counters of lines (spec engine §8) by kind of source:

@@ -18,8 +18,6 @@ const (
 	outOfProportion = 4
 	// A pause is forgotten by a tenth of its length a day.
 	forgetEvery = 24 * time.Hour
-
-	silenceEvery = time.Minute
 )
 
 // silence learns how long the pauses of a source are, nights included, and
@@ -64,28 +62,4 @@ func (s *silence) check(name string, now time.Time) error {
 	}
 	s.alarmed.Store(true)
 	return fmt.Errorf("nothing came from %s for %v; its longest pause was %v", name, quiet.Round(time.Second), s.longest.Round(time.Second))
-}
-
-// watch checks now and then until stop is called.
-func (s *silence) watch(name string, report func(error)) (stop func()) {
-	tick := time.NewTicker(silenceEvery)
-	done := make(chan struct{})
-	var wait sync.WaitGroup
-	wait.Go(func() {
-		for {
-			select {
-			case now := <-tick.C:
-				if err := s.check(name, now); err != nil {
-					report(err)
-				}
-			case <-done:
-				return
-			}
-		}
-	})
-	return func() {
-		tick.Stop()
-		close(done)
-		wait.Wait()
-	}
 }

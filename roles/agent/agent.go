@@ -35,6 +35,9 @@ import (
 const (
 	heartbeatEvery = time.Minute // LAPIs call a machine inactive after two
 	advanceEvery   = 500 * time.Millisecond
+	// idleEvery is the same while there is nothing to advance: no line came, and no bucket
+	// lives. It falls together with the looks of the file sources.
+	idleEvery = 5 * time.Second
 	// saveEvery is how often positions are written while lines come in. An
 	// alert carries them as well, so after a crash only lines are read again
 	// that nothing came of yet, and a router's flash is spared.
@@ -161,6 +164,8 @@ type Agent struct {
 	about   about
 
 	lines atomic.Int64
+	idle  atomic.Bool   // tick sleeps for long
+	awake chan struct{} // ends that
 }
 
 // about is what a report tells of the agent beside numbers.
@@ -180,7 +185,7 @@ type alerts struct {
 // New loads the engine and opens what is kept in the data directory. Content
 // that is faulty is logged and left out. Nothing is read yet.
 func New(cfg Config) (*Agent, error) {
-	a := &Agent{cfg: cfg, log: cfg.Log, meters: pipeline.NewMeters(), changes: make(chan change), stopped: make(chan struct{})}
+	a := &Agent{cfg: cfg, log: cfg.Log, meters: pipeline.NewMeters(), changes: make(chan change), stopped: make(chan struct{}), awake: make(chan struct{}, 1)}
 	platform.LimitMemory(cfg.MemoryLimit)
 	defer debug.SetGCPercent(debug.SetGCPercent(loadingGCPercent))
 	var errs []error
@@ -335,6 +340,9 @@ func (a *Agent) process(_ context.Context, batch []event.Line, done func()) erro
 	done()
 	a.processing.RUnlock()
 	a.lines.Add(int64(len(batch)))
+	if a.idle.Load() && a.idle.CompareAndSwap(true, false) {
+		poke(a.awake)
+	}
 	if !a.raised.any.Load() {
 		return nil
 	}
@@ -481,37 +489,62 @@ func (o *outbox) heartbeat(ctx context.Context) {
 	}
 }
 
-// tick does what is due now and then.
+// tick does what is due now and then, with one timer: waking up is what costs most on an idle
+// machine.
 func (a *Agent) tick(ctx context.Context) {
-	advance := time.NewTicker(advanceEvery)
-	defer advance.Stop()
-	save := time.NewTicker(cmp.Or(a.cfg.saveEvery, saveEvery))
-	defer save.Stop()
-	buckets := time.NewTicker(cmp.Or(a.cfg.bucketsEvery, bucketsEvery))
-	defer buckets.Stop()
-	stats := time.NewTicker(statsEvery)
-	defer stats.Stop()
+	begin := time.Now()
+	save := due{every: cmp.Or(a.cfg.saveEvery, saveEvery), last: begin}
+	buckets := due{every: cmp.Or(a.cfg.bucketsEvery, bucketsEvery), last: begin}
+	stats := due{every: statsEvery, last: begin}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	lines := int64(-1)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-advance.C:
-			a.processing.RLock() // so that no alert of it is half raised either
-			a.engine.Advance(now)
-			a.processing.RUnlock()
-		case <-save.C:
+		case <-a.awake:
+		case <-timer.C:
+		}
+		now := time.Now()
+		a.processing.RLock() // so that no alert of it is half raised either
+		a.engine.Advance(now)
+		live := a.engine.Stats().Buckets.Buckets
+		a.processing.RUnlock()
+		if save.now(now) {
 			a.save()
-		case <-buckets.C:
-			if a.cfg.Stateless {
-				continue
-			}
+		}
+		if buckets.now(now) && !a.cfg.Stateless {
 			if err := a.saveBuckets(); err != nil {
 				a.log.Error("after a crash some attackers begin anew", "err", err)
 			}
-		case <-stats.C:
+		}
+		if stats.now(now) {
+			a.sources.CheckSilence(now)
 			a.logStats()
 		}
+		every := min(advanceEvery, save.every, buckets.every)
+		idle := live == 0 && a.lines.Load() == lines
+		if lines = a.lines.Load(); idle {
+			every = min(idleEvery, save.every, buckets.every)
+		}
+		a.idle.Store(idle)
+		timer.Reset(every - time.Duration(now.UnixNano()%int64(every)))
 	}
+}
+
+// due tells when a period is over.
+type due struct {
+	every time.Duration
+	last  time.Time
+}
+
+func (d *due) now(now time.Time) bool {
+	if now.Sub(d.last) < d.every-d.every/10 { // the timer is not exact
+		return false
+	}
+	d.last = now
+	return true
 }
 
 // save writes the positions, and forgets what they make superfluous.

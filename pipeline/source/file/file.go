@@ -87,6 +87,7 @@ type Source struct {
 	cutSeen  int64 // cut lines already reported
 	crowded  bool  // reported that there are too many files
 	moved    bool  // the set of files, and so of directories, may have changed
+	woken    bool  // by a notification, not by the clock
 	headBuf  [source.MaxHead]byte
 	patterns []string // absolute and clean
 }
@@ -128,6 +129,7 @@ func (s *Source) Run(ctx context.Context, out source.Sink) error {
 	w := newWatcher(s)
 	defer w.close()
 	defer s.close()
+	s.woken = true
 	for {
 		more, err := s.look(ctx, out)
 		if err != nil {
@@ -321,10 +323,12 @@ func (s *Source) pause(w *watcher) time.Duration {
 			return rotateEvery
 		}
 	}
+	every := pollEvery
 	if w.complete() {
-		return lookEvery
+		every = lookEvery
 	}
-	return pollEvery
+	// All sources look at the same moments: waking up is what costs most on an idle machine.
+	return every - time.Duration(time.Now().UnixNano()%int64(every))
 }
 
 func (s *Source) close() {

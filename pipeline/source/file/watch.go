@@ -95,14 +95,16 @@ func (w *watcher) follow(dirs []string) (added bool) {
 // wait returns when something of interest happened or after pause. It returns ctx's error when
 // that ends.
 func (w *watcher) wait(ctx context.Context, pause time.Duration) error {
-	timer := time.NewTimer(settle)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
+	if w.s.woken {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(settle):
+		}
 	}
-	timer.Reset(pause)
+	w.s.woken = true
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
 	var events chan fsnotify.Event
 	var lost chan error
 	if w.fs != nil {
@@ -113,6 +115,7 @@ func (w *watcher) wait(ctx context.Context, pause time.Duration) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timer.C:
+			w.s.woken = false
 			return nil
 		case <-lost: // the queue ran over: anything may have happened
 			w.s.globbed = time.Time{}
