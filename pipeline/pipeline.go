@@ -247,6 +247,9 @@ func (e *Engine) SaveState(w io.Writer) error { return e.set.Save(w) }
 // the clock has ended before now. Damage is an error; the buckets before it stay.
 func (e *Engine) LoadState(r io.Reader, now time.Time) error { return e.set.Load(r, now) }
 
+// Stashes returns what nodes remember from one event to another.
+func (e *Engine) Stashes() *node.Stashes { return e.stashes }
+
 // Scenarios returns the names of the scenarios, as LAPI is told them.
 func (e *Engine) Scenarios() []string { return e.set.Names() }
 

@@ -2,6 +2,8 @@ package node
 
 import (
 	"container/list"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -74,6 +76,35 @@ func (s *Stashes) Set(name, key, value string, ttl time.Duration) {
 	}
 }
 
+// TakeOver remembers what is in old caches, as far as there are such by the same name. It may
+// be called while those are used.
+func (s *Stashes) TakeOver(old *Stashes) {
+	for name, sh := range s.shelves {
+		from := old.shelves[name]
+		if from == nil {
+			continue
+		}
+		for i, c := range sh.caches {
+			if i < len(from.caches) {
+				c.takeOver(from.caches[i])
+			}
+		}
+	}
+}
+
+// Each calls f with the name of each cache and the number of its entries.
+func (s *Stashes) Each(f func(name string, entries int)) {
+	for _, name := range slices.Sorted(maps.Keys(s.shelves)) {
+		n := 0
+		for _, c := range s.shelves[name].caches {
+			c.mu.Lock()
+			n = max(n, len(c.entries)) // those of one name hold the same
+			c.mu.Unlock()
+		}
+		f(name, n)
+	}
+}
+
 // declare adds a cache to a name.
 func (s *Stashes) declare(name string, size int) *shelf {
 	sh := s.shelves[name]
@@ -116,6 +147,21 @@ func (c *cache) get(key string) string {
 	}
 	c.order.MoveToFront(el)
 	return e.value
+}
+
+// takeOver adds the entries of another cache, the last used ones if there are too many.
+func (c *cache) takeOver(from *cache) {
+	from.mu.Lock()
+	defer from.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	for el := from.order.Front(); el != nil && len(c.entries) < c.max; el = el.Next() {
+		e := *el.Value.(*entry)
+		if _, ok := c.entries[e.key]; !ok && now.Before(e.until) {
+			c.entries[e.key] = c.order.PushBack(&e)
+		}
+	}
 }
 
 // put copies key and value, which live no longer than the line they came from.

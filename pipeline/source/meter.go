@@ -282,6 +282,7 @@ func (ms *Meters) Metrics(_ context.Context, w *metric.Writer) {
 	own("cs_source_cut_total", metric.Counter, "Lines that were longer than the limit.", func(m *Meter) float64 { return float64(m.Cut.Load()) })
 	own("cs_source_silent", metric.Gauge, "1 if the source has been silent for much longer than it usually is.", func(m *Meter) float64 {
 		if m.Silent() {
+			w.Problem("nothing has come from " + m.Name() + " for much longer than usual")
 			return 1
 		}
 		return 0

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"net/http"
@@ -33,7 +34,12 @@ type Writer struct {
 	buf   []byte
 	name  string
 	first int // where the samples of the family begin
+
+	problems []string
 }
+
+// Problem notes what an operator should look at, for /healthz.
+func (w *Writer) Problem(text string) { w.problems = append(w.problems, text) }
 
 // Family begins a family. Its samples follow; Sort puts them in order.
 func (w *Writer) Family(name, kind, help string) {
@@ -138,17 +144,31 @@ func Runtime(started time.Time) Source {
 	}
 }
 
-// Handler serves /metrics. One scrape is answered at a time.
+// Handler serves /metrics, and /healthz: "ok", or "degraded" with the problems that the
+// sources told, one a line. Both are 200: what is degraded works, and a restart cures
+// nothing. One request is answered at a time.
 func Handler(sources ...Source) http.Handler {
 	var one sync.Mutex
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /metrics", func(rw http.ResponseWriter, r *http.Request) {
+	collect := func(r *http.Request) (w Writer) {
 		one.Lock()
 		defer one.Unlock()
-		var w Writer
 		for _, source := range sources {
 			source(r.Context(), &w)
 		}
+		return w
+	}
+	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, r *http.Request) {
+		w := collect(r)
+		text := "ok\n"
+		if len(w.problems) > 0 {
+			text = "degraded\n" + strings.Join(w.problems, "\n") + "\n"
+		}
+		rw.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		io.WriteString(rw, text) // who went away can't be told
+	})
+	mux.HandleFunc("GET /metrics", func(rw http.ResponseWriter, r *http.Request) {
+		w := collect(r)
 		rw.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		rw.Write(w.Bytes()) // who went away can't be told
 	})

@@ -44,6 +44,27 @@ took_seconds_count{method="GET"} 4
 	}
 }
 
+// TestHealthz: what sources tell of problems is no error of the process.
+func TestHealthz(t *testing.T) {
+	var problems []string
+	h := Handler(func(_ context.Context, w *Writer) {
+		for _, p := range problems {
+			w.Problem(p)
+		}
+	})
+	ask := func(want string) {
+		t.Helper()
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, httptest.NewRequest("GET", "/healthz", nil))
+		if rec.Code != 200 || rec.Body.String() != want {
+			t.Errorf("got %d, %q, want %q", rec.Code, rec.Body, want)
+		}
+	}
+	ask("ok\n")
+	problems = []string{"nothing came", "no line is understood"}
+	ask("degraded\nnothing came\nno line is understood\n")
+}
+
 func TestServeEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)

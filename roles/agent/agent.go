@@ -26,6 +26,7 @@ import (
 	"cs/pipeline"
 	"cs/pipeline/event"
 	"cs/pipeline/hub"
+	"cs/pipeline/node"
 	"cs/pipeline/source"
 	"cs/platform"
 	"cs/roles/api"
@@ -94,6 +95,7 @@ type Engine interface {
 	Buckets() []pipeline.ScenarioStats
 	SaveState(w io.Writer) error
 	LoadState(r io.Reader, now time.Time) error
+	Stashes() *node.Stashes
 }
 
 // Config is what an Agent needs.
@@ -162,6 +164,8 @@ type Agent struct {
 	meters  *pipeline.Meters // of all engines
 	sources source.Meters    // of the inputs
 	about   about
+
+	strange atomic.Pointer[[]string] // sources of which no line is understood any more
 
 	lines atomic.Int64
 	idle  atomic.Bool   // tick sleeps for long
@@ -499,6 +503,7 @@ func (a *Agent) tick(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	lines := int64(-1)
+	var strange unparsed
 	for {
 		select {
 		case <-ctx.Done():
@@ -521,6 +526,11 @@ func (a *Agent) tick(ctx context.Context) {
 		}
 		if stats.now(now) {
 			a.sources.CheckSilence(now)
+			alarms, names := strange.check(a.meters.Traffic(), now)
+			for _, err := range alarms {
+				a.log.Error("trouble with a log", "err", err)
+			}
+			a.strange.Store(&names)
 			a.logStats()
 		}
 		every := min(advanceEvery, save.every, buckets.every)

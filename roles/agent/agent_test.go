@@ -20,6 +20,7 @@ import (
 	"cs/pipeline"
 	"cs/pipeline/event"
 	"cs/pipeline/hub"
+	"cs/pipeline/node"
 	"cs/roles/api"
 	"cs/roles/config"
 )
@@ -107,6 +108,7 @@ func (e *fakeEngine) Stats() pipeline.Stats { return pipeline.Stats{} }
 
 func (e *fakeEngine) Buckets() []pipeline.ScenarioStats { return nil }
 
+func (e *fakeEngine) Stashes() *node.Stashes               { return node.NewStashes(time.Now) }
 func (e *fakeEngine) SaveState(io.Writer) error            { return nil }
 func (e *fakeEngine) LoadState(io.Reader, time.Time) error { return nil }
 

@@ -26,6 +26,8 @@ func (a *Agent) Metrics(level string) metric.Source {
 		writeParsers(w, traffic)
 		writeNodes(w, traffic, full)
 		a.writeBuckets(w, traffic, full)
+		a.writeStashes(w)
+		a.writeUnparsed(w)
 		a.writeOwn(w)
 	}
 }
@@ -157,6 +159,31 @@ func addBuckets(gone, now []pipeline.ScenarioStats) []pipeline.ScenarioStats {
 		all = append(all, sums[name])
 	}
 	return all
+}
+
+// writeUnparsed names the sources of which no line is understood any more.
+func (a *Agent) writeUnparsed(w *metric.Writer) {
+	names := a.strange.Load()
+	if names == nil || len(*names) == 0 {
+		return
+	}
+	w.Family("cs_source_unparsed", metric.Gauge, "1 if lines of the source were understood and none is any more.")
+	for _, name := range *names {
+		w.Sample(1, "source", name)
+		w.Problem("no line of " + name + " is understood any more")
+	}
+}
+
+// writeStashes tells how much nodes remember. All caches are of upstream's kind LRU.
+func (a *Agent) writeStashes(w *metric.Writer) {
+	first := true
+	a.current().Stashes().Each(func(name string, entries int) {
+		if first {
+			w.Family("cs_cache_size", metric.Gauge, "Entries per cache.")
+			first = false
+		}
+		w.Sample(float64(entries), "name", name, "type", "LRU")
+	})
 }
 
 // writeOwn writes what upstream's agent doesn't tell.

@@ -107,7 +107,8 @@ func (a *Agent) apply(r *readers, c change) error {
 	return nil
 }
 
-// exchange puts another engine in the place of the one that runs, with its buckets.
+// exchange puts another engine in the place of the one that runs, with its buckets and
+// stashes.
 // Lines wait meanwhile.
 func (a *Agent) exchange(fresh Engine) {
 	a.processing.Lock()
@@ -120,6 +121,7 @@ func (a *Agent) exchange(fresh Engine) {
 	if err != nil {
 		a.log.Error("some attackers begin anew: their buckets can't be taken over", "err", err)
 	}
+	fresh.Stashes().TakeOver(old.Stashes())
 	a.gone, a.before = addStats(a.gone, old.Stats()), addBuckets(a.before, old.Buckets())
 	a.engine = fresh
 }

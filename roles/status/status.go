@@ -207,6 +207,9 @@ func (r *Report) sources(samples []metric.Sample) {
 			of(meters, m).LastLine = seen(unix(m.Value))
 		case m.Name == "cs_source_dropped_total":
 			of(meters, m).Dropped += int64(m.Value)
+		case m.Name == "cs_source_unparsed" && m.Value > 0:
+			r.problem(fmt.Sprintf("no line of %s is understood any more", m.Labels["source"]),
+				"the format of the log has changed, or a parser is gone: cs explain -f FILE -t TYPE shows why")
 		case m.Name == "cs_source_silent" && m.Value > 0:
 			silent[m.Labels["source"]] = true
 		}

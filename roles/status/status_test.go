@@ -67,6 +67,9 @@ cs_active_decisions{reason="b",origin="crowdsec",action="ban"} 5
 	f("hardly a line", func(s *Seen) {
 		s.Pages = append(s.Pages, page(t, `cs_filesource_hits_total{source="/x"} 100`))
 	})
+	f("no line of /x is understood any more", func(s *Seen) {
+		s.Pages = append(s.Pages, page(t, `cs_source_unparsed{source="/x"} 1`))
+	})
 	f("read 5m0s late", func(s *Seen) {
 		s.Pages = append(s.Pages, page(t, `cs_source_lag_seconds{source="/x"} 300`))
 	})
