@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -165,4 +167,64 @@ func TestJoinSums(t *testing.T) {
 			t.Fatalf("%d and %d bytes: %08x, want %08x", len(a), len(b), got, want)
 		}
 	}
+}
+
+// blocked is a client that stops taking its answer until goOn is closed.
+type blocked struct {
+	http.ResponseWriter
+	begun chan struct{} // closed when the first bytes come
+	goOn  chan struct{}
+	once  sync.Once
+}
+
+func (w *blocked) Write(b []byte) (int, error) {
+	w.once.Do(func() { close(w.begun) })
+	<-w.goOn
+	return w.ResponseWriter.Write(b)
+}
+
+// TestNobodyWaitsForAStart: while the whole set is being compressed for one
+// bouncer, and another one doesn't take it, bans come and go, and are told.
+func TestNobodyWaitsForAStart(t *testing.T) {
+	packing, goOn := make(chan struct{}), make(chan struct{})
+	all := codings
+	defer func() { codings = all }()
+	codings = []*coding{{name: "slow", pack: func(raw []byte) []byte {
+		select {
+		case packing <- struct{}{}:
+		case <-goOn:
+		}
+		<-goOn
+		return raw
+	}}}
+	s := open(t, nil)
+	m, fw := machine(t, s, "m"), bouncer(t, s, "fw")
+	w := m.do("POST", "/v1/alerts", string(importBody(3*compressFrom)))
+	if w.Code != 201 {
+		t.Fatal(w.Body)
+	}
+	fw.want("GET", "/v1/decisions/stream?startup=true", "", 200, "*")
+	plain := &blocked{ResponseWriter: httptest.NewRecorder(), begun: make(chan struct{}), goOn: goOn}
+	var starting sync.WaitGroup
+	starting.Go(func() {
+		v := bouncer(t, s, "takes nothing")
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/v1/decisions/stream?startup=true", nil)
+		r.RemoteAddr = "192.0.2.1:1"
+		r.Header.Set("X-Api-Key", v.key)
+		v.h.ServeHTTP(plain, r)
+	})
+	starting.Go(func() { bouncer(t, s, "compressed").startup("", "slow") })
+	<-plain.begun
+	<-packing
+
+	for i := range 50 {
+		address := fmt.Sprintf("203.0.113.%d", i)
+		manual(t, m, time.Now(), decisionJSON("ip", address, "ban", "cscli", "4h"))
+		if w := fw.want("GET", "/v1/decisions/stream", "", 200, "*"); !strings.Contains(w.Body.String(), address) {
+			t.Fatalf("%s is not in %s", address, w.Body)
+		}
+		m.want("DELETE", "/v1/decisions?ip="+address, "", 200, `{"nbDeleted":"1"}`)
+	}
+	close(goOn)
+	starting.Wait()
 }

@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -132,6 +134,59 @@ func BenchmarkPoll(b *testing.B) {
 					b.Fatal(w.Body)
 				}
 			}
+		})
+	}
+}
+
+// BenchmarkBan is a ban by hand, to the disk, while bouncers start all the time:
+// one that is sent the whole set as it is, one compressed.
+func BenchmarkBan(b *testing.B) {
+	for _, n := range []int{100, 100_000, 1_000_000} {
+		b.Run(fmt.Sprint("among=", n), func(b *testing.B) {
+			s := onDisk(b)
+			if err := s.ensureMachine(b.Context(), "m"); err != nil {
+				b.Fatal(err)
+			}
+			token, _, err := s.signer.Sign("m", s.now())
+			if err != nil {
+				b.Fatal(err)
+			}
+			h := s.handler()
+			post := func(body []byte) {
+				r := httptest.NewRequest("POST", "/v1/alerts", bytes.NewReader(body))
+				r.Header.Set("Authorization", "Bearer "+token)
+				w := httptest.NewRecorder()
+				if h.ServeHTTP(w, r); w.Code != 201 {
+					b.Fatal(w.Body)
+				}
+			}
+			for at := 0; at < n; at += 100_000 {
+				post(importBody(min(n-at, 100_000)))
+			}
+			ctx, stop := context.WithCancel(b.Context())
+			var starting sync.WaitGroup
+			for _, coding := range []string{"", "gzip"} {
+				if _, err := s.addBouncer(ctx, "fw"+coding, "key"+coding); err != nil {
+					b.Fatal(err)
+				}
+				starting.Go(func() {
+					for ctx.Err() == nil {
+						r := httptest.NewRequestWithContext(ctx, "GET", "/v1/decisions/stream?startup=true", nil)
+						r.Header.Set("X-Api-Key", "key"+coding)
+						r.Header.Set("Accept-Encoding", coding)
+						h.ServeHTTP(discard{http.Header{}}, r)
+					}
+				})
+			}
+			var slowest time.Duration
+			for i := 0; b.Loop(); i++ {
+				began := time.Now()
+				post([]byte("[" + alertJSON("Ip", fmt.Sprintf("10.0.%d.%d", byte(i>>8), byte(i)), "null", began) + "]"))
+				slowest = max(slowest, time.Since(began))
+			}
+			b.ReportMetric(float64(slowest.Microseconds())/1000, "slowest-ms")
+			stop()
+			starting.Wait()
 		})
 	}
 }
