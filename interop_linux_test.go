@@ -249,6 +249,60 @@ func TestDebiansLAPIWithOurs(t *testing.T) {
 	h.mentions(status, "0 differences")
 }
 
+// TestDebiansLAPIWithOursOverTLS: our agent and our bouncer come in to Debian's
+// LAPI by certificate; with each other's they don't.
+func TestDebiansLAPIWithOursOverTLS(t *testing.T) {
+	h := newHost(t)
+	d := h.debian()
+	ca := authtest.NewCA(t, "test")
+	server := ca.Issue(t, authtest.Leaf{Name: "lapi", Server: true})
+	const url = "https://127.0.0.1:8080/"
+	identity := func(name, unit string) string {
+		p := ca.Issue(t, authtest.Leaf{Name: name, OU: []string{unit}})
+		return "ca_cert_path: " + ca.File + "\ncert_path: " + p.CertFile + "\nkey_path: " + p.KeyFile + "\n"
+	}
+	conf, err := os.ReadFile(d.etc + "/config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const key = `listen_uri: "127.0.0.1:8080"`
+	d.write("config.yaml", strings.Replace(string(conf), key, key+", tls: {cert_file: "+server.CertFile+", key_file: "+server.KeyFile+
+		", ca_cert_path: "+ca.File+", client_verification: VerifyClientCertIfGiven, agents_allowed_ou: [agents], bouncers_allowed_ou: [bouncers]}", 1))
+	d.write("credentials.yaml", "url: "+url+"\n"+identity("debian-cscli", "agents"))
+	d.crowdsec("CrowdSec Local API listening on", "-no-cs")
+	bouncer := func(unit string) string {
+		file := "ours-" + unit + ".yaml"
+		d.write(file, "bouncer:\n  api_url: "+url+"\n  update_frequency: 1s\n  "+strings.ReplaceAll(strings.TrimSpace(identity("our-fw", unit)), "\n", "\n  ")+"\n")
+		return filepath.Join(d.etc, file)
+	}
+	d.write("ours.yaml", "api: {client: {credentials_path: ETC/ours-credentials.yaml}}\n")
+	d.write("ours-credentials.yaml", "url: "+url+"\n"+identity("our-agent", "bouncers"))
+	agent := []string{"agent", "-c", d.etc + "/ours.yaml", "--data-dir", h.path("agent"), "--log", h.path("auth.log"), "--type", "syslog"}
+	refused, err := h.Start(nil, h.bin, agent...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.waits(refused, "401")
+	refused.Kill()
+	refused, err = h.Start(nil, h.bin, "bouncer-firewall", "-c", bouncer("agents"), "--data-dir", h.path("refused"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.waits(refused, "403")
+	refused.Kill()
+
+	d.write("ours-credentials.yaml", "url: "+url+"\n"+identity("our-agent", "agents"))
+	h.start(agent...)
+	h.start("bouncer-firewall", "-c", bouncer("bouncers"), "--data-dir", h.path("bouncer"))
+	h.bruteForce(lab.Attacker)
+	h.drops(lab.Attacker)
+	h.passes(lab.Innocent)
+	h.mentions(d.cscli("alerts", "list", "-m"), lab.Attacker.String(), "our-agent@127.0.0.1")
+	h.mentions(d.cscli("bouncers", "list"), "our-fw@127.0.0.1")
+	d.cscli("decisions", "delete", "--ip", lab.Attacker.String())
+	h.passes(lab.Attacker)
+}
+
 // TestTakeover: a host of Debian's crowdsec, with a machine, a bouncer, an alert
 // and bans in its database, is ours after one command: the old credentials and
 // the old key work, and the same is banned.
