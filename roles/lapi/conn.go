@@ -1,9 +1,12 @@
 package lapi
 
 import (
+	"crypto/tls"
 	"net"
+	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +20,7 @@ type conn struct {
 	net.Conn
 	read, write alarm
 	release     func()
+	resting     atomic.Int64 // since when nobody asks anything, in nanoseconds; 0: somebody does
 }
 
 // alarm is a deadline of one direction.
@@ -30,7 +34,24 @@ type alarm struct {
 }
 
 func newConn(c net.Conn, release func()) *conn {
-	return &conn{Conn: c, read: alarm{set: c.SetReadDeadline}, write: alarm{set: c.SetWriteDeadline}, release: release}
+	n := &conn{Conn: c, read: alarm{set: c.SetReadDeadline}, write: alarm{set: c.SetWriteDeadline}, release: release}
+	n.resting.Store(time.Now().UnixNano())
+	return n
+}
+
+// noteState notes whether a connection rests.
+func noteState(c net.Conn, state http.ConnState) {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	if c, ok := c.(*conn); ok {
+		switch state {
+		case http.StateActive:
+			c.resting.Store(0)
+		case http.StateIdle:
+			c.resting.Store(time.Now().UnixNano())
+		}
+	}
 }
 
 func (c *conn) Close() error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -18,14 +19,16 @@ import (
 const (
 	smallBody = 2 << 20  // registration and login, decompressed
 	largeBody = 50 << 20 // everything else
-	// bodyTime is for how long a body may dribble in, writeTime for how long a
+	// bodyTime is for how long a body may dribble in, strangerTime for how long
+	// that of one who hasn't shown who they are; writeTime for how long a
 	// client may refuse to take a piece of an answer; slowest is how many bytes
 	// a second of a long one it must take.
-	bodyTime  = time.Minute
-	writeTime = 30 * time.Second
-	slowest   = 16 << 10
+	bodyTime     = time.Minute
+	strangerTime = 10 * time.Second
+	writeTime    = 30 * time.Second
+	slowest      = 16 << 10
 	// maxConnections bounds the connections of the TCP listener. At the bound
-	// new ones wait in the kernel's queue.
+	// a new one takes the place of that which has been resting for longest.
 	maxConnections = 2048
 )
 
@@ -82,13 +85,22 @@ func (s *Server) door(next http.Handler, how via) http.Handler {
 		if how == viaTCP && len(s.conf.TrustedProxies) > 0 {
 			r = r.WithContext(withPeer(r.Context(), s.forwarded(r)))
 		}
-		limit := int64(largeBody)
+		limit, patience := int64(largeBody), bodyTime
 		if r.URL.Path == api.PathWatchers || r.URL.Path == api.PathLogin || r.URL.Path == api.PathBouncers {
-			limit = smallBody
+			limit, patience = smallBody, strangerTime
 		}
-		giveTime(http.NewResponseController(w), bodyTime)
+		giveTime(http.NewResponseController(w), patience)
 		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = http.MaxBytesReader(w, r.Body, limit)
+			body := &timed{ReadCloser: http.MaxBytesReader(w, r.Body, limit)}
+			defer func() { // net/http waits for the rest of it
+				switch conn := http.NewResponseController(w); {
+				case body.late:
+					conn.SetReadDeadline(time.Now())
+				case !body.ended:
+					conn.SetReadDeadline(time.Now().Add(strangerTime))
+				}
+			}()
+			r.Body = body
 			if status := inflate(r, limit); status != 0 {
 				w.WriteHeader(status)
 				return
@@ -132,6 +144,21 @@ func (a *answered) WriteHeader(status int) {
 
 // Unwrap lets http.ResponseController find the connection.
 func (a *answered) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// timed is a body that remembers how its reading went.
+type timed struct {
+	io.ReadCloser
+	ended, late bool
+}
+
+func (b *timed) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.ended = b.ended || err == io.EOF
+	if late, ok := err.(net.Error); ok && late.Timeout() {
+		b.late = true
+	}
+	return n, err
+}
 
 // inflate replaces a compressed body by its plain form, bounded like any
 // other. It returns the status to refuse with, or 0.

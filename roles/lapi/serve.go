@@ -109,6 +109,9 @@ func (s *Server) httpServer(requests context.Context, h http.Handler, how via) *
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	if how == viaTCP {
+		srv.ConnState = noteState
+	}
 	if how == viaTCP && s.tls != nil {
 		srv.TLSConfig = s.tls.Server()
 	}
@@ -131,29 +134,68 @@ func explainBusy(address string, err error) error {
 }
 
 // limited is a listener that accepts a bounded number of connections at a time.
+// At the bound the one goes that has been resting for longest, and if none
+// rests the next ones wait in the kernel's queue.
 type limited struct {
 	net.Listener
 	slots  chan struct{}
 	closed chan struct{}
 	once   sync.Once
+
+	mu   sync.Mutex
+	open map[*conn]struct{}
 }
 
+// lookAgain is how often those who wait for a slot look for one who rests.
+const lookAgain = 20 * time.Millisecond
+
 func limitListener(l net.Listener, n int) net.Listener {
-	return &limited{Listener: l, slots: make(chan struct{}, n), closed: make(chan struct{})}
+	return &limited{Listener: l, slots: make(chan struct{}, n), closed: make(chan struct{}), open: make(map[*conn]struct{})}
 }
 
 func (l *limited) Accept() (net.Conn, error) {
-	select {
-	case l.slots <- struct{}{}:
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-	c, err := l.Listener.Accept()
+	below, err := l.Listener.Accept()
 	if err != nil {
-		<-l.slots
 		return nil, err
 	}
-	return newConn(c, sync.OnceFunc(func() { <-l.slots })), nil
+	for {
+		select {
+		case l.slots <- struct{}{}:
+		case <-l.closed:
+			below.Close()
+			return nil, net.ErrClosed
+		case <-time.After(lookAgain):
+			l.closeResting()
+			continue
+		}
+		break
+	}
+	var c *conn
+	c = newConn(below, sync.OnceFunc(func() {
+		l.mu.Lock()
+		delete(l.open, c)
+		l.mu.Unlock()
+		<-l.slots
+	}))
+	l.mu.Lock()
+	l.open[c] = struct{}{}
+	l.mu.Unlock()
+	return c, nil
+}
+
+// closeResting closes the connection that has been resting for longest.
+func (l *limited) closeResting() {
+	var longest *conn
+	l.mu.Lock()
+	for c := range l.open {
+		if since := c.resting.Load(); since != 0 && (longest == nil || since < longest.resting.Load()) {
+			longest = c
+		}
+	}
+	l.mu.Unlock()
+	if longest != nil {
+		longest.Close()
+	}
 }
 
 func (l *limited) Close() error {

@@ -330,16 +330,26 @@ func TestConnectionsAreBounded(t *testing.T) {
 		}
 		defer c.Close()
 	}
-	first := <-accepted
-	<-accepted
+	first, second := <-accepted, <-accepted
+	noteState(first, http.StateActive)
+	noteState(second, http.StateActive)
 	select {
 	case <-accepted:
 		t.Fatal("a third connection was let in")
-	case <-time.After(50 * time.Millisecond):
+	case <-time.After(4 * lookAgain):
 	}
 	first.Close()
 	first.Close() // a second Close frees nothing
+	third := <-accepted
+	noteState(third, http.StateActive)
+	if _, err := net.Dial("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	noteState(second, http.StateIdle)
 	<-accepted
+	if _, err := second.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+		t.Fatal("who rests has to make room", err)
+	}
 	limited.Close()
 	if _, open := <-accepted; open {
 		t.Fatal("accepted after Close")
