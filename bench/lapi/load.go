@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -180,29 +179,16 @@ func (s *server) hammer(ctx context.Context, conns int, d time.Duration, next fu
 	if err != nil {
 		return load{}, err
 	}
-	var mu sync.Mutex
-	var all []time.Duration
-	var l load
-	var failed error
-	var work sync.WaitGroup
-	began := time.Now()
-	for conn := range conns {
-		work.Go(func() {
-			took, refused, err := drive(ctx, s.addr, began.Add(d), func(i int) []byte { return next(conn, i) })
-			mu.Lock()
-			defer mu.Unlock()
-			all = append(all, took...)
-			l.refused += len(refused)
-			for _, why := range refused {
-				l.refusal = why
-			}
-			failed = errors.Join(failed, err)
-		})
+	drv, err := newDriver(s.addr, conns)
+	if err != nil {
+		return load{}, err
 	}
-	work.Wait()
-	l.done, l.took = len(all), time.Since(began)
-	if failed != nil || l.done+l.refused == 0 {
-		return l, errors.Join(errors.New("the load could not be driven"), failed)
+	defer drv.close()
+	began := time.Now()
+	err = drv.drive(ctx, began.Add(d), next)
+	all, l := drv.took, load{done: len(drv.took), took: time.Since(began), refused: drv.refused, refusal: drv.refusal}
+	if err != nil || l.done+l.refused == 0 {
+		return l, errors.Join(errors.New("the load could not be driven"), err)
 	}
 	after, err := s.cpu()
 	if err != nil {
@@ -231,26 +217,4 @@ func (s *server) cpu() (time.Duration, error) {
 	user, err := strconv.Atoi(fields[11])
 	system, err2 := strconv.Atoi(fields[12])
 	return time.Duration(user+system) * time.Second / perSecond, errors.Join(err, err2)
-}
-
-// drive sends requests over one connection until the end. It returns how long
-// those took that were done, and the answers to the others.
-func drive(ctx context.Context, addr string, end time.Time, next func(i int) []byte) (took []time.Duration, refused []string, err error) {
-	c, err := dial(ctx, addr)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer c.conn.Close()
-	for i := 0; ctx.Err() == nil && time.Now().Before(end); i++ {
-		a, err := c.ask(next(i), nil)
-		switch {
-		case err != nil:
-			return took, refused, err
-		case a.refusal != "":
-			refused = append(refused, a.refusal)
-		default:
-			took = append(took, a.whole)
-		}
-	}
-	return took, refused, ctx.Err()
 }
