@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"cs/roles/lapi/notify"
 	"cs/roles/lapi/profile"
@@ -34,6 +35,12 @@ func TestNotifications(t *testing.T) {
 	m.want("POST", "/v1/alerts", "["+alert+"]", 201, `["1"]`)
 	m.want("POST", "/v1/alerts", "["+alert+"]", 201, `["1"]`)
 	manual(t, m, clk.Now(), decisionJSON("ip", "1.1.1.2", "ban", "cscli", "1h"))
+	for range 1000 {
+		if text, _ := os.ReadFile(out); strings.Count(string(text), `"machine_id"`) == 2 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
