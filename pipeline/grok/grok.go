@@ -150,9 +150,9 @@ func (l *Library) add(name, pattern string) error {
 
 // parse cuts a pattern at its references and resolves them.
 func (l *Library) parse(pattern string) (*definition, error) {
-	d := &definition{owner: map[string]int{}, size: len(pattern)}
+	d := &definition{size: len(pattern)}
 	below := 0
-	own := map[string]int{}
+	var own map[string]int
 	rest := 0
 	for i := 0; ; i++ {
 		r, ok := nextReference(pattern, rest)
@@ -169,15 +169,17 @@ func (l *Library) parse(pattern string) (*definition, error) {
 		below, d.odd = max(below, ref.depth), d.odd || ref.odd
 		p := part{text: pattern[rest:r.start], ref: ref, field: r.field}
 		for f := range ref.owner {
-			d.owner[f] = i
+			put(&d.owner, f, i)
 		}
 		if p.field != "" {
-			own[p.field] = i
+			put(&own, p.field, i)
 		}
 		d.parts = append(d.parts, p)
 		rest = r.end
 	}
-	maps.Copy(d.owner, own)
+	for f, i := range own {
+		put(&d.owner, f, i)
+	}
 	d.parts = append(d.parts, part{text: pattern[rest:]})
 	for _, p := range d.parts {
 		d.odd = d.odd || strings.Contains(p.text, "(?P<") || strings.Contains(p.text, "(?<") || strings.Contains(p.text, `\Q`)
@@ -187,6 +189,14 @@ func (l *Library) parse(pattern string) (*definition, error) {
 	}
 	d.depth += below
 	return d, nil
+}
+
+// put adds to a map that most definitions have no use for.
+func put(m *map[string]int, key string, value int) {
+	if *m == nil {
+		*m = make(map[string]int)
+	}
+	(*m)[key] = value
 }
 
 // check tells whether the expression of d is valid and has a group for each
