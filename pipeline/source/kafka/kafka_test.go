@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"cs/pipeline/event"
 	"cs/pipeline/source"
 	"cs/pipeline/source/sourcetest"
 )
@@ -85,6 +87,71 @@ func TestPartitions(t *testing.T) {
 		t.Fatalf("got %q", got)
 	}
 	r.Stop()
+}
+
+// TestTLS: a broker that wants certificates is read with ours; with an authority that isn't its own,
+// or without certificate, nothing is.
+func TestTLS(t *testing.T) {
+	dir, pair, pool := sourcetest.Certificates(t)
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "logs"),
+		kfake.TLS(&tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS12}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	p, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.DialTLSConfig(&tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: pool, MinVersion: tls.VersionTLS12}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := p.ProduceSync(ctx, &kgo.Record{Topic: "logs", Value: []byte("secret")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	files := func(dir string) string {
+		return fmt.Sprintf("tls: {client_cert: %s/cert, client_key: %s/key, ca_cert: %s/cert}\n", dir, dir, dir)
+	}
+	r, _ := start(t, keys(c.ListenAddrs(), files(dir)), filepath.Join(t.TempDir(), "p"))
+	if got := r.Wait(1); got[0] != "secret" {
+		t.Fatalf("got %q", got)
+	}
+	r.Stop()
+
+	stranger, _, _ := sourcetest.Certificates(t)
+	for _, more := range []string{"", files(stranger)} {
+		reported := make(chan error, 100)
+		spec := sourcetest.Spec(t, "kafka", keys(c.ListenAddrs(), "timeout: '1'\n"+more))
+		spec.FromStart, spec.Report = true, func(err error) {
+			select {
+			case reported <- err:
+			default:
+			}
+		}
+		src, err := Kind.Open(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- src.Run(ctx, func(context.Context, []event.Line, func()) error {
+				t.Error("a line got through")
+				return nil
+			})
+		}()
+		select {
+		case err := <-reported:
+			t.Log("reported:", err)
+		case err := <-ended:
+			t.Log("ended with", err)
+			ended <- err
+		case <-time.After(20 * time.Second):
+			t.Error("nobody tells that the broker can't be read")
+		}
+		cancel()
+		<-ended
+	}
 }
 
 func TestOnePartition(t *testing.T) {

@@ -62,8 +62,10 @@ type reader struct {
 
 // Run follows events until ctx ends; in mode cat it reads those that there are.
 func (s *Source) Run(ctx context.Context, out source.Sink) error {
-	if err := wevtapi.Load(); err != nil {
-		return fmt.Errorf("cannot read the event log: %w: %w", err, errors.ErrUnsupported)
+	for _, f := range []*windows.LazyProc{evtSubscribe, evtQuery, evtNext, evtRender, evtCreateBookmark, evtUpdateBookmark, evtClose} {
+		if err := f.Find(); err != nil { // calling it would panic
+			return fmt.Errorf("cannot read the event log: %w: %w", err, errors.ErrUnsupported)
+		}
 	}
 	r := &reader{Source: s, out: out, b: source.NewBatch(s.spec.Line(s.name), 0, s.spec.Meter), text: make([]uint16, 4096)}
 	if s.spec.Once {
@@ -89,7 +91,7 @@ func (r *reader) once(ctx context.Context) error {
 	}
 	h, _, callErr := evtQuery.Call(0, uintptr(unsafe.Pointer(path)), uintptr(unsafe.Pointer(query)), flags)
 	if h == 0 {
-		return fmt.Errorf("cannot read events of %s: %w", r.name, callErr)
+		return fmt.Errorf("cannot read events of %s: %w", r.name, reason(callErr))
 	}
 	defer handle(h).close()
 	r.spec.Started()
@@ -106,20 +108,14 @@ func (r *reader) follow(ctx context.Context) error {
 		r.pos = saved[len(saved)-1]
 		r.spec.Positions.Forget(r.pos.Key)
 	}
-	var from *uint16
 	if r.pos.Cursor != "" {
 		flags = subscribeAfterBookmark
-		var err error
-		if from, err = windows.UTF16PtrFromString(r.pos.Cursor); err != nil {
-			return fmt.Errorf("cannot use a bookmark: %w", err)
+		if err := r.newBookmark(r.pos.Cursor); err != nil {
+			return err
 		}
 	}
-	h, _, callErr := evtCreateBookmark.Call(uintptr(unsafe.Pointer(from)))
-	if h == 0 {
-		return fmt.Errorf("cannot make a bookmark: %w", callErr)
-	}
-	r.bookmark = handle(h)
 	r.mark = r.spec.Positions.Track(r.pos)
+	defer r.mark.Leave() // for the next Run, if this one fails
 
 	signal, err := windows.CreateEvent(nil, 1, 1, nil)
 	if err != nil {
@@ -134,12 +130,19 @@ func (r *reader) follow(ctx context.Context) error {
 	if flags == subscribeAfterBookmark {
 		after = uintptr(r.bookmark)
 	}
-	h, _, callErr = evtSubscribe.Call(0, uintptr(signal), 0, uintptr(unsafe.Pointer(query)), after, 0, 0, flags)
+	h, _, callErr := evtSubscribe.Call(0, uintptr(signal), 0, uintptr(unsafe.Pointer(query)), after, 0, 0, flags)
 	if h == 0 {
-		return fmt.Errorf("cannot subscribe to %s: %w", r.name, callErr)
+		return fmt.Errorf("cannot subscribe to %s: %w", r.name, reason(callErr))
 	}
 	subscription := handle(h)
 	defer subscription.close()
+	// Not before: Wine ends the process at this call, and tells with the one above that it
+	// can't do it.
+	if r.bookmark == 0 {
+		if err := r.newBookmark(""); err != nil {
+			return err
+		}
+	}
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(woken)
@@ -169,6 +172,31 @@ func (r *reader) follow(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// reason returns why a call failed. Wine doesn't tell.
+func reason(err error) error {
+	if errors.Is(err, windows.ERROR_SUCCESS) {
+		return fmt.Errorf("this system doesn't say why: %w", errors.ErrUnsupported)
+	}
+	return err
+}
+
+// newBookmark makes the bookmark that moves on, from the XML of an earlier one if there is any.
+func (r *reader) newBookmark(text string) error {
+	var from *uint16
+	if text != "" {
+		var err error
+		if from, err = windows.UTF16PtrFromString(text); err != nil {
+			return fmt.Errorf("cannot use a bookmark: %w", err)
+		}
+	}
+	h, _, err := evtCreateBookmark.Call(uintptr(unsafe.Pointer(from)))
+	if h == 0 {
+		return fmt.Errorf("cannot make a bookmark: %w", err)
+	}
+	r.bookmark = handle(h)
+	return nil
 }
 
 // drain delivers what a query or subscription has.
