@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
+
+var updateScripts = flag.Bool("update", false, "rewrite what scripts compare with")
 
 // built and builtEdge return the path of the program, built once for all tests
 // as a user would: static, stripped.
@@ -71,7 +74,8 @@ func runScripts(t *testing.T, built func() (string, error), edge bool) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir:           "testdata/script",
+		UpdateScripts: *updateScripts,
 		// [edge] tells the build for routers, which leaves some commands out.
 		Condition: func(cond string) (bool, error) {
 			if cond == "edge" {

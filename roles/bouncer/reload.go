@@ -23,7 +23,7 @@ func serve(ctx context.Context, log *slog.Logger, load func() (Config, error)) e
 // Serve runs a bouncer as load configures it, until ctx ends. When changed tells
 // so it is configured anew: a configuration that is wrong leaves the old one in
 // force, and one for the same tables takes over from it without a gap.
-func Serve[T any](ctx context.Context, log *slog.Logger, load func() (Config, error), changed <-chan T) error {
+func Serve(ctx context.Context, log *slog.Logger, load func() (Config, error), changed <-chan os.Signal) error {
 	cfg, err := load()
 	if err != nil {
 		return err
@@ -80,7 +80,7 @@ func Serve[T any](ctx context.Context, log *slog.Logger, load func() (Config, er
 }
 
 // await returns the next configuration, or none and how the bouncer ended.
-func await[T any](done <-chan error, changed <-chan T, load func() (Config, error)) (*Config, error) {
+func await(done <-chan error, changed <-chan os.Signal, load func() (Config, error)) (*Config, error) {
 	for {
 		select {
 		case err := <-done:

@@ -69,6 +69,7 @@ func (s *session) origins(g *Globals) error {
 		return s.csv("key,value,origin,why", rows)
 	}
 	t := s.table("Key", "Value", "Origin")
+	t.whole = true // who looks for a place wants to copy it
 	for _, v := range list {
 		origin := v.Origin
 		if v.Why != "" {

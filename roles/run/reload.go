@@ -14,8 +14,7 @@ import (
 
 // process is what runs of one configuration, and takes others over.
 type process struct {
-	agent   chan os.Signal // each tells it that the configuration is another
-	bouncer chan struct{}
+	agent, bouncer chan os.Signal // a nil tells that the configuration is another
 
 	mu       sync.Mutex
 	resolved config.Resolved
@@ -48,9 +47,9 @@ func (p *process) take(r config.Resolved) (anew bool, err error) {
 		return false, err
 	}
 	if !reflect.DeepEqual(p.resolved.Bouncer, r.Bouncer) {
-		nudge(p.bouncer, struct{}{})
+		nudge(p.bouncer)
 	}
-	nudge(p.agent, nil)
+	nudge(p.agent)
 	p.resolved = r
 	return false, nil
 }
@@ -63,9 +62,9 @@ func fixed(r config.Resolved) config.Resolved {
 	return r
 }
 
-func nudge[T any](c chan<- T, v T) {
+func nudge(c chan<- os.Signal) {
 	select {
-	case c <- v:
+	case c <- nil:
 	default: // it has not seen the last one yet
 	}
 }
@@ -74,7 +73,7 @@ func nudge[T any](c chan<- T, v T) {
 // can't take over: then they are ended, to be run again. take says so; if it
 // fails they go on with the old one. What a role keeps in the data directory,
 // buckets and positions among them, it finds again.
-func untilAnew[T any](ctx context.Context, log *slog.Logger, hup <-chan T, take func() (anew bool, err error), run func(context.Context) error) (again bool, err error) {
+func untilAnew(ctx context.Context, log *slog.Logger, hup <-chan os.Signal, take func() (anew bool, err error), run func(context.Context) error) (again bool, err error) {
 	one, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)

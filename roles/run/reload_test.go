@@ -27,7 +27,7 @@ import (
 func TestUntilAnew(t *testing.T) {
 	var text bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&text, nil))
-	hup := make(chan struct{})
+	hup := make(chan os.Signal)
 	answers := make(chan error)
 	anew := errors.New("anew")
 	type end struct {
@@ -58,7 +58,7 @@ func TestUntilAnew(t *testing.T) {
 	}
 	start(untilTold)
 	for _, answer := range []error{errors.New("a typing error"), nil, anew} {
-		hup <- struct{}{}
+		hup <- syscall.SIGHUP
 		answers <- answer
 	}
 	want(true, context.Canceled)
@@ -68,7 +68,7 @@ func TestUntilAnew(t *testing.T) {
 	// What fails as it ends, or ends by itself, is not started again.
 	full := errors.New("no space left")
 	start(func(ctx context.Context) error { <-ctx.Done(); return full })
-	hup <- struct{}{}
+	hup <- syscall.SIGHUP
 	answers <- anew
 	want(false, full)
 	start(func(context.Context) error { return full })

@@ -71,7 +71,7 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 		check = func() error { return c.check(env, flags) }
 	}
 	for {
-		p := &process{agent: make(chan os.Signal, 1), bouncer: make(chan struct{}, 1)}
+		p := &process{agent: make(chan os.Signal, 1), bouncer: make(chan os.Signal, 1)}
 		again, err := untilAnew(ctx, env.Log, hup, func() (anew bool, err error) {
 			if err := check(); err != nil {
 				return false, err
