@@ -825,7 +825,7 @@ func (f *Filter) Close(ctx context.Context, remove bool) error {
 // empty leaves nothing in the operator's set.
 func (f *Filter) empty(fam *family) error {
 	f.conn.begin(cmdFlush, unix.NLM_F_ACK, unix.AF_UNSPEC)
-	f.conn.str(attrName, fam.prefix)
+	f.conn.Str(attrName, fam.prefix)
 	if err := f.conn.do(nil); err != nil {
 		return fmt.Errorf("cannot empty set %s: %w", fam.prefix, err)
 	}
@@ -840,6 +840,6 @@ func (f *Filter) shut() {
 		}
 		fam.sets = nil
 	}
-	f.conn.close()
+	f.conn.Close()
 	f.conn, f.loaded = nil, false
 }

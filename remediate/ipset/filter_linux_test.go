@@ -17,6 +17,7 @@ import (
 
 	"cs/decisions"
 	"cs/remediate"
+	"cs/remediate/netlink"
 	"cs/remediate/remediatetest"
 )
 
@@ -122,6 +123,7 @@ func TestConforms(t *testing.T) {
 			if testing.Short() && name != "legacy" {
 				t.Skip("another kind was tested")
 			}
+			t.Parallel()
 			remediatetest.Conformance(t, func(t *testing.T) remediatetest.Backend {
 				w := newWorld(t, kind)
 				if before != "" {
@@ -149,6 +151,7 @@ func TestConforms(t *testing.T) {
 
 // Each way in which a neighbour disarms us is noticed by the next look, and repaired.
 func TestNeighbours(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"legacy", "nft"} {
 		if testing.Short() && kind != "legacy" {
 			continue
@@ -280,6 +283,7 @@ func TestCounters(t *testing.T) {
 // A packet from a blocked address never gets through while a load replaces
 // everything, or while a ban goes from one origin to another.
 func TestNoGap(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "legacy")
 	f := w.open(Config{})
 	w.load(f, entry("203.0.113.4/32", "CAPI", time.Hour))
@@ -509,7 +513,7 @@ func FuzzReplies(f *testing.F) {
 	f.Add([]byte{28, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 2, 0, 'a', 'b', 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c := &conn{}
-		_, _ = c.replies(b, func(a attrs) { a.str(attrName); a.u8(attrFamily) })
+		_, _ = c.replies(b, func(a netlink.Attrs) { a.Str(attrName); a.U8(attrFamily) })
 		parseCounters(string(b))
 	})
 }

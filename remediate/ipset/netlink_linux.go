@@ -4,13 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"cs/remediate"
+	"cs/remediate/netlink"
 )
 
 // Commands and attributes of linux/netfilter/ipset/ip_set.h.
@@ -93,184 +92,79 @@ func (e refusal) Is(target error) bool {
 	return ok && refusal(errno) == e
 }
 
-// answerTimeout only guards against a kernel that never answers: it does its
-// work while the request is being sent.
-const answerTimeout = 10 * time.Second
-
 // conn is a netlink socket to netfilter: one request at a time.
 type conn struct {
-	fd  int
+	*netlink.Socket
+	netlink.Encoder
 	seq uint32
-	req []byte
-	buf []byte
 }
 
 func dial() (*conn, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
+	s, err := netlink.Dial()
 	if err != nil {
-		return nil, fmt.Errorf("cannot open a netlink socket: %w", err)
+		return nil, err
 	}
-	tv := unix.NsecToTimeval(int64(answerTimeout))
-	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
-	if err == nil {
-		err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
-	}
-	if err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("cannot set up a netlink socket: %w", err)
-	}
-	return &conn{fd: fd, buf: make([]byte, 64<<10)}, nil
+	return &conn{Socket: s}, nil
 }
-
-func (c *conn) close() error { return unix.Close(c.fd) }
 
 // begin starts a request to ipset.
 func (c *conn) begin(cmd, flags int, family uint8) {
 	c.header(unix.NFNL_SUBSYS_IPSET<<8|cmd, flags, family)
-	c.u8(attrProtocol, protocol)
+	c.U8(attrProtocol, protocol)
 }
 
 func (c *conn) header(typ, flags int, family uint8) {
 	c.seq++
-	b := binary.NativeEndian.AppendUint32(c.req[:0], 0)
-	b = binary.NativeEndian.AppendUint16(b, uint16(typ))
-	b = binary.NativeEndian.AppendUint16(b, uint16(flags|unix.NLM_F_REQUEST))
-	b = binary.NativeEndian.AppendUint32(b, c.seq)
-	b = binary.NativeEndian.AppendUint32(b, 0)
-	c.req = append(b, family, unix.NFNETLINK_V0, 0, 0)
+	c.B = c.B[:0]
+	c.Begin(typ, flags, c.seq, family, 0)
 }
 
-func (c *conn) attr(typ int, v []byte) {
-	c.req = binary.NativeEndian.AppendUint16(c.req, uint16(4+len(v)))
-	c.req = binary.NativeEndian.AppendUint16(c.req, uint16(typ))
-	c.req = append(c.req, v...)
-	for len(c.req)%4 != 0 {
-		c.req = append(c.req, 0)
-	}
-}
-
-func (c *conn) u8(typ int, v uint8) { c.attr(typ, []byte{v}) }
-
-func (c *conn) u32(typ int, v uint32) {
-	c.attr(typ|netOrder, binary.BigEndian.AppendUint32(make([]byte, 0, 4), v))
-}
-
-func (c *conn) str(typ int, s string) { c.attr(typ, append([]byte(s), 0)) }
-
-// nest starts an attribute of attributes; unnest must be given what it returns.
-func (c *conn) nest(typ int) int {
-	at := len(c.req)
-	c.attr(typ|unix.NLA_F_NESTED, nil)
-	return at
-}
-
-func (c *conn) unnest(at int) {
-	n := len(c.req) - at
-	if n > 0xffff {
-		panic(fmt.Sprintf("BUG: netlink attribute of %d bytes", n)) // its length has 16 bits
-	}
-	binary.NativeEndian.PutUint16(c.req[at:], uint16(n))
-}
+func (c *conn) u32(typ int, v uint32) { c.U32(typ|netOrder, v) }
 
 // do sends the request and calls each for the attributes of every reply to it, which are valid
 // during the call. The error is a refusal.
-func (c *conn) do(each func(attrs)) error {
-	binary.NativeEndian.PutUint32(c.req, uint32(len(c.req)))
-	for {
-		err := unix.Sendto(c.fd, c.req, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
-		if err == nil {
-			break
-		}
-		if err != unix.EINTR {
-			return fmt.Errorf("cannot send %d bytes to the kernel: %w", len(c.req), err)
-		}
+func (c *conn) do(each func(netlink.Attrs)) error {
+	c.End(0)
+	if err := c.Send(c.B); err != nil {
+		return err
 	}
 	for {
-		n, from, err := unix.Recvfrom(c.fd, c.buf, 0)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.EAGAIN:
-			err = os.ErrDeadlineExceeded
-		}
+		b, err := c.Receive(0)
 		if err != nil {
-			return fmt.Errorf("cannot read the kernel's answer: %w", err)
+			return err
 		}
-		if sa, ok := from.(*unix.SockaddrNetlink); !ok || sa.Pid != 0 {
-			continue // not from the kernel
-		}
-		if done, err := c.replies(c.buf[:n], each); done {
+		if done, err := c.replies(b, each); done {
 			return err
 		}
 	}
 }
 
 // replies reads the messages in b. done tells that the last one was there.
-func (c *conn) replies(b []byte, each func(attrs)) (done bool, err error) {
-	for len(b) >= 16 {
-		n := int(binary.NativeEndian.Uint32(b))
-		if n < 16 || n > len(b) {
-			return true, errors.New("the kernel's answer is cut short")
-		}
-		typ, seq, body := binary.NativeEndian.Uint16(b[4:]), binary.NativeEndian.Uint32(b[8:]), b[16:n]
-		b = b[min(len(b), align(n)):]
+func (c *conn) replies(b []byte, each func(netlink.Attrs)) (done bool, err error) {
+	for m := range netlink.Messages(b) {
 		switch {
-		case seq != c.seq: // of a request that was given up
-		case typ == unix.NLMSG_DONE:
+		case m.Seq != c.seq: // of a request that was given up
+		case m.Type == unix.NLMSG_DONE:
 			return true, nil
-		case typ == unix.NLMSG_ERROR:
-			if len(body) < 4 {
+		case m.Type == unix.NLMSG_ERROR:
+			if len(m.Body) < 4 {
 				return true, errors.New("the kernel's answer is cut short")
 			}
-			if code := -int32(binary.NativeEndian.Uint32(body)); code != 0 {
+			if code := -int32(binary.NativeEndian.Uint32(m.Body)); code != 0 {
 				return true, refusal(code)
 			}
 			return true, nil
-		case len(body) >= 4 && each != nil:
-			each(body[4:])
+		case len(m.Body) >= 4 && each != nil:
+			each(m.Attrs())
 		}
 	}
 	return false, nil
 }
 
-// attrs is a list of netlink attributes.
-type attrs []byte
-
-// find returns the value of the first attribute of a type, nil if there is none.
-func (a attrs) find(typ int) attrs {
-	for len(a) >= 4 {
-		n := int(binary.NativeEndian.Uint16(a))
-		if n < 4 || n > len(a) {
-			return nil
-		}
-		if int(binary.NativeEndian.Uint16(a[2:])&0x3fff) == typ {
-			return a[4:n]
-		}
-		a = a[min(len(a), align(n)):]
-	}
-	return nil
-}
-
-func (a attrs) str(typ int) string { return unix.ByteSliceToString(a.find(typ)) }
-
-func (a attrs) u8(typ int) uint8 {
-	if v := a.find(typ); len(v) > 0 {
-		return v[0]
-	}
-	return 0
-}
-
-func align(n int) int { return (n + 3) &^ 3 }
-
 // generation returns the number of the ruleset of nf_tables, which each change of it
 // makes another.
-func (c *conn) generation() (uint32, error) {
+func (c *conn) generation() (gen uint32, err error) {
 	c.header(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN, unix.NLM_F_ACK, unix.AF_UNSPEC)
-	var gen uint32
-	err := c.do(func(a attrs) {
-		if v := a.find(unix.NFTA_GEN_ID); len(v) == 4 {
-			gen = binary.BigEndian.Uint32(v)
-		}
-	})
+	err = c.do(func(a netlink.Attrs) { gen = a.U32(unix.NFTA_GEN_ID) })
 	return gen, err
 }

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cs/remediate"
+	"cs/remediate/netlink"
 )
 
 const (
@@ -48,10 +49,10 @@ func familyNumber(v6 bool) uint8 {
 // revision returns the newest revision of our type that the kernel has.
 func (c *conn) revision(v6 bool) (uint8, error) {
 	c.begin(cmdType, unix.NLM_F_ACK, familyNumber(v6))
-	c.str(attrType, typeName)
-	c.u8(attrFamily, familyNumber(v6))
+	c.Str(attrType, typeName)
+	c.U8(attrFamily, familyNumber(v6))
 	var rev uint8
-	err := c.do(func(a attrs) { rev = a.u8(attrRevision) })
+	err := c.do(func(a netlink.Attrs) { rev = a.U8(attrRevision) })
 	if err != nil {
 		return 0, fmt.Errorf("cannot use sets of type %s: %w", typeName, err)
 	}
@@ -61,16 +62,16 @@ func (c *conn) revision(v6 bool) (uint8, error) {
 // create makes an empty set with its canary.
 func (c *conn) create(name string, v6 bool, revision uint8, timeouts bool) error {
 	c.begin(cmdCreate, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, familyNumber(v6))
-	c.str(attrName, name)
-	c.str(attrType, typeName)
-	c.u8(attrRevision, revision)
-	c.u8(attrFamily, familyNumber(v6))
-	data := c.nest(attrData)
+	c.Str(attrName, name)
+	c.Str(attrType, typeName)
+	c.U8(attrRevision, revision)
+	c.U8(attrFamily, familyNumber(v6))
+	data := c.Nest(attrData)
 	c.u32(dataMaxElem, maxElem)
 	if timeouts {
 		c.u32(dataTimeout, 0) // an element without one stays
 	}
-	c.unnest(data)
+	c.Unnest(data)
 	if err := c.do(nil); err != nil {
 		return fmt.Errorf("cannot make set %s: %w", name, err)
 	}
@@ -80,7 +81,7 @@ func (c *conn) create(name string, v6 bool, revision uint8, timeouts bool) error
 // destroy removes a set, if it is there.
 func (c *conn) destroy(name string) error {
 	c.begin(cmdDestroy, unix.NLM_F_ACK, unix.AF_UNSPEC)
-	c.str(attrName, name)
+	c.Str(attrName, name)
 	if err := c.do(nil); err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("cannot remove set %s: %w", name, err)
 	}
@@ -91,8 +92,8 @@ func (c *conn) destroy(name string) error {
 // from now on.
 func (c *conn) swap(a, b string) error {
 	c.begin(cmdSwap, unix.NLM_F_ACK, unix.AF_UNSPEC)
-	c.str(attrName, a)
-	c.str(attrType, b)
+	c.Str(attrName, a)
+	c.Str(attrType, b)
 	if err := c.do(nil); err != nil {
 		return fmt.Errorf("cannot swap sets %s and %s: %w", a, b, err)
 	}
@@ -104,8 +105,8 @@ func (c *conn) names() (map[string]bool, error) {
 	c.begin(cmdList, unix.NLM_F_ACK|unix.NLM_F_DUMP, unix.AF_UNSPEC)
 	c.u32(attrFlags, flagSetName)
 	names := map[string]bool{}
-	err := c.do(func(a attrs) {
-		if name := a.str(attrName); name != "" {
+	err := c.do(func(a netlink.Attrs) {
+		if name := a.Str(attrName); name != "" {
 			names[name] = true
 		}
 	})
@@ -118,8 +119,8 @@ func (c *conn) names() (map[string]bool, error) {
 // describe returns the type and the family of a set; the type is empty if the set isn't there.
 func (c *conn) describe(name string) (typ string, v6 bool, err error) {
 	c.begin(cmdHeader, unix.NLM_F_ACK, unix.AF_UNSPEC)
-	c.str(attrName, name)
-	err = c.do(func(a attrs) { typ, v6 = a.str(attrType), a.u8(attrFamily) == unix.AF_INET6 })
+	c.Str(attrName, name)
+	err = c.do(func(a netlink.Attrs) { typ, v6 = a.Str(attrType), a.U8(attrFamily) == unix.AF_INET6 })
 	if errors.Is(err, unix.ENOENT) {
 		return "", false, nil
 	}
@@ -135,13 +136,13 @@ func (c *conn) change(cmd int, name string, list []elem) error {
 	for len(list) > 0 {
 		n := min(len(list), maxElements)
 		c.begin(cmd, unix.NLM_F_ACK, unix.AF_UNSPEC)
-		c.str(attrName, name)
-		c.attr(attrLine, make([]byte, 4)) // goes with a list
-		adt := c.nest(attrADT)
+		c.Str(attrName, name)
+		c.Bytes(attrLine, make([]byte, 4)) // goes with a list
+		adt := c.Nest(attrADT)
 		for _, e := range list[:n] {
 			c.elem(e)
 		}
-		c.unnest(adt)
+		c.Unnest(adt)
 		if err := c.do(nil); err != nil {
 			return fmt.Errorf("cannot change set %s: %w", name, err)
 		}
@@ -153,7 +154,7 @@ func (c *conn) change(cmd int, name string, list []elem) error {
 // has tells whether a set holds exactly a prefix.
 func (c *conn) has(name string, p netip.Prefix) (bool, error) {
 	c.begin(cmdTest, unix.NLM_F_ACK, unix.AF_UNSPEC)
-	c.str(attrName, name)
+	c.Str(attrName, name)
 	c.elem(elem{prefix: p})
 	err := c.do(nil)
 	if errors.Is(err, errExist) || errors.Is(err, unix.ENOENT) {
@@ -167,22 +168,22 @@ func (c *conn) has(name string, p netip.Prefix) (bool, error) {
 
 func (c *conn) elem(e elem) {
 	a := e.prefix.Addr()
-	data := c.nest(attrData)
-	ip := c.nest(dataIP)
+	data := c.Nest(attrData)
+	ip := c.Nest(dataIP)
 	typ := 1 // IPSET_ATTR_IPADDR_IPV4
 	if a.Is6() {
 		typ = 2
 	}
-	c.attr(typ|netOrder, a.AsSlice())
-	c.unnest(ip)
-	c.u8(dataCIDR, uint8(e.prefix.Bits()))
+	c.Bytes(typ|netOrder, a.AsSlice())
+	c.Unnest(ip)
+	c.U8(dataCIDR, uint8(e.prefix.Bits()))
 	if e.seconds > 0 {
 		c.u32(dataTimeout, e.seconds)
 	}
 	if e.except {
 		c.u32(dataFlags, flagNoMatch)
 	}
-	c.unnest(data)
+	c.Unnest(data)
 }
 
 // halves returns a prefix as those that a set can hold: the one of length 0 is two.

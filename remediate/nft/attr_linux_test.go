@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"cs/remediate/netlink"
 )
 
 // FuzzMessages feeds the parsers what a kernel would not send.
@@ -23,16 +25,16 @@ func FuzzMessages(f *testing.F) {
 	w := &watcher{table: "crowdsec"}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		total := 0
-		for m := range messages(b) {
-			total += 16 + len(m.body)
+		for m := range netlink.Messages(b) {
+			total += 16 + len(m.Body)
 			_ = answerError(m)
-			a := m.attrs()
-			for typ, v := range a.each() {
+			a := m.Attrs()
+			for typ, v := range a.Each() {
 				if len(v) > len(b) {
 					t.Fatal("an attribute is longer than its message")
 				}
-				_, _, _ = a.str(typ), a.u32(typ), a.u64(typ)
-				for range attrs(v).each() {
+				_, _, _ = a.Str(typ), a.U32(typ), a.U64(typ)
+				for range netlink.Attrs(v).Each() {
 				}
 			}
 		}
@@ -46,24 +48,24 @@ func FuzzMessages(f *testing.F) {
 // errorMessage is an NLMSG_ERROR with EPERM and a text.
 func errorMessage(flags int, text string) []byte {
 	var e encoder
-	at := e.begin(unix.NLMSG_ERROR, flags, 7, 0, 0)
-	e.b = e.b[:at+16]
+	at := e.Begin(unix.NLMSG_ERROR, flags, 7, 0, 0)
+	e.B = e.B[:at+16]
 	code := int32(-1)
-	e.b = binary.NativeEndian.AppendUint32(e.b, uint32(code))
-	request := e.begin(subsys, 0, 7, 0, 0)
+	e.B = binary.NativeEndian.AppendUint32(e.B, uint32(code))
+	request := e.Begin(subsys, 0, 7, 0, 0)
 	if flags&unix.NLM_F_CAPPED != 0 {
-		e.b = e.b[:request+16]
+		e.B = e.B[:request+16]
 	}
-	binary.NativeEndian.PutUint32(e.b[request:], hdrLen)
-	e.str(unix.NLMSGERR_ATTR_MSG, text)
-	e.end(at)
-	return e.b
+	binary.NativeEndian.PutUint32(e.B[request:], hdrLen)
+	e.Str(unix.NLMSGERR_ATTR_MSG, text)
+	e.End(at)
+	return e.B
 }
 
 func TestAnswerError(t *testing.T) {
 	f := func(flags int, want string) {
 		t.Helper()
-		for m := range messages(errorMessage(flags, "words")) {
+		for m := range netlink.Messages(errorMessage(flags, "words")) {
 			if err := answerError(m); err == nil || err.Error() != want {
 				t.Errorf("flags %#x: got %v, want %s", flags, err, want)
 			}
@@ -84,15 +86,15 @@ func TestTransactionsStaySmall(t *testing.T) {
 	tx.elems(unix.NFT_MSG_NEWSETELEM, "crowdsec", "v6_128", 16, list)
 	b := tx.finish()
 	acks, elements := 0, 0
-	for m := range messages(b) {
-		if m.flags&unix.NLM_F_ACK != 0 {
+	for m := range netlink.Messages(b) {
+		if m.Flags&unix.NLM_F_ACK != 0 {
 			acks++
 		}
-		nest := m.attrs().find(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+		nest := m.Attrs().Find(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 		if len(nest) > maxList {
 			t.Errorf("a list of %d bytes", len(nest))
 		}
-		for typ := range nest.each() {
+		for typ := range nest.Each() {
 			if typ == unix.NFTA_LIST_ELEM {
 				elements++
 			}

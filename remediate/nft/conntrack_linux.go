@@ -7,6 +7,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"cs/remediate/netlink"
 )
 
 // Messages and attributes of linux/netfilter/nfnetlink_conntrack.h.
@@ -51,12 +53,12 @@ func endConnections(ctx context.Context, c *conn, family uint8, prefixes []netip
 	if family == 1 {
 		proto, source = unix.AF_INET6, ctaIPv6Src
 	}
-	err := c.dumpOnce(ctMsgGet, unix.NLM_F_DUMP, proto, nil, func(m message) {
-		a := m.attrs()
-		tuple := a.find(ctaTupleOrig)
-		from, ok := netip.AddrFromSlice(tuple.find(ctaTupleIP).find(source))
+	err := c.dumpOnce(ctMsgGet, unix.NLM_F_DUMP, proto, nil, func(m netlink.Message) {
+		a := m.Attrs()
+		tuple := a.Find(ctaTupleOrig)
+		from, ok := netip.AddrFromSlice(tuple.Find(ctaTupleIP).Find(source))
 		if ok && (single[from] || covers(wide, from)) {
-			found = append(found, connection{clone(tuple), clone(a.find(ctaID)), clone(a.find(ctaZone))})
+			found = append(found, connection{clone(tuple), clone(a.Find(ctaID)), clone(a.Find(ctaZone))})
 		}
 	})
 	switch {
@@ -72,13 +74,13 @@ func endConnections(ctx context.Context, c *conn, family uint8, prefixes []netip
 			return ended, err
 		}
 		err := c.dumpOnce(ctMsgDelete, 0, proto, func(e *encoder) {
-			e.bytes(ctaTupleOrig|unix.NLA_F_NESTED, one.tuple)
+			e.Bytes(ctaTupleOrig|unix.NLA_F_NESTED, one.tuple)
 			for typ, v := range map[int][]byte{ctaID: one.id, ctaZone: one.zone} {
 				if v != nil {
-					e.bytes(typ, v)
+					e.Bytes(typ, v)
 				}
 			}
-		}, func(message) {})
+		}, func(netlink.Message) {})
 		switch {
 		case err == nil:
 			ended++
@@ -89,7 +91,7 @@ func endConnections(ctx context.Context, c *conn, family uint8, prefixes []netip
 	return ended, nil
 }
 
-func clone(b attrs) []byte {
+func clone(b netlink.Attrs) []byte {
 	if b == nil {
 		return nil
 	}

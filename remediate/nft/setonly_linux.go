@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cs/remediate"
+	"cs/remediate/netlink"
 )
 
 const (
@@ -113,21 +114,21 @@ func (s *setOnly) holdsAny(name string) (any bool) {
 	if err != nil {
 		return false
 	}
-	defer c.close()
+	defer c.Close()
 	var e encoder
-	at := e.begin(subsys|unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, 1, s.proto, 0)
-	e.str(unix.NFTA_SET_ELEM_LIST_TABLE, s.name)
-	e.str(unix.NFTA_SET_ELEM_LIST_SET, name)
-	e.end(at)
-	if c.send(e.b) != nil {
+	at := e.Begin(subsys|unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, 1, s.proto, 0)
+	e.Str(unix.NFTA_SET_ELEM_LIST_TABLE, s.name)
+	e.Str(unix.NFTA_SET_ELEM_LIST_SET, name)
+	e.End(at)
+	if c.Send(e.B) != nil {
 		return false
 	}
-	b, err := c.receive(0)
+	b, err := c.Receive(0)
 	if err != nil {
 		return false
 	}
-	for m := range messages(b) {
-		any = any || m.typ>>8 == unix.NFNL_SUBSYS_NFTABLES && len(m.attrs().find(unix.NFTA_SET_ELEM_LIST_ELEMENTS)) > 0
+	for m := range netlink.Messages(b) {
+		any = any || m.Type>>8 == unix.NFNL_SUBSYS_NFTABLES && len(m.Attrs().Find(unix.NFTA_SET_ELEM_LIST_ELEMENTS)) > 0
 	}
 	return any
 }
@@ -168,7 +169,7 @@ func (s *setOnly) Load(ctx context.Context, entries iter.Seq[remediate.Entry]) e
 // findTable finds out which family the operator's table has.
 func (s *setOnly) findTable() error {
 	for _, proto := range []uint8{families[s.family].proto, unix.NFPROTO_INET} {
-		err := s.conn.dump(unix.NFT_MSG_GETTABLE, 0, proto, func(e *encoder) { e.str(unix.NFTA_TABLE_NAME, s.name) }, func(message) {})
+		err := s.conn.dump(unix.NFT_MSG_GETTABLE, 0, proto, func(e *encoder) { e.Str(unix.NFTA_TABLE_NAME, s.name) }, func(netlink.Message) {})
 		if err == nil {
 			s.proto, s.tx.proto = proto, proto
 			s.probeDestroy()
@@ -219,10 +220,10 @@ func (s *setOnly) findSet(name string) error {
 	set := &ownedSet{name: name}
 	for made := false; ; made = true {
 		var keyLen uint32
-		err := s.getSet(name, func(a attrs) {
-			flags := a.u32(unix.NFTA_SET_FLAGS)
+		err := s.getSet(name, func(a netlink.Attrs) {
+			flags := a.U32(unix.NFTA_SET_FLAGS)
 			set.interval, set.timeout = flags&unix.NFT_SET_INTERVAL != 0, flags&unix.NFT_SET_TIMEOUT != 0
-			set.handle, keyLen = a.u64(setHandle), a.u32(unix.NFTA_SET_KEY_LEN)
+			set.handle, keyLen = a.U64(setHandle), a.U32(unix.NFTA_SET_KEY_LEN)
 			if flags&(unix.NFT_SET_MAP|unix.NFT_SET_OBJECT|unix.NFT_SET_CONSTANT) != 0 {
 				keyLen = 0
 			}
@@ -244,11 +245,11 @@ func (s *setOnly) findSet(name string) error {
 	}
 }
 
-func (s *setOnly) getSet(name string, found func(attrs)) error {
+func (s *setOnly) getSet(name string, found func(netlink.Attrs)) error {
 	return s.conn.dump(unix.NFT_MSG_GETSET, 0, s.proto, func(e *encoder) {
-		e.str(unix.NFTA_SET_TABLE, s.name)
-		e.str(unix.NFTA_SET_NAME, name)
-	}, func(m message) { found(m.attrs()) })
+		e.Str(unix.NFTA_SET_TABLE, s.name)
+		e.Str(unix.NFTA_SET_NAME, name)
+	}, func(m netlink.Message) { found(m.Attrs()) })
 }
 
 // put notes an entry as given, unless its set can't hold it.
@@ -615,7 +616,7 @@ func (s *setOnly) Check(ctx context.Context) (bool, error) {
 	}
 	for _, set := range s.sets {
 		var handle uint64
-		if err := s.getSet(set.name, func(a attrs) { handle = a.u64(setHandle) }); err != nil && !isGone(err) {
+		if err := s.getSet(set.name, func(a netlink.Attrs) { handle = a.U64(setHandle) }); err != nil && !isGone(err) {
 			return false, err
 		}
 		if handle != set.handle {
@@ -691,7 +692,7 @@ func (s *setOnly) Close(_ context.Context, remove bool) (err error) {
 			}
 		}
 	}
-	err = errors.Join(err, s.conn.close())
+	err = errors.Join(err, s.conn.Close())
 	s.conn, s.loaded = nil, false
 	return err
 }

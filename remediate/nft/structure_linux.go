@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cs/remediate"
+	"cs/remediate/netlink"
 )
 
 // Table flags of linux/netfilter/nf_tables.h: the table belongs to our socket,
@@ -57,30 +58,30 @@ func (t *table) inspect() (*found, error) {
 		chains: map[string]chainHead{}, rules: map[uint64]string{},
 		sets: map[string]setHead{}, counters: map[string]remediate.Counter{},
 	}
-	name := func(attr int) func(*encoder) { return func(e *encoder) { e.str(attr, t.name) } }
-	err := t.conn.dump(unix.NFT_MSG_GETTABLE, 0, t.proto, name(unix.NFTA_TABLE_NAME), func(m message) {
+	name := func(attr int) func(*encoder) { return func(e *encoder) { e.Str(attr, t.name) } }
+	err := t.conn.dump(unix.NFT_MSG_GETTABLE, 0, t.proto, name(unix.NFTA_TABLE_NAME), func(m netlink.Message) {
 		f.exists = true
-		f.flags = m.attrs().u32(unix.NFTA_TABLE_FLAGS)
+		f.flags = m.Attrs().U32(unix.NFTA_TABLE_FLAGS)
 	})
 	if isGone(err) {
 		return f, nil
 	}
 	if err == nil {
-		err = t.list(unix.NFT_MSG_GETCHAIN, func(a attrs) {
-			f.chains[a.str(unix.NFTA_CHAIN_NAME)] = chainHead{
-				handle: a.u64(unix.NFTA_CHAIN_HANDLE),
-				hook:   string(a.find(unix.NFTA_CHAIN_HOOK)) + string(a.find(unix.NFTA_CHAIN_POLICY)),
+		err = t.list(unix.NFT_MSG_GETCHAIN, func(a netlink.Attrs) {
+			f.chains[a.Str(unix.NFTA_CHAIN_NAME)] = chainHead{
+				handle: a.U64(unix.NFTA_CHAIN_HANDLE),
+				hook:   string(a.Find(unix.NFTA_CHAIN_HOOK)) + string(a.Find(unix.NFTA_CHAIN_POLICY)),
 			}
 		})
 	}
 	if err == nil {
-		err = t.list(unix.NFT_MSG_GETRULE, func(a attrs) {
-			f.rules[a.u64(unix.NFTA_RULE_HANDLE)] = a.str(unix.NFTA_RULE_CHAIN) + "\x00" + string(a.find(unix.NFTA_RULE_EXPRESSIONS))
+		err = t.list(unix.NFT_MSG_GETRULE, func(a netlink.Attrs) {
+			f.rules[a.U64(unix.NFTA_RULE_HANDLE)] = a.Str(unix.NFTA_RULE_CHAIN) + "\x00" + string(a.Find(unix.NFTA_RULE_EXPRESSIONS))
 		})
 	}
 	if err == nil {
-		err = t.list(unix.NFT_MSG_GETSET, func(a attrs) {
-			f.sets[a.str(unix.NFTA_SET_NAME)] = setHead{a.u64(setHandle), a.u32(unix.NFTA_SET_FLAGS)}
+		err = t.list(unix.NFT_MSG_GETSET, func(a netlink.Attrs) {
+			f.sets[a.Str(unix.NFTA_SET_NAME)] = setHead{a.U64(setHandle), a.U32(unix.NFTA_SET_FLAGS)}
 		})
 	}
 	if err == nil {
@@ -93,11 +94,11 @@ func (t *table) inspect() (*found, error) {
 }
 
 // list dumps one kind of thing of our table.
-func (t *table) list(op int, each func(attrs)) error {
+func (t *table) list(op int, each func(netlink.Attrs)) error {
 	// The name of the table is attribute 1 of every kind. Old kernels list all
 	// tables, whatever is asked for.
-	return t.conn.dump(op, unix.NLM_F_DUMP, t.proto, func(e *encoder) { e.str(1, t.name) }, func(m message) {
-		if a := m.attrs(); len(m.body) > 0 && m.body[0] == t.proto && a.str(1) == t.name {
+	return t.conn.dump(op, unix.NLM_F_DUMP, t.proto, func(e *encoder) { e.Str(1, t.name) }, func(m netlink.Message) {
+		if a := m.Attrs(); len(m.Body) > 0 && m.Body[0] == t.proto && a.Str(1) == t.name {
 			each(a)
 		}
 	})
@@ -108,14 +109,14 @@ const setHandle = 0x10
 
 func (t *table) counters() (map[string]remediate.Counter, error) {
 	out := map[string]remediate.Counter{}
-	err := t.list(unix.NFT_MSG_GETOBJ, func(a attrs) {
-		if a.u32(unix.NFTA_OBJ_TYPE) != unix.NFT_OBJECT_COUNTER {
+	err := t.list(unix.NFT_MSG_GETOBJ, func(a netlink.Attrs) {
+		if a.U32(unix.NFTA_OBJ_TYPE) != unix.NFT_OBJECT_COUNTER {
 			return
 		}
-		data := a.find(unix.NFTA_OBJ_DATA)
-		out[a.str(unix.NFTA_OBJ_NAME)] = remediate.Counter{
-			Packets: data.u64(unix.NFTA_COUNTER_PACKETS),
-			Bytes:   data.u64(unix.NFTA_COUNTER_BYTES),
+		data := a.Find(unix.NFTA_OBJ_DATA)
+		out[a.Str(unix.NFTA_OBJ_NAME)] = remediate.Counter{
+			Packets: data.U64(unix.NFTA_COUNTER_PACKETS),
+			Bytes:   data.U64(unix.NFTA_COUNTER_BYTES),
 		}
 	})
 	return out, err
@@ -212,47 +213,47 @@ const afterConntrack = -190
 
 func (tx *transaction) newTable(name string, flags uint32) {
 	at := tx.message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE)
-	tx.str(unix.NFTA_TABLE_NAME, name)
-	tx.u32(unix.NFTA_TABLE_FLAGS, flags)
-	tx.end(at)
+	tx.Str(unix.NFTA_TABLE_NAME, name)
+	tx.U32(unix.NFTA_TABLE_FLAGS, flags)
+	tx.End(at)
 }
 
 func (tx *transaction) delTable(name string) {
 	at := tx.message(unix.NFT_MSG_DELTABLE, 0)
-	tx.str(unix.NFTA_TABLE_NAME, name)
-	tx.end(at)
+	tx.Str(unix.NFTA_TABLE_NAME, name)
+	tx.End(at)
 }
 
 func (tx *transaction) newCounter(table, name string) {
 	at := tx.message(unix.NFT_MSG_NEWOBJ, unix.NLM_F_CREATE)
-	tx.str(unix.NFTA_OBJ_TABLE, table)
-	tx.str(unix.NFTA_OBJ_NAME, name)
-	tx.u32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
-	tx.unnest(tx.nest(unix.NFTA_OBJ_DATA))
-	tx.end(at)
+	tx.Str(unix.NFTA_OBJ_TABLE, table)
+	tx.Str(unix.NFTA_OBJ_NAME, name)
+	tx.U32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
+	tx.Unnest(tx.Nest(unix.NFTA_OBJ_DATA))
+	tx.End(at)
 }
 
 // newMap makes the map from addresses of one prefix length to counters. It
 // has no size, so that it grows as needed and is never full.
 func (tx *transaction) newMap(table, name string, f *family, id uint32) {
 	at := tx.setHead(table, name, unix.NFT_SET_OBJECT|unix.NFT_SET_TIMEOUT, f.keyType, f.keyLen, id)
-	tx.u32(unix.NFTA_SET_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
-	tx.end(at)
+	tx.U32(unix.NFTA_SET_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
+	tx.End(at)
 }
 
 // newSet makes a set.
 func (tx *transaction) newSet(table, name string, flags, keyType uint32, keyLen int, id uint32) {
-	tx.end(tx.setHead(table, name, flags, keyType, keyLen, id))
+	tx.End(tx.setHead(table, name, flags, keyType, keyLen, id))
 }
 
 func (tx *transaction) setHead(table, name string, flags, keyType uint32, keyLen int, id uint32) int {
 	at := tx.message(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE)
-	tx.str(unix.NFTA_SET_TABLE, table)
-	tx.str(unix.NFTA_SET_NAME, name)
-	tx.u32(unix.NFTA_SET_FLAGS, flags)
-	tx.u32(unix.NFTA_SET_KEY_TYPE, keyType)
-	tx.u32(unix.NFTA_SET_KEY_LEN, uint32(keyLen))
-	tx.u32(unix.NFTA_SET_ID, id)
+	tx.Str(unix.NFTA_SET_TABLE, table)
+	tx.Str(unix.NFTA_SET_NAME, name)
+	tx.U32(unix.NFTA_SET_FLAGS, flags)
+	tx.U32(unix.NFTA_SET_KEY_TYPE, keyType)
+	tx.U32(unix.NFTA_SET_KEY_LEN, uint32(keyLen))
+	tx.U32(unix.NFTA_SET_ID, id)
 	return at
 }
 
@@ -260,9 +261,9 @@ func (tx *transaction) setHead(table, name string, flags, keyType uint32, keyLen
 // overlap.
 func (tx *transaction) fillIgnore(table, name string, prefixes []netip.Prefix) {
 	at := tx.message(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE)
-	tx.str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
-	tx.str(unix.NFTA_SET_ELEM_LIST_SET, name)
-	list := tx.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+	tx.Str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
+	tx.Str(unix.NFTA_SET_ELEM_LIST_SET, name)
+	list := tx.Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 	for _, p := range prefixes {
 		tx.intervalEdge(p.Addr(), 0)
 		// The end is the first address behind; a prefix that reaches the last
@@ -271,46 +272,46 @@ func (tx *transaction) fillIgnore(table, name string, prefixes []netip.Prefix) {
 			tx.intervalEdge(end, unix.NFT_SET_ELEM_INTERVAL_END)
 		}
 	}
-	tx.unnest(list)
-	tx.end(at)
+	tx.Unnest(list)
+	tx.End(at)
 }
 
 // flushSet empties a set.
 func (tx *transaction) flushSet(table, name string) {
 	at := tx.message(unix.NFT_MSG_DELSETELEM, 0)
-	tx.str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
-	tx.str(unix.NFTA_SET_ELEM_LIST_SET, name)
-	tx.end(at)
+	tx.Str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
+	tx.Str(unix.NFTA_SET_ELEM_LIST_SET, name)
+	tx.End(at)
 }
 
 // newNames makes the set of the names of interfaces.
 func (tx *transaction) newNames(table, name string, id uint32, interfaces []string) {
 	tx.newSet(table, name, unix.NFT_SET_CONSTANT, typeIfname, unix.IFNAMSIZ, id)
 	at := tx.message(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE)
-	tx.str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
-	tx.str(unix.NFTA_SET_ELEM_LIST_SET, name)
-	tx.u32(unix.NFTA_SET_ELEM_LIST_SET_ID, id)
-	list := tx.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+	tx.Str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
+	tx.Str(unix.NFTA_SET_ELEM_LIST_SET, name)
+	tx.U32(unix.NFTA_SET_ELEM_LIST_SET_ID, id)
+	list := tx.Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 	for _, i := range interfaces {
 		var key [unix.IFNAMSIZ]byte
 		copy(key[:], i)
-		elem := tx.nest(unix.NFTA_LIST_ELEM)
+		elem := tx.Nest(unix.NFTA_LIST_ELEM)
 		tx.value(unix.NFTA_SET_ELEM_KEY, key[:])
-		tx.unnest(elem)
+		tx.Unnest(elem)
 	}
-	tx.unnest(list)
-	tx.end(at)
+	tx.Unnest(list)
+	tx.End(at)
 }
 
 func (tx *transaction) intervalEdge(a netip.Addr, flags uint32) {
-	elem := tx.nest(unix.NFTA_LIST_ELEM)
+	elem := tx.Nest(unix.NFTA_LIST_ELEM)
 	if flags != 0 {
-		tx.u32(unix.NFTA_SET_ELEM_FLAGS, flags)
+		tx.U32(unix.NFTA_SET_ELEM_FLAGS, flags)
 	}
-	key := tx.nest(unix.NFTA_SET_ELEM_KEY)
-	tx.bytes(unix.NFTA_DATA_VALUE, a.AsSlice())
-	tx.unnest(key)
-	tx.unnest(elem)
+	key := tx.Nest(unix.NFTA_SET_ELEM_KEY)
+	tx.Bytes(unix.NFTA_DATA_VALUE, a.AsSlice())
+	tx.Unnest(key)
+	tx.Unnest(elem)
 }
 
 // afterLast returns the address behind p, invalid if there is none.
@@ -325,38 +326,38 @@ func afterLast(p netip.Prefix) netip.Addr {
 
 func (tx *transaction) delSet(table, name string) {
 	at := tx.message(unix.NFT_MSG_DELSET, 0)
-	tx.str(unix.NFTA_SET_TABLE, table)
-	tx.str(unix.NFTA_SET_NAME, name)
-	tx.end(at)
+	tx.Str(unix.NFTA_SET_TABLE, table)
+	tx.Str(unix.NFTA_SET_NAME, name)
+	tx.End(at)
 }
 
 func (tx *transaction) newChain(table, name string) {
 	at := tx.message(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE)
-	tx.str(unix.NFTA_CHAIN_TABLE, table)
-	tx.str(unix.NFTA_CHAIN_NAME, name)
-	tx.end(at)
+	tx.Str(unix.NFTA_CHAIN_TABLE, table)
+	tx.Str(unix.NFTA_CHAIN_NAME, name)
+	tx.End(at)
 }
 
 // newHookChain makes a chain that packets meet at a hook. devices are for
 // ingress.
 func (tx *transaction) newHookChain(table, name string, h hook, priority int, devices []string) {
 	at := tx.message(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE)
-	tx.str(unix.NFTA_CHAIN_TABLE, table)
-	tx.str(unix.NFTA_CHAIN_NAME, name)
-	n := tx.nest(unix.NFTA_CHAIN_HOOK)
-	tx.u32(unix.NFTA_HOOK_HOOKNUM, h.number)
-	tx.u32(unix.NFTA_HOOK_PRIORITY, uint32(int32(priority)))
+	tx.Str(unix.NFTA_CHAIN_TABLE, table)
+	tx.Str(unix.NFTA_CHAIN_NAME, name)
+	n := tx.Nest(unix.NFTA_CHAIN_HOOK)
+	tx.U32(unix.NFTA_HOOK_HOOKNUM, h.number)
+	tx.U32(unix.NFTA_HOOK_PRIORITY, uint32(int32(priority)))
 	if len(devices) > 0 {
-		list := tx.nest(hookDevs)
+		list := tx.Nest(hookDevs)
 		for _, d := range devices {
-			tx.str(1, d) // NFTA_DEVICE_NAME
+			tx.Str(1, d) // NFTA_DEVICE_NAME
 		}
-		tx.unnest(list)
+		tx.Unnest(list)
 	}
-	tx.unnest(n)
-	tx.u32(unix.NFTA_CHAIN_POLICY, verdictAccept)
-	tx.str(unix.NFTA_CHAIN_TYPE, "filter")
-	tx.end(at)
+	tx.Unnest(n)
+	tx.U32(unix.NFTA_CHAIN_POLICY, verdictAccept)
+	tx.Str(unix.NFTA_CHAIN_TYPE, "filter")
+	tx.End(at)
 }
 
 // hookDevs is NFTA_HOOK_DEVS.
@@ -364,28 +365,28 @@ const hookDevs = 4
 
 func (tx *transaction) delChain(table, name string) {
 	at := tx.message(unix.NFT_MSG_DELCHAIN, 0)
-	tx.str(unix.NFTA_CHAIN_TABLE, table)
-	tx.str(unix.NFTA_CHAIN_NAME, name)
-	tx.end(at)
+	tx.Str(unix.NFTA_CHAIN_TABLE, table)
+	tx.Str(unix.NFTA_CHAIN_NAME, name)
+	tx.End(at)
 }
 
 // delRules empties a chain.
 func (tx *transaction) delRules(table, chain string) {
 	at := tx.message(unix.NFT_MSG_DELRULE, 0)
-	tx.str(unix.NFTA_RULE_TABLE, table)
-	tx.str(unix.NFTA_RULE_CHAIN, chain)
-	tx.end(at)
+	tx.Str(unix.NFTA_RULE_TABLE, table)
+	tx.Str(unix.NFTA_RULE_CHAIN, chain)
+	tx.End(at)
 }
 
 // rule appends a rule to a chain; build writes its expressions.
 func (tx *transaction) rule(table, chain string, build func(r ruleWriter)) {
 	at := tx.message(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND)
-	tx.str(unix.NFTA_RULE_TABLE, table)
-	tx.str(unix.NFTA_RULE_CHAIN, chain)
-	list := tx.nest(unix.NFTA_RULE_EXPRESSIONS)
+	tx.Str(unix.NFTA_RULE_TABLE, table)
+	tx.Str(unix.NFTA_RULE_CHAIN, chain)
+	list := tx.Nest(unix.NFTA_RULE_EXPRESSIONS)
 	build(ruleWriter{&tx.encoder})
-	tx.unnest(list)
-	tx.end(at)
+	tx.Unnest(list)
+	tx.End(at)
 }
 
 // Verdicts and registers of linux/netfilter/nf_tables.h.
@@ -400,25 +401,25 @@ const (
 type ruleWriter struct{ e *encoder }
 
 func (r ruleWriter) expr(name string, data func(e *encoder)) {
-	elem := r.e.nest(unix.NFTA_LIST_ELEM)
-	r.e.str(unix.NFTA_EXPR_NAME, name)
-	d := r.e.nest(unix.NFTA_EXPR_DATA)
+	elem := r.e.Nest(unix.NFTA_LIST_ELEM)
+	r.e.Str(unix.NFTA_EXPR_NAME, name)
+	d := r.e.Nest(unix.NFTA_EXPR_DATA)
 	data(r.e)
-	r.e.unnest(d)
-	r.e.unnest(elem)
+	r.e.Unnest(d)
+	r.e.Unnest(elem)
 }
 
 func (e *encoder) value(typ int, v []byte) {
-	n := e.nest(typ)
-	e.bytes(unix.NFTA_DATA_VALUE, v)
-	e.unnest(n)
+	n := e.Nest(typ)
+	e.Bytes(unix.NFTA_DATA_VALUE, v)
+	e.Unnest(n)
 }
 
 // isFamily is "meta nfproto ipv4".
 func (r ruleWriter) isFamily(f *family) {
 	r.expr("meta", func(e *encoder) {
-		e.u32(unix.NFTA_META_DREG, reg1)
-		e.u32(unix.NFTA_META_KEY, unix.NFT_META_NFPROTO)
+		e.U32(unix.NFTA_META_DREG, reg1)
+		e.U32(unix.NFTA_META_KEY, unix.NFT_META_NFPROTO)
 	})
 	r.compare(unix.NFT_CMP_EQ, []byte{f.proto})
 }
@@ -426,10 +427,10 @@ func (r ruleWriter) isFamily(f *family) {
 // source loads "ip saddr & mask" into register 1.
 func (r ruleWriter) source(f *family, bits int) {
 	r.expr("payload", func(e *encoder) {
-		e.u32(unix.NFTA_PAYLOAD_DREG, reg1)
-		e.u32(unix.NFTA_PAYLOAD_BASE, unix.NFT_PAYLOAD_NETWORK_HEADER)
-		e.u32(unix.NFTA_PAYLOAD_OFFSET, f.sourceAt)
-		e.u32(unix.NFTA_PAYLOAD_LEN, uint32(f.keyLen))
+		e.U32(unix.NFTA_PAYLOAD_DREG, reg1)
+		e.U32(unix.NFTA_PAYLOAD_BASE, unix.NFT_PAYLOAD_NETWORK_HEADER)
+		e.U32(unix.NFTA_PAYLOAD_OFFSET, f.sourceAt)
+		e.U32(unix.NFTA_PAYLOAD_LEN, uint32(f.keyLen))
 	})
 	if bits == 8*f.keyLen {
 		return
@@ -439,9 +440,9 @@ func (r ruleWriter) source(f *family, bits int) {
 		mask[i/8] |= 0x80 >> (i % 8)
 	}
 	r.expr("bitwise", func(e *encoder) {
-		e.u32(unix.NFTA_BITWISE_SREG, reg1)
-		e.u32(unix.NFTA_BITWISE_DREG, reg1)
-		e.u32(unix.NFTA_BITWISE_LEN, uint32(f.keyLen))
+		e.U32(unix.NFTA_BITWISE_SREG, reg1)
+		e.U32(unix.NFTA_BITWISE_DREG, reg1)
+		e.U32(unix.NFTA_BITWISE_LEN, uint32(f.keyLen))
 		e.value(unix.NFTA_BITWISE_MASK, mask)
 		e.value(unix.NFTA_BITWISE_XOR, make([]byte, f.keyLen))
 	})
@@ -450,8 +451,8 @@ func (r ruleWriter) source(f *family, bits int) {
 // count is `counter name "x"`.
 func (r ruleWriter) count(counter string) {
 	r.expr("objref", func(e *encoder) {
-		e.u32(unix.NFTA_OBJREF_IMM_TYPE, unix.NFT_OBJECT_COUNTER)
-		e.str(unix.NFTA_OBJREF_IMM_NAME, counter)
+		e.U32(unix.NFTA_OBJREF_IMM_TYPE, unix.NFT_OBJECT_COUNTER)
+		e.Str(unix.NFTA_OBJREF_IMM_NAME, counter)
 	})
 }
 
@@ -459,21 +460,21 @@ func (r ruleWriter) count(counter string) {
 // is not in the map.
 func (r ruleWriter) countByMap(name string) {
 	r.expr("objref", func(e *encoder) {
-		e.u32(unix.NFTA_OBJREF_SET_SREG, reg1)
-		e.str(unix.NFTA_OBJREF_SET_NAME, name)
+		e.U32(unix.NFTA_OBJREF_SET_SREG, reg1)
+		e.Str(unix.NFTA_OBJREF_SET_NAME, name)
 	})
 }
 
 // lookup ends the rule unless register 1 is in a set; with invert, if it is.
 func (r ruleWriter) lookup(set string, id uint32, invert bool) {
 	r.expr("lookup", func(e *encoder) {
-		e.str(unix.NFTA_LOOKUP_SET, set)
-		e.u32(unix.NFTA_LOOKUP_SREG, reg1)
+		e.Str(unix.NFTA_LOOKUP_SET, set)
+		e.U32(unix.NFTA_LOOKUP_SREG, reg1)
 		if id != 0 {
-			e.u32(unix.NFTA_LOOKUP_SET_ID, id)
+			e.U32(unix.NFTA_LOOKUP_SET_ID, id)
 		}
 		if invert {
-			e.u32(lookupFlags, 1)
+			e.U32(lookupFlags, 1)
 		}
 	})
 }
@@ -488,8 +489,8 @@ func (r ruleWriter) interfaceName(out bool) {
 		key = unix.NFT_META_OIFNAME
 	}
 	r.expr("meta", func(e *encoder) {
-		e.u32(unix.NFTA_META_DREG, reg1)
-		e.u32(unix.NFTA_META_KEY, key)
+		e.U32(unix.NFTA_META_DREG, reg1)
+		e.U32(unix.NFTA_META_KEY, key)
 	})
 }
 
@@ -504,9 +505,9 @@ const (
 func (r ruleWriter) ofOldConnection() {
 	r.conntrack(ctState)
 	r.expr("bitwise", func(e *encoder) {
-		e.u32(unix.NFTA_BITWISE_SREG, reg1)
-		e.u32(unix.NFTA_BITWISE_DREG, reg1)
-		e.u32(unix.NFTA_BITWISE_LEN, 4)
+		e.U32(unix.NFTA_BITWISE_SREG, reg1)
+		e.U32(unix.NFTA_BITWISE_DREG, reg1)
+		e.U32(unix.NFTA_BITWISE_LEN, 4)
 		e.value(unix.NFTA_BITWISE_MASK, binary.NativeEndian.AppendUint32(nil, ctEstablishedBits))
 		e.value(unix.NFTA_BITWISE_XOR, make([]byte, 4))
 	})
@@ -521,15 +522,15 @@ func (r ruleWriter) isReply() {
 
 func (r ruleWriter) conntrack(key uint32) {
 	r.expr("ct", func(e *encoder) {
-		e.u32(unix.NFTA_CT_DREG, reg1)
-		e.u32(unix.NFTA_CT_KEY, key)
+		e.U32(unix.NFTA_CT_DREG, reg1)
+		e.U32(unix.NFTA_CT_KEY, key)
 	})
 }
 
 func (r ruleWriter) compare(op uint32, with []byte) {
 	r.expr("cmp", func(e *encoder) {
-		e.u32(unix.NFTA_CMP_SREG, reg1)
-		e.u32(unix.NFTA_CMP_OP, op)
+		e.U32(unix.NFTA_CMP_SREG, reg1)
+		e.U32(unix.NFTA_CMP_OP, op)
 		e.value(unix.NFTA_CMP_DATA, with)
 	})
 }
@@ -537,36 +538,36 @@ func (r ruleWriter) compare(op uint32, with []byte) {
 // atMost is "limit rate n/second", which ends the rule above it.
 func (r ruleWriter) atMost(n uint64) {
 	r.expr("limit", func(e *encoder) {
-		e.u64(unix.NFTA_LIMIT_RATE, n)
-		e.u64(unix.NFTA_LIMIT_UNIT, 1)
-		e.u32(unix.NFTA_LIMIT_BURST, uint32(n))
+		e.U64(unix.NFTA_LIMIT_RATE, n)
+		e.U64(unix.NFTA_LIMIT_UNIT, 1)
+		e.U32(unix.NFTA_LIMIT_BURST, uint32(n))
 	})
 }
 
 // log is `log prefix "x"`.
 func (r ruleWriter) log(prefix string) {
-	r.expr("log", func(e *encoder) { e.str(unix.NFTA_LOG_PREFIX, prefix) })
+	r.expr("log", func(e *encoder) { e.Str(unix.NFTA_LOG_PREFIX, prefix) })
 }
 
 func (r ruleWriter) verdict(code int32, chain string) {
 	r.expr("immediate", func(e *encoder) {
-		e.u32(unix.NFTA_IMMEDIATE_DREG, regVerdict)
-		data := e.nest(unix.NFTA_IMMEDIATE_DATA)
-		v := e.nest(unix.NFTA_DATA_VERDICT)
-		e.u32(unix.NFTA_VERDICT_CODE, uint32(code))
+		e.U32(unix.NFTA_IMMEDIATE_DREG, regVerdict)
+		data := e.Nest(unix.NFTA_IMMEDIATE_DATA)
+		v := e.Nest(unix.NFTA_DATA_VERDICT)
+		e.U32(unix.NFTA_VERDICT_CODE, uint32(code))
 		if chain != "" {
-			e.str(unix.NFTA_VERDICT_CHAIN, chain)
+			e.Str(unix.NFTA_VERDICT_CHAIN, chain)
 		}
-		e.unnest(v)
-		e.unnest(data)
+		e.Unnest(v)
+		e.Unnest(data)
 	})
 }
 
 // reject answers "administratively prohibited", as ICMP or ICMPv6 wants it.
 func (r ruleWriter) reject() {
 	r.expr("reject", func(e *encoder) {
-		e.u32(unix.NFTA_REJECT_TYPE, unix.NFT_REJECT_ICMPX_UNREACH)
-		e.bytes(unix.NFTA_REJECT_ICMP_CODE, []byte{unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED})
+		e.U32(unix.NFTA_REJECT_TYPE, unix.NFT_REJECT_ICMPX_UNREACH)
+		e.Bytes(unix.NFTA_REJECT_ICMP_CODE, []byte{unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED})
 	})
 }
 
@@ -580,15 +581,15 @@ type elem struct {
 
 // size is how many bytes the element takes in a message.
 func (m *elem) size(keyLen int) int {
-	n := attrLen + 2*attrLen + keyLen
+	n := netlink.AttrLen + 2*netlink.AttrLen + keyLen
 	if m.timeout != 0 {
-		n += attrLen + 8
+		n += netlink.AttrLen + 8
 	}
 	if m.counter != "" {
-		n += attrLen + align(len(m.counter)+1)
+		n += netlink.AttrLen + netlink.Align(len(m.counter)+1)
 	}
 	if m.end {
-		n += attrLen + 4
+		n += netlink.AttrLen + 4
 	}
 	return n
 }
@@ -597,33 +598,33 @@ func (m *elem) size(keyLen int) int {
 func (tx *transaction) elems(op int, table, set string, keyLen int, list []elem) {
 	for len(list) > 0 {
 		at := tx.message(op, unix.NLM_F_CREATE)
-		tx.str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
-		tx.str(unix.NFTA_SET_ELEM_LIST_SET, set)
-		nest := tx.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
-		for len(list) > 0 && len(tx.b)-nest+list[0].size(keyLen) <= maxList {
+		tx.Str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
+		tx.Str(unix.NFTA_SET_ELEM_LIST_SET, set)
+		nest := tx.Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+		for len(list) > 0 && len(tx.B)-nest+list[0].size(keyLen) <= maxList {
 			tx.elem(&list[0], keyLen)
 			list = list[1:]
 			tx.elements++
 		}
-		tx.unnest(nest)
-		tx.end(at)
+		tx.Unnest(nest)
+		tx.End(at)
 	}
 }
 
 func (e *encoder) elem(m *elem, keyLen int) {
 	n := m.size(keyLen)
-	e.header(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, n-attrLen)
-	e.header(unix.NFTA_SET_ELEM_KEY|unix.NLA_F_NESTED, attrLen+keyLen)
-	e.header(unix.NFTA_DATA_VALUE, keyLen)
-	e.b = append(e.b, m.key[:keyLen]...)
+	e.Header(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, n-netlink.AttrLen)
+	e.Header(unix.NFTA_SET_ELEM_KEY|unix.NLA_F_NESTED, netlink.AttrLen+keyLen)
+	e.Header(unix.NFTA_DATA_VALUE, keyLen)
+	e.B = append(e.B, m.key[:keyLen]...)
 	if m.timeout != 0 {
-		e.u64(unix.NFTA_SET_ELEM_TIMEOUT, m.timeout)
+		e.U64(unix.NFTA_SET_ELEM_TIMEOUT, m.timeout)
 	}
 	if m.counter != "" {
-		e.str(elemObjRef, m.counter)
+		e.Str(elemObjRef, m.counter)
 	}
 	if m.end {
-		e.u32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
+		e.U32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
 	}
 }
 
@@ -637,17 +638,17 @@ type state struct {
 // ask asks for one element of a set.
 func (c *conn) ask(proto uint8, table, set string, keyLen int, m elem) (s state, err error) {
 	err = c.dumpOnce(unix.NFT_MSG_GETSETELEM, 0, proto, func(e *encoder) {
-		e.str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
-		e.str(unix.NFTA_SET_ELEM_LIST_SET, set)
-		nest := e.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+		e.Str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
+		e.Str(unix.NFTA_SET_ELEM_LIST_SET, set)
+		nest := e.Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 		e.elem(&m, keyLen)
-		e.unnest(nest)
-	}, func(reply message) {
-		for _, one := range reply.attrs().find(unix.NFTA_SET_ELEM_LIST_ELEMENTS).each() {
-			a := attrs(one)
+		e.Unnest(nest)
+	}, func(reply netlink.Message) {
+		for _, one := range reply.Attrs().Find(unix.NFTA_SET_ELEM_LIST_ELEMENTS).Each() {
+			a := netlink.Attrs(one)
 			s.present = true
-			s.left = time.Duration(a.u64(unix.NFTA_SET_ELEM_EXPIRATION)) * time.Millisecond
-			s.counter = a.str(elemObjRef)
+			s.left = time.Duration(a.U64(unix.NFTA_SET_ELEM_EXPIRATION)) * time.Millisecond
+			s.counter = a.Str(elemObjRef)
 		}
 	})
 	if isGone(err) {

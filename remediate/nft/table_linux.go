@@ -16,6 +16,7 @@ import (
 
 	"cs/platform/order"
 	"cs/remediate"
+	"cs/remediate/netlink"
 )
 
 const (
@@ -174,11 +175,11 @@ func (t *table) Open(ctx context.Context) (live bool, err error) {
 	f, err := t.inspect()
 	if err != nil {
 		t.conn = nil
-		c.close()
+		c.Close()
 		return false, err
 	}
 	// Without the watch, Check notices most of what it would, within a second.
-	t.watch, _ = startWatch(t.proto, t.name, c.pid, t.changed)
+	t.watch, _ = startWatch(t.proto, t.name, c.Pid, t.changed)
 	return f.exists, nil
 }
 
@@ -189,7 +190,7 @@ func connect() (*conn, error) {
 		return nil, err
 	}
 	if _, err := c.rulesetGeneration(); err != nil {
-		c.close()
+		c.Close()
 		if errors.Is(err, unix.EPERM) {
 			return nil, fmt.Errorf("cannot use nftables without root or CAP_NET_ADMIN: %w", err)
 		}
@@ -675,7 +676,7 @@ func (t *table) apply(ctx context.Context, changes []remediate.Change) error {
 	if t.tx.empty() {
 		return nil
 	}
-	if len(t.tx.b) > maxBatch && len(changes) > 1 {
+	if len(t.tx.B) > maxBatch && len(changes) > 1 {
 		return t.halves(ctx, changes)
 	}
 	err := t.conn.commit(&t.tx)
@@ -1016,8 +1017,8 @@ func (t *table) Counters(context.Context) (out []remediate.Counter, err error) {
 // namespace's ruleset.
 func (c *conn) rulesetGeneration() (uint32, error) {
 	var gen uint32
-	err := c.dump(unix.NFT_MSG_GETGEN, 0, unix.NFPROTO_UNSPEC, nil, func(m message) {
-		gen = m.attrs().u32(unix.NFTA_GEN_ID)
+	err := c.dump(unix.NFT_MSG_GETGEN, 0, unix.NFPROTO_UNSPEC, nil, func(m netlink.Message) {
+		gen = m.Attrs().U32(unix.NFTA_GEN_ID)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("cannot read the ruleset's generation: %w", err)
@@ -1044,7 +1045,7 @@ func (t *table) Close(_ context.Context, remove bool) error {
 	}
 	t.watch.stop()
 	t.watch = nil
-	err = errors.Join(err, t.conn.close())
+	err = errors.Join(err, t.conn.Close())
 	t.conn, t.attached = nil, false
 	return err
 }

@@ -554,18 +554,21 @@ func TestElementsReadBack(t *testing.T) {
 	// The kernel grows a hash in the background, and a dump that meets it on the way misses
 	// elements or tells them twice, with no mark in the reply. Rest comes by itself.
 	var elements []nftables.SetElement
+	var got map[[4]byte]bool
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		var err error
 		if elements, err = readBack(lab.Host, "v4_32"); err != nil {
 			t.Fatal(err)
 		}
-		if len(elements) == n || time.Now().After(deadline) {
+		got = map[[4]byte]bool{}
+		for _, e := range elements {
+			got[[4]byte(e.Key)] = true
+		}
+		if len(elements) == n && len(got) == n || time.Now().After(deadline) {
 			break
 		}
 	}
-	got := map[[4]byte]bool{}
 	for _, e := range elements {
-		got[[4]byte(e.Key)] = true
 		if e.Timeout < 59*time.Minute || e.Timeout > time.Hour {
 			t.Fatalf("%v times out after %v", e.Key, e.Timeout)
 		}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"cs/remediate/netlink"
 )
 
 // quiet is how long a watcher waits after a change, because a change of a
@@ -132,12 +134,12 @@ func (w *watcher) run() {
 
 // concerns tells whether somebody else changed our table.
 func (w *watcher) concerns(b []byte) bool {
-	for m := range messages(b) {
-		if m.typ>>8 != unix.NFNL_SUBSYS_NFTABLES || m.pid == w.own || m.typ&0xff == unix.NFT_MSG_NEWGEN {
+	for m := range netlink.Messages(b) {
+		if m.Type>>8 != unix.NFNL_SUBSYS_NFTABLES || m.Pid == w.own || m.Type&0xff == unix.NFT_MSG_NEWGEN {
 			continue
 		}
 		// The name of the table is attribute 1 of every kind of message.
-		if len(m.body) >= 4 && m.body[0] == w.proto && m.attrs().str(1) == w.table {
+		if len(m.Body) >= 4 && m.Body[0] == w.proto && m.Attrs().Str(1) == w.table {
 			return true
 		}
 	}
