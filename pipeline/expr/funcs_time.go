@@ -69,7 +69,10 @@ func interval(sum func([]time.Duration) time.Duration) *function {
 		v := integer(func(x *Ctx) int64 {
 			l := f(x)
 			n := max(0, listLen(l))
-			times := make([]time.Time, 0, n)
+			times := slices.Grow(x.times[:0], n)
+			if cap(times) <= maxStrs {
+				x.times = times
+			}
 			for i := range n {
 				t, ok := element(l, i).(time.Time)
 				if !ok {
@@ -83,9 +86,12 @@ func interval(sum func([]time.Duration) time.Duration) *function {
 				return 0
 			}
 			slices.SortFunc(times, time.Time.Compare)
-			diffs := make([]time.Duration, len(times)-1)
-			for i := range diffs {
-				diffs[i] = times[i+1].Sub(times[i])
+			diffs := slices.Grow(x.diffs[:0], n)
+			for i := range n - 1 {
+				diffs = append(diffs, times[i+1].Sub(times[i]))
+			}
+			if cap(diffs) <= maxStrs {
+				x.diffs = diffs
 			}
 			return int64(sum(diffs))
 		})
