@@ -32,6 +32,6 @@ func FuzzTranslate(f *testing.F) {
 		c.read(new(kept), string(rec), nil)
 		c.fieldsOf(string(rec), event.Meta)
 		textIn(rec, uint64(firstSlot)+uint64(c.sourceIP))
-		timeOf(string(rec))
+		_ = timeOf(string(rec))
 	})
 }
