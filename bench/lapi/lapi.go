@@ -37,6 +37,7 @@ const (
 	loadTime = 3 * time.Second
 	settling = 3 * time.Second
 	startups = 5
+	turns    = 3
 	password = "bench-password-of-some-length"
 )
 
@@ -94,15 +95,19 @@ type measuring struct {
 	row func(what, value, note string)
 }
 
-// growth measures what must not grow with the set.
+// growth measures what must not grow with the set. The two are polled in turns,
+// and the cheapest round of each counts: what else the machine does would be
+// more than the difference.
 func (m *measuring) growth(ctx context.Context, binary, dir string) error {
-	var cost [2]time.Duration
-	for i, n := range []int{few, tooMany} {
+	sizes := [...]int{few, tooMany}
+	var servers [len(sizes)]*server
+	for i, n := range sizes {
 		s, err := startOurs(ctx, binary, filepath.Join(dir, fmt.Sprint("ours-", n)))
 		if err != nil {
 			return err
 		}
 		defer s.kill()
+		servers[i] = s
 		took, err := s.fill(ctx, n)
 		if err != nil {
 			return err
@@ -112,20 +117,28 @@ func (m *measuring) growth(ctx context.Context, binary, dir string) error {
 		if err != nil {
 			return err
 		}
+		m.row(fmt.Sprintf("cs lapi: import of %d", n), round(took).String(), fmt.Sprintf("%d a request", many))
+		m.row(fmt.Sprintf("cs lapi: memory at %d decisions", n), memory, "target 250 MB at 1 million; "+memoryNote)
 		if _, _, _, err := s.startup(ctx, ""); err != nil { // the deltas follow it
 			return err
 		}
-		l, err := s.deltas(ctx)
-		if err != nil {
-			return err
-		}
-		s.kill()
-		m.row(fmt.Sprintf("cs lapi: import of %d", n), round(took).String(), fmt.Sprintf("%d a request", many))
-		m.row(fmt.Sprintf("cs lapi: memory at %d decisions", n), memory, "target 250 MB at 1 million; "+memoryNote)
-		m.row(fmt.Sprintf("cs lapi: delta polls at %d decisions", n), l.String(), "")
-		cost[i] = l.cpu / time.Duration(max(1, l.done))
 	}
-	m.row("cs lapi: cost of a delta, 1 million over 10,000", fmt.Sprintf("%.2f", float64(cost[1])/float64(cost[0])), "target 1.2 at most; by the processor time")
+	var best [len(sizes)]load
+	for range turns {
+		for i, s := range servers {
+			l, err := s.deltas(ctx)
+			if err != nil {
+				return err
+			}
+			if best[i].done == 0 || l.each() < best[i].each() {
+				best[i] = l
+			}
+		}
+	}
+	for i, n := range sizes {
+		m.row(fmt.Sprintf("cs lapi: delta polls at %d decisions", n), best[i].String(), fmt.Sprintf("cheapest of %d rounds", turns))
+	}
+	m.row("cs lapi: cost of a delta, 1 million over 10,000", fmt.Sprintf("%.2f", float64(best[1].each())/float64(best[0].each())), "target 1.2 at most; by the processor time")
 	return nil
 }
 

@@ -154,8 +154,11 @@ type load struct {
 	refusal  string        // what one of them was answered
 }
 
+// each is the processor time of the server for one request.
+func (l load) each() time.Duration { return l.cpu / time.Duration(max(1, l.done)) }
+
 func (l load) String() string {
-	text := fmt.Sprintf("%.0f/s, p50 %v, p99 %v, server CPU %v", float64(l.done)/l.took.Seconds(), round(l.p50), round(l.p99), round(l.cpu/time.Duration(max(1, l.done))))
+	text := fmt.Sprintf("%.0f/s, p50 %v, p99 %v, server CPU %v", float64(l.done)/l.took.Seconds(), round(l.p50), round(l.p99), round(l.each()))
 	if l.refused > 0 {
 		text += fmt.Sprintf("; %d of %d refused (%s)", l.refused, l.refused+l.done, l.refusal)
 	}
