@@ -38,6 +38,9 @@ func (e *endless) Read(p []byte) (int, error) {
 // answers, and more who wait than there is room for. Others are served
 // meanwhile, and nothing is left of it: neither goroutines nor memory.
 func TestAttacks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes ten seconds")
+	}
 	s, url, _ := running(t, nil)
 	m, fw := machine(t, s, "m"), bouncer(t, s, "fw")
 	if w := m.do("POST", "/v1/alerts", string(importBody(20_000))); w.Code != 201 {
