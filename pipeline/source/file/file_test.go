@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"cs/pipeline/event"
-	"cs/pipeline/source"
 )
 
 func TestFirstStart(t *testing.T) {
@@ -408,7 +407,7 @@ func BenchmarkFollow(b *testing.B) {
 	sink := func(_ context.Context, _ []event.Line, done func()) error { done(); return nil }
 	b.SetBytes(int64(len(line)) * 100_000)
 	for b.Loop() {
-		s, err := New(Config{Globs: []string{path}, FromStart: true, Positions: &source.Positions{}})
+		s, err := New(Config{Globs: []string{path}, FromStart: true})
 		if err != nil {
 			b.Fatal(err)
 		}
