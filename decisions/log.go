@@ -182,9 +182,9 @@ func (l *Log) Readmit(ds []Decision, all bool, now time.Time) (added int) {
 	}
 	if added > 0 {
 		l.compact()
-		slices.SortFunc(l.records, func(i, j uint32) int { return cmp.Compare(l.set.at(i).id, l.set.at(j).id) })
-		for at, i := range l.records {
-			l.order[at] = l.set.at(i).id
+		slices.Sort(l.order)
+		for at, id := range l.order {
+			l.records[at] = l.set.byID.find(uint64(id))
 		}
 		l.horizon = l.stamp(now)
 		l.wake()
