@@ -1,12 +1,14 @@
 package expr
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
+
+	"cs/platform/order"
 )
 
 func listFuncs() map[string]*function {
@@ -155,7 +157,7 @@ func mapBuiltin(name string, do func(keys, vals []any) any) *function {
 			for _, k := range m.MapKeys() {
 				keys = append(keys, k.Interface())
 			}
-			slices.SortFunc(keys, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+			order.Sort(keys, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 			vals := make([]any, len(keys))
 			for i, k := range keys {
 				key := reflect.ValueOf(k)
@@ -233,14 +235,14 @@ func listBuiltins() map[string]*function {
 		}},
 		"sort": {params: []param{aList, aString}, optional: 1, risky: true, build: func(_ *unit, a []value) value {
 			f := a[0].boxed()
-			order := func(*Ctx) string { return "asc" }
+			direction := func(*Ctx) string { return "asc" }
 			if len(a) > 1 {
-				order = a[1].str
+				direction = a[1].str
 			}
 			return dynamic(anysType, func(x *Ctx) any {
 				l := f(x)
 				n := listLen(l)
-				sign, ok := map[string]int{"asc": 1, "desc": -1}[order(x)]
+				sign, ok := map[string]int{"asc": 1, "desc": -1}[direction(x)]
 				if n < 0 || !ok {
 					x.fail("sort takes a list, and asc or desc")
 					return nil
@@ -249,7 +251,7 @@ func listBuiltins() map[string]*function {
 				for i := range out {
 					out[i] = element(l, i)
 				}
-				slices.SortStableFunc(out, func(a, b any) int {
+				order.Stable(out, func(a, b any) int {
 					c, _, ok := compare(a, b)
 					if !ok {
 						x.fail("cannot sort %s and %s", typeName(a), typeName(b))
@@ -376,7 +378,7 @@ func average(sum func([]float64) float64) *function {
 			for i, n := range ns {
 				floats[i], _ = toFloat(n)
 			}
-			slices.Sort(floats)
+			order.Sort(floats, cmp.Compare)
 			return sum(floats)
 		})
 	}}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"cs/pipeline/match"
+	"cs/platform/order"
 )
 
 // Index runs many filters over one event and evaluates only those that may be
@@ -149,7 +150,7 @@ func (ix *Index) addTables(n int) {
 		ix.tables = append(ix.tables, newTable(asks[k], n))
 	}
 	// The text that most filters ask for first: it leaves the fewest.
-	slices.SortStableFunc(ix.tables, func(a, b table) int { return count(b.look) - count(a.look) })
+	order.Stable(ix.tables, func(a, b table) int { return count(b.look) - count(a.look) })
 }
 
 func newTable(asks []asked, n int) table {

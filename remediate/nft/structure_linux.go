@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cs/platform/order"
 	"cs/remediate"
 	"cs/remediate/netlink"
 )
@@ -130,7 +132,9 @@ func (f *found) fingerprint() uint64 {
 	for _, name := range slices.Sorted(maps.Keys(f.chains)) {
 		fmt.Fprintf(h, "%q %d %q\n", name, f.chains[name].handle, f.chains[name].hook)
 	}
-	for _, handle := range slices.Sorted(maps.Keys(f.rules)) {
+	handles := slices.Collect(maps.Keys(f.rules))
+	order.Sort(handles, cmp.Compare)
+	for _, handle := range handles {
 		fmt.Fprintf(h, "%d %q\n", handle, f.rules[handle])
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.sets)) {

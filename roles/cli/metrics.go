@@ -12,6 +12,7 @@ import (
 
 	"cs/platform"
 	"cs/platform/metric"
+	"cs/platform/order"
 	"cs/roles/api"
 )
 
@@ -410,7 +411,8 @@ func (s *session) usageTables(list []api.Usage, noUnit bool) error {
 				}
 			}
 		}
-		columns := slices.SortedFunc(maps.Keys(sums), func(a, b column) int { return strings.Compare(a.metric+"\x00"+a.unit, b.metric+"\x00"+b.unit) })
+		columns := slices.Collect(maps.Keys(sums))
+		order.Sort(columns, func(a, b column) int { return strings.Compare(a.metric+"\x00"+a.unit, b.metric+"\x00"+b.unit) })
 		t := s.table("Origin")
 		t.title = fmt.Sprintf("Bouncer Metrics (%s) since %s", u.Bouncer, u.Since.UTC().Format("2006-01-02 15:04:05 -0700 MST"))
 		t.groups = []string{""}
