@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"cs/platform/order"
 )
 
 const (
@@ -108,7 +110,7 @@ func (l *Log) Restored(lastID int64, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lastID = max(l.lastID, lastID)
-	slices.SortStableFunc(l.ended, func(a, b end) int { return a.d.Until.Compare(b.d.Until) })
+	order.Stable(l.ended, func(a, b end) int { return a.d.Until.Compare(b.d.Until) })
 	for i := range l.ended {
 		l.ended[i].stamp = l.stamp(l.ended[i].d.Until)
 	}
@@ -398,7 +400,7 @@ func (l *Log) Again(q Query, c, upTo Cursor, now time.Time) []Decision {
 			return true
 		})
 	}
-	slices.SortFunc(out, func(a, b Decision) int { return cmp.Compare(a.ID, b.ID) })
+	order.Sort(out, func(a, b Decision) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 
@@ -439,7 +441,7 @@ func (l *Log) Deleted(q Query, c, upTo Cursor) []Decision {
 			out = append(out, e.d)
 		}
 	}
-	slices.SortFunc(out, func(a, b Decision) int { return cmp.Compare(a.ID, b.ID) })
+	order.Sort(out, func(a, b Decision) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 
