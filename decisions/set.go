@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/gaissmai/bart"
+
+	"cs/platform/order"
 )
 
 // Set is the live decisions: by ID, by address, by scope and value for other
@@ -40,7 +42,7 @@ type Set struct {
 	single6 map[[16]byte]uint32
 	trie    bart.Table[uint32] // the wider ones
 	named   map[named]uint32   // scopes that are no addresses
-	heap    []uint32           // by end; heap[0] ends first
+	heap    order.Heap         // by end; heap[0] ends first
 	limit   int
 	refused uint64
 }
@@ -143,9 +145,7 @@ func (s *Set) upsert(d *Decision) (i uint32, ok bool) {
 	s.pack(i, d, p)
 	s.link(i)
 	s.byID.put(uint64(d.ID), i)
-	s.at(i).pos = uint32(len(s.heap))
-	s.heap = append(s.heap, i)
-	s.up(len(s.heap) - 1)
+	s.heap.Push((*byEnd)(s), i)
 	return i, true
 }
 
@@ -272,7 +272,7 @@ func (s *Set) Delete(id int64) (d Decision, ok bool) {
 	s.unpack(i, &d)
 	s.unlink(i)
 	r := s.at(i)
-	s.unheap(int(r.pos))
+	s.heap.Remove((*byEnd)(s), r.pos)
 	s.byID.remove(uint64(id))
 	delete(s.odd, i)
 	s.leaveKind(r.kind, id)
@@ -628,59 +628,17 @@ func put[K comparable](m map[K]uint32, key K, head uint32) {
 	}
 }
 
-// The heap is container/heap's, written out: that one would cost an interface
-// value for every push and hide the positions that Delete needs.
+// byEnd is a Set as its heap sees it.
+type byEnd Set
 
-func (s *Set) sooner(i, j int) bool {
-	a, b := s.at(s.heap[i]), s.at(s.heap[j])
+// Sooner is order.Records'.
+func (s *byEnd) Sooner(i, j uint32) bool {
+	a, b := (*Set)(s).at(i), (*Set)(s).at(j)
 	if a.until != b.until {
 		return a.until < b.until
 	}
 	return a.id < b.id
 }
 
-func (s *Set) swap(i, j int) {
-	s.heap[i], s.heap[j] = s.heap[j], s.heap[i]
-	s.at(s.heap[i]).pos = uint32(i)
-	s.at(s.heap[j]).pos = uint32(j)
-}
-
-func (s *Set) up(i int) {
-	for i > 0 {
-		parent := (i - 1) / 2
-		if !s.sooner(i, parent) {
-			return
-		}
-		s.swap(i, parent)
-		i = parent
-	}
-}
-
-func (s *Set) down(i int) {
-	for {
-		child := 2*i + 1
-		if child >= len(s.heap) {
-			return
-		}
-		if child+1 < len(s.heap) && s.sooner(child+1, child) {
-			child++
-		}
-		if !s.sooner(child, i) {
-			return
-		}
-		s.swap(i, child)
-		i = child
-	}
-}
-
-func (s *Set) unheap(i int) {
-	last := len(s.heap) - 1
-	if i != last {
-		s.swap(i, last)
-	}
-	s.heap = s.heap[:last]
-	if i != last {
-		s.down(i)
-		s.up(i)
-	}
-}
+// Moved is order.Records'.
+func (s *byEnd) Moved(i, pos uint32) { (*Set)(s).at(i).pos = pos }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"cs/decisions"
+	"cs/platform/order"
 )
 
 // tenth is a time, in tenths of a second after Reconciler.base. There are 13
@@ -29,8 +30,8 @@ type bans struct {
 	spare  []uint32    // of wide, free
 
 	byID     index
-	byPrefix index // of the first records of prefixes
-	heap     []uint32
+	byPrefix index      // of the first records of prefixes
+	heap     order.Heap // by end; heap[0] ends first
 	seed     uint64
 
 	kinds  []banKind
@@ -168,8 +169,7 @@ func (b *bans) put(d *decisions.Decision, p netip.Prefix, until tenth, o *origin
 			}
 			if r.until != until {
 				r.until = until
-				b.down(int(r.pos))
-				b.up(int(r.pos))
+				b.heap.Fix((*byEnd)(b), r.pos)
 			}
 			return true
 		}
@@ -194,9 +194,7 @@ func (b *bans) put(d *decisions.Decision, p netip.Prefix, until tenth, o *origin
 	b.len++
 	b.byID.insert(i, b.hashID(r.id), func(i uint32) uint64 { return b.hashID(b.at(i).id) })
 	b.link(i, p)
-	r.pos = uint32(len(b.heap))
-	b.heap = append(b.heap, i)
-	b.up(len(b.heap) - 1)
+	b.heap.Push((*byEnd)(b), i)
 	return true
 }
 
@@ -277,7 +275,7 @@ func (b *bans) remove(i uint32) {
 		}
 	}
 	b.byID.remove(i, b.hashID(r.id), func(i uint32) uint64 { return b.hashID(b.at(i).id) })
-	b.unheap(int(r.pos))
+	b.heap.Remove((*byEnd)(b), r.pos)
 	b.leaveKind(r.kind)
 	if r.flags&banIPv6 != 0 {
 		b.spare = append(b.spare, r.addr)
@@ -426,8 +424,6 @@ func (b *bans) leaveKind(i uint16) {
 	}
 }
 
-// The heap is container/heap's, written out as in decisions.Set.
-
 // earliest returns the record that ends first, 0 if there is none.
 func (b *bans) earliest() uint32 {
 	if len(b.heap) == 0 {
@@ -436,53 +432,14 @@ func (b *bans) earliest() uint32 {
 	return b.heap[0]
 }
 
-func (b *bans) swap(i, j int) {
-	b.heap[i], b.heap[j] = b.heap[j], b.heap[i]
-	b.at(b.heap[i]).pos = uint32(i)
-	b.at(b.heap[j]).pos = uint32(j)
-}
+// byEnd is bans as their heap sees them.
+type byEnd bans
 
-func (b *bans) sooner(i, j int) bool { return b.at(b.heap[i]).until < b.at(b.heap[j]).until }
+// Sooner is order.Records'.
+func (b *byEnd) Sooner(i, j uint32) bool { return (*bans)(b).at(i).until < (*bans)(b).at(j).until }
 
-func (b *bans) up(i int) {
-	for i > 0 {
-		parent := (i - 1) / 2
-		if !b.sooner(i, parent) {
-			return
-		}
-		b.swap(i, parent)
-		i = parent
-	}
-}
-
-func (b *bans) down(i int) {
-	for {
-		child := 2*i + 1
-		if child >= len(b.heap) {
-			return
-		}
-		if child+1 < len(b.heap) && b.sooner(child+1, child) {
-			child++
-		}
-		if !b.sooner(child, i) {
-			return
-		}
-		b.swap(i, child)
-		i = child
-	}
-}
-
-func (b *bans) unheap(i int) {
-	last := len(b.heap) - 1
-	if i != last {
-		b.swap(i, last)
-	}
-	b.heap = b.heap[:last]
-	if i != last {
-		b.down(i)
-		b.up(i)
-	}
-}
+// Moved is order.Records'.
+func (b *byEnd) Moved(i, pos uint32) { (*bans)(b).at(i).pos = pos }
 
 // hashID and hashPrefix are seeded: whoever gets himself banned by many
 // addresses must not choose where they come to lie.

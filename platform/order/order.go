@@ -1,7 +1,7 @@
-// Package order sorts lists of any type with one copy of the code that sorts:
-// slices.SortFunc is compiled anew for each type, 10 KB a time, which is a
-// megabyte of the small builds. It takes twice the time and one allocation, so
-// what handles log lines and decisions uses slices.
+// Package order sorts lists of any type with one copy of the code that sorts, and
+// keeps heaps of records. slices.SortFunc is compiled anew for each type, 10 KB a
+// time, which is a megabyte of the small builds. Sort takes twice the time and one
+// allocation, so what handles log lines uses slices.
 package order
 
 import "sort"
