@@ -3,7 +3,6 @@ package bolt
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -118,17 +117,14 @@ func (w *alertWriter) restore(a decisions.Alert) error {
 // put writes an alert and its decisions, which have their IDs.
 func (w *alertWriter) put(a *decisions.Alert) error {
 	record := alertRecord{Alert: *a, count: uint64(len(a.Decisions))}
+	if record.count > 0 {
+		record.first = a.Decisions[0].ID
+	}
 	for i := range a.Decisions {
-		d := &a.Decisions[i]
-		d.AlertID = a.ID
-		if i == 0 {
-			record.first = d.ID
-		}
-		var key [8]byte // Put makes a copy of it
-		binary.BigEndian.PutUint64(key[:], uint64(d.ID))
-		if err := w.decisions.Put(key[:], w.record(decisionVersion, func(c *coder) { c.decision(d) })); err != nil {
-			return err
-		}
+		a.Decisions[i].AlertID = a.ID
+	}
+	if err := putRuns(w.decisions, a.Decisions); err != nil {
+		return err
 	}
 	if err := w.link(&record); err != nil {
 		return err
@@ -190,29 +186,26 @@ func loadAlert(tx *bbolt.Tx, key, record []byte, n names, a *alertRecord) error 
 	if err := decode(alertVersion, record, n, a, (*coder).alert); err != nil {
 		return recordError(err)
 	}
-	return eachKey(tx, a, func(key, record []byte) error {
-		a.Decisions = append(a.Decisions, decisions.Decision{})
-		return loadDecision(key, record, n, &a.Decisions[len(a.Decisions)-1])
+	err := eachRun(tx.Bucket(decisionsBucket), a, func(key, record []byte) error {
+		run, err := loadRun(key, record, n)
+		if err == nil && run[0].ID != a.first+int64(len(a.Decisions)) {
+			err = missing(a)
+		}
+		if a.Decisions == nil {
+			a.Decisions = run
+		} else {
+			a.Decisions = append(a.Decisions, run...)
+		}
+		return err
 	})
+	if err == nil && uint64(len(a.Decisions)) != a.count {
+		err = missing(a)
+	}
+	return err
 }
 
-// eachKey calls f for the key and the record of every decision of an alert.
-func eachKey(tx *bbolt.Tx, a *alertRecord, f func(key, record []byte) error) error {
-	if a.count == 0 {
-		return nil
-	}
-	c := tx.Bucket(decisionsBucket).Cursor()
-	key, record := c.Seek(idKey(a.first))
-	for i := range a.count {
-		if keyID(key) != a.first+int64(i) {
-			return corrupt(fmt.Errorf("decision %d of alert %d is missing", a.first+int64(i), a.ID))
-		}
-		if err := f(key, record); err != nil {
-			return err
-		}
-		key, record = c.Next()
-	}
-	return nil
+func missing(a *alertRecord) error {
+	return corrupt(fmt.Errorf("decision %d of alert %d is missing", a.first+int64(len(a.Decisions)), a.ID))
 }
 
 func (s *Store) EachAlert(ctx context.Context, filter storage.AlertFilter, f func(*decisions.Alert) bool) error {
@@ -327,8 +320,16 @@ func deleteAlert(tx *bbolt.Tx, id int64) (bool, error) {
 	if err := decode(alertVersion, record, nil, &a, (*coder).alert); err != nil {
 		return false, recordError(err)
 	}
-	for i := range a.count {
-		if err := all.Delete(idKey(a.first + int64(i))); err != nil {
+	var doomed [][]byte // none is deleted while they are walked over
+	err := eachRun(all, &a, func(key, _ []byte) error {
+		doomed = append(doomed, bytes.Clone(key))
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	for _, key := range doomed {
+		if err := all.Delete(key); err != nil {
 			return false, err
 		}
 	}

@@ -21,7 +21,7 @@ const schema = 2
 //	alert_heads alert ID                     when it was made, how many decisions
 //	alert_uuid  uvarint length of machine ID, machine ID, UUID
 //	                                         alert ID
-//	decisions   decision ID                  decision record
+//	decisions   ID of the last of them       record of decisions of one alert
 //	allowlists  name                         allowlist record, with its items
 //	values      name                         as given
 //

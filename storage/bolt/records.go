@@ -18,7 +18,7 @@ const (
 	machineVersion  = 2 // HubItems
 	bouncerVersion  = 1
 	alertVersion    = 2 // offsets of StartAt and StopAt
-	decisionVersion = 1
+	decisionVersion = 2 // many of them
 
 	alertHeadVersion = 1
 	allowlistVersion = 1
@@ -146,8 +146,25 @@ func (c *coder) keyValue(kv *decisions.KeyValue) {
 	c.text(&kv.Value)
 }
 
+// run is decisions of one alert that follow each other, in one record: a list of
+// 100,000 takes a fifth of the time of as many records. The first version is one.
+func (c *coder) run(ds *[]decisions.Decision) {
+	switch {
+	case c.version >= 2:
+		list(c, ds, (*coder).decision)
+		if len(*ds) == 0 {
+			c.fail(errNumber)
+		}
+	case c.reading:
+		*ds = make([]decisions.Decision, 1)
+		fallthrough
+	default:
+		c.decision(&(*ds)[0])
+	}
+}
+
 func (c *coder) decision(d *decisions.Decision) {
-	c.time(&d.Until) // first, for decisionEnd
+	c.time(&d.Until)
 	c.int64(&d.AlertID)
 	c.text(&d.UUID)
 	c.name(&d.Origin)
@@ -189,13 +206,8 @@ func byName[T any](c *coder, v *map[string]T, element func(*coder, *T)) {
 }
 
 // alertStart reads only the start of an alert, to pass over it cheaply.
-func alertStart(record []byte) (time.Time, error) { return firstTime(alertVersion, record) }
-
-// decisionEnd reads only the end of a decision.
-func decisionEnd(record []byte) (time.Time, error) { return firstTime(decisionVersion, record) }
-
-func firstTime(version byte, record []byte) (t time.Time, err error) {
-	c, err := reader(version, record, nil)
+func alertStart(record []byte) (t time.Time, err error) {
+	c, err := reader(alertVersion, record, nil)
 	if err != nil {
 		return t, err
 	}

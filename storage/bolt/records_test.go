@@ -63,7 +63,10 @@ func TestRecordsOfEveryVersion(t *testing.T) {
 	zoned := someAlert
 	zoned.StartAt = zoned.StartAt.In(time.FixedZone("", -3*60*60-30*60))
 	golden(t, "alert-v2.hex", alertVersion, zoned, (*coder).alert)
-	golden(t, "decision-v1.hex", decisionVersion, someDecision, (*coder).decision)
+	golden(t, "decision-v1.hex", 1, []decisions.Decision{someDecision}, (*coder).run)
+	other := someDecision
+	other.Value = "2001:db8::/32"
+	golden(t, "decision-v2.hex", decisionVersion, []decisions.Decision{someDecision, other}, (*coder).run)
 	golden(t, "alerthead-v1.hex", alertHeadVersion, storage.AlertHead{Created: time.Unix(1_700_000_002, 7).UTC(), Decisions: 3}, (*coder).alertHead)
 	golden(t, "allowlist-v1.hex", allowlistVersion, someAllowlist, (*coder).allowlist)
 }
@@ -144,7 +147,8 @@ func FuzzRecords(f *testing.F) {
 	f.Add(uint8(0), encode(machineVersion, &someMachine, (*coder).machine))
 	f.Add(uint8(1), encode(bouncerVersion, &someBouncer, (*coder).bouncer))
 	f.Add(uint8(2), encode(alertVersion, &someAlert, (*coder).alert))
-	f.Add(uint8(3), encode(decisionVersion, &someDecision, (*coder).decision))
+	f.Add(uint8(3), encodeRun(nil, []decisions.Decision{someDecision}))
+	f.Add(uint8(3), encodeRun(nil, []decisions.Decision{someDecision, someDecision}))
 	f.Add(uint8(3), []byte{})
 	f.Add(uint8(5), encode(allowlistVersion, &someAllowlist, (*coder).allowlist))
 	f.Add(uint8(2), []byte{1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x7f})
@@ -158,8 +162,7 @@ func FuzzRecords(f *testing.F) {
 			again(t, alertVersion, record, (*coder).alert)
 			alertStart(record)
 		case 3:
-			again(t, decisionVersion, record, (*coder).decision)
-			decisionEnd(record)
+			again(t, decisionVersion, record, (*coder).run)
 		case 4:
 			again(t, alertHeadVersion, record, (*coder).alertHead)
 		case 5:

@@ -211,7 +211,12 @@ func (w *repair) put(name []byte, batch []entry) error {
 			if err := b.Put(e.key, e.record); err != nil {
 				return err
 			}
-			w.out.Kept[string(name)]++
+			n := 1
+			if bytes.Equal(name, decisionsBucket) {
+				run, _ := loadRun(e.key, e.record, nil) // it is valid
+				n = len(run)
+			}
+			w.out.Kept[string(name)] += n
 		}
 		return nil
 	})
@@ -230,7 +235,7 @@ func valid(bucket, key, record []byte) bool {
 	case string(alertsBucket):
 		err = decode(alertVersion, record, nil, new(alertRecord), (*coder).alert)
 	case string(decisionsBucket):
-		err = decode(decisionVersion, record, nil, new(decisions.Decision), (*coder).decision)
+		_, err = loadRun(key, record, nil)
 	default:
 		return true
 	}
@@ -277,7 +282,11 @@ func (w *repair) link(ctx context.Context) error {
 				return err
 			}
 			a.ID = keyID(e.key)
-			if first, count, lost := longestRun(to.decisions, &a); count != a.count {
+			first, count, lost, err := longestRun(to.decisions, &a)
+			if err != nil {
+				return err
+			}
+			if count != a.count {
 				if lost > 0 {
 					w.out.Lost[string(decisionsBucket)] += lost
 				}
@@ -296,24 +305,28 @@ func (w *repair) link(ctx context.Context) error {
 
 // longestRun returns the longest run of an alert's decisions without a gap, and
 // how many of them all are not there.
-func longestRun(all *bbolt.Bucket, a *alertRecord) (first int64, count uint64, lost int) {
-	if a.count == 0 {
-		return a.first, 0, 0
-	}
-	end, next, run := a.first+int64(a.count), a.first, uint64(0)
+func longestRun(all *bbolt.Bucket, a *alertRecord) (first int64, count uint64, lost int, err error) {
+	next, length := a.first, uint64(0)
 	lost = int(min(a.count, 1<<30))
-	c := all.Cursor()
-	for key, _ := c.Seek(idKey(a.first)); key != nil && keyID(key) < end; key, _ = c.Next() {
-		if keyID(key) != next {
-			run = 0
+	err = eachRun(all, a, func(key, record []byte) error {
+		run, err := loadRun(key, record, nil)
+		if err != nil || run[0].ID < a.first {
+			return err
+		}
+		if run[0].ID != next {
+			length = 0
 		}
 		next = keyID(key) + 1
-		lost--
-		if run++; run > count {
-			first, count = next-int64(run), run
+		lost -= len(run)
+		if length += uint64(len(run)); length > count {
+			first, count = next-int64(length), length
 		}
+		return nil
+	})
+	if a.count == 0 {
+		first = a.first
 	}
-	return first, count, lost
+	return first, count, lost, err
 }
 
 // adopt gives decisions whose alert does not have them an alert of their own:
@@ -323,11 +336,12 @@ func (w *repair) adopt(ctx context.Context) error {
 		to := newAlertWriter(tx)
 		var orphans []decisions.Decision
 		for _, e := range page {
-			var d decisions.Decision
-			if err := loadDecision(e.key, e.record, nil, &d); err != nil {
+			run, err := loadRun(e.key, e.record, nil)
+			if err != nil {
 				return err
 			}
-			if owns(to.alerts, &d) {
+			d := &run[0]
+			if owns(to.alerts, d) { // one, and so all
 				continue
 			}
 			if n := len(orphans); n > 0 && (orphans[n-1].ID+1 != d.ID || orphans[n-1].AlertID != d.AlertID) {
@@ -336,7 +350,10 @@ func (w *repair) adopt(ctx context.Context) error {
 				}
 				orphans = orphans[:0]
 			}
-			orphans = append(orphans, d)
+			if err := to.decisions.Delete(e.key); err != nil { // foster cuts them anew
+				return err
+			}
+			orphans = append(orphans, run...)
 		}
 		return w.foster(to, orphans)
 	})
@@ -365,9 +382,9 @@ func (w *repair) foster(to alertWriter, orphans []decisions.Decision) (err error
 	}
 	for i := range orphans {
 		orphans[i].AlertID = a.ID
-		if err := to.decisions.Put(idKey(orphans[i].ID), encode(decisionVersion, &orphans[i], (*coder).decision)); err != nil {
-			return err
-		}
+	}
+	if err := putRuns(to.decisions, orphans); err != nil {
+		return err
 	}
 	w.out.Adopted += len(orphans)
 	if err := to.alerts.Put(idKey(a.ID), encode(alertVersion, &a, (*coder).alert)); err != nil {

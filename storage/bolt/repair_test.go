@@ -92,9 +92,13 @@ func someStore(t *testing.T, path string) contents {
 	var batch []decisions.Alert
 	for i := range 120 {
 		a := decisions.Alert{UUID: fmt.Sprint("u", i), MachineID: "m1", Message: strings.Repeat("m", 700), Created: time.Unix(int64(i), 0)}
-		for j := range i % 12 {
+		n := i % 12
+		if i == 60 {
+			n = 3*runLength + 5
+		}
+		for j := range n {
 			a.Decisions = append(a.Decisions, decisions.Decision{
-				UUID: fmt.Sprint(i, j), Scope: decisions.ScopeIP, Value: fmt.Sprintf("10.0.%d.%d", i, j), Type: "ban", Until: time.Unix(1<<40, 0),
+				UUID: fmt.Sprint(i, j), Scope: decisions.ScopeIP, Value: fmt.Sprintf("10.%d.%d.%d", j>>8, i, j&255), Type: "ban", Until: time.Unix(1<<40, 0),
 			})
 		}
 		if batch = append(batch, a); len(batch) == 20 {
