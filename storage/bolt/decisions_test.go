@@ -126,3 +126,35 @@ func oneEach(tx *bbolt.Tx) error {
 	}
 	return err
 }
+
+// TestOverlaps: of two runs that share IDs a repair keeps one.
+func TestOverlaps(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "cs.db"))
+	defer s.Close()
+	run := func(first, n int64) (ds []decisions.Decision) {
+		for id := first; id < first+n; id++ {
+			ds = append(ds, decisions.Decision{ID: id})
+		}
+		return ds
+	}
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(decisionsBucket)
+		for _, ds := range [][]decisions.Decision{run(10, 5), run(20, 1)} {
+			if err := putRuns(b, ds); err != nil {
+				return err
+			}
+		}
+		for _, c := range []struct {
+			first, n int64
+			want     bool
+		}{{1, 9, false}, {1, 10, true}, {9, 20, true}, {12, 1, true}, {14, 2, true}, {15, 5, false}, {15, 6, true}, {21, 3, false}} {
+			if got, err := overlaps(b, run(c.first, c.n)); err != nil || got != c.want {
+				t.Errorf("%d decisions from %d: %v %v", c.n, c.first, got, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

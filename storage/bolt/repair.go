@@ -208,18 +208,37 @@ func (w *repair) put(name []byte, batch []entry) error {
 			if b.Get(e.key) != nil {
 				continue
 			}
-			if err := b.Put(e.key, e.record); err != nil {
-				return err
-			}
 			n := 1
 			if bytes.Equal(name, decisionsBucket) {
-				run, _ := loadRun(e.key, e.record, nil) // it is valid
+				run, err := loadRun(e.key, e.record, nil)
+				if err != nil {
+					return err
+				}
+				if taken, err := overlaps(b, run); err != nil {
+					return err
+				} else if taken {
+					continue
+				}
 				n = len(run)
+			}
+			if err := b.Put(e.key, e.record); err != nil {
+				return err
 			}
 			w.out.Kept[string(name)] += n
 		}
 		return nil
 	})
+}
+
+// overlaps tells whether some of a run's IDs are given: a state that a crash kept
+// from becoming valid may have had others under them.
+func overlaps(all *bbolt.Bucket, run []decisions.Decision) (bool, error) {
+	key, record := all.Cursor().Seek(idKey(run[0].ID))
+	if key == nil {
+		return false, nil
+	}
+	next, err := loadRun(key, record, nil)
+	return err == nil && next[0].ID <= run[len(run)-1].ID, err
 }
 
 // valid tells whether a record can be used.
