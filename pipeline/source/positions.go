@@ -104,10 +104,7 @@ func (p *Positions) Leave() {
 		if m.by != p {
 			return false
 		}
-		if m.seq == p.seq {
-			m.pos.Time = now
-		}
-		p.saved = append(p.saved, m.pos)
+		p.saved = append(p.saved, m.stamped(now))
 		p.dirty = true
 		return true
 	})
@@ -157,6 +154,25 @@ func (p *Positions) Forget(key string) {
 	p.saved = slices.DeleteFunc(p.saved, func(pos Position) bool { return pos.Key == key })
 }
 
+// Replace takes over what Saved returns for key: Save and Moves know either that or all
+// of list, which follows what else is tracked.
+func (p *Positions) Replace(key string, list []Position) []*Mark {
+	marks := make([]*Mark, len(list))
+	if p == nil {
+		return marks
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dirty = true
+	p.saved = slices.DeleteFunc(p.saved, func(pos Position) bool { return pos.Key == key })
+	for i, pos := range list {
+		pos.Key = key
+		marks[i] = &Mark{of: p.book, by: p, pos: pos, seq: p.seq}
+	}
+	p.live = append(p.live, marks...)
+	return marks
+}
+
 // Track adds a position, the last of those that Saved returns.
 func (p *Positions) Track(pos Position) *Mark { return p.TrackBefore(pos, nil) }
 
@@ -171,6 +187,8 @@ func (p *Positions) TrackBefore(pos Position, before *Mark) *Mark {
 	at := slices.Index(p.live, before)
 	if at < 0 {
 		at = len(p.live)
+	} else {
+		before.seq = p.seq // for Moves: it tells Restore where this one belongs
 	}
 	p.live = slices.Insert(p.live, at, m)
 	p.dirty = true
@@ -234,9 +252,10 @@ func (p *Positions) Moves() Moves {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := Moves{Since: p.seq}
+	now := p.now().Unix()
 	for _, mark := range p.live {
 		if mark.seq >= p.kept {
-			m.Positions = append(m.Positions, mark.pos)
+			m.Positions = append(m.Positions, mark.stamped(now))
 		}
 	}
 	return m
@@ -311,10 +330,7 @@ func (p *Positions) collect() []Position {
 	p.saved = slices.DeleteFunc(p.saved, func(pos Position) bool { return pos.Time < limit })
 	all := slices.Clone(p.saved)
 	for _, m := range p.live {
-		if m.seq == p.seq {
-			m.pos.Time = now
-		}
-		all = append(all, m.pos)
+		all = append(all, m.stamped(now))
 	}
 	if excess := len(all) - maxPositions; excess > 0 {
 		byAge := slices.Clone(all)
@@ -363,11 +379,16 @@ func (m *Mark) Leave() {
 	m.of.mu.Lock()
 	defer m.of.mu.Unlock()
 	m.of.live = slices.DeleteFunc(m.of.live, func(l *Mark) bool { return l == m })
-	if m.seq == m.of.seq {
-		m.pos.Time = m.of.now().Unix()
-	}
-	m.of.saved = append(m.of.saved, m.pos)
+	m.of.saved = append(m.of.saved, m.stamped(m.of.now().Unix()))
 	m.of.dirty = true
+}
+
+// stamped returns the position with its time. The book is locked.
+func (m *Mark) stamped(now int64) Position {
+	if m.seq == m.of.seq { // it moved after the last snapshot
+		m.pos.Time = now
+	}
+	return m.pos
 }
 
 // Drop forgets the position.

@@ -232,3 +232,54 @@ func TestMovesOfAnotherFile(t *testing.T) {
 		t.Fatalf("got %v", got)
 	}
 }
+
+// TestMovesOfOneBefore: a new position is restored before the one that it was put before,
+// although that one has not moved.
+func TestMovesOfOneBefore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "positions")
+	p := testPositions(t, path, nil)
+	a := p.Track(pos("a", 1))
+	for range 2 { // and nothing moves in between
+		if err := p.Save(); err != nil {
+			t.Fatal(err)
+		}
+		p.dirty = true
+	}
+	older := pos("a", 7)
+	older.File.Index = 3
+	p.TrackBefore(older, a)
+	q := testPositions(t, path, nil)
+	q.Restore(p.Moves())
+	if got := offsets(q.Saved("a")); !reflect.DeepEqual(got, []int64{7, 1}) {
+		t.Fatalf("got %v", got)
+	}
+	for _, pos := range q.Saved("a") {
+		if pos.Time != 1_700_000_000 {
+			t.Errorf("its time is %d", pos.Time)
+		}
+	}
+}
+
+// TestReplace: another process finds either what was left or all that took its place.
+func TestReplace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "positions")
+	p := testPositions(t, path, nil)
+	p.Track(pos("a", 1))
+	p.Track(pos("b", 2))
+	if err := p.Save(); err != nil {
+		t.Fatal(err)
+	}
+	q := testPositions(t, path, nil)
+	marks := q.Replace("a", []Position{pos("", 3), pos("", 4)})
+	marks[1].Set(pos("", 5))
+	if err := q.Save(); err != nil {
+		t.Fatal(err)
+	}
+	r := testPositions(t, path, nil)
+	if got := append(offsets(r.Saved("a")), offsets(r.Saved("b"))...); !reflect.DeepEqual(got, []int64{3, 5, 2}) {
+		t.Fatalf("got %v", got)
+	}
+	if marks := (*Positions)(nil).Replace("a", []Position{pos("", 1)}); len(marks) != 1 || marks[0] != nil {
+		t.Errorf("got %v", marks)
+	}
+}

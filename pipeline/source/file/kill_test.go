@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -84,7 +85,12 @@ func outputs(dir string) []string {
 // followTo follows logs and appends their lines to a new file in dir: those of a batch and then
 // the positions that moved, on a line that begins with a brace.
 func followTo(dir string, globs []string) error {
-	positions, err := source.OpenPositions(filepath.Join(dir, "positions"), nil, time.Now)
+	var writing sync.Mutex // no position is saved before the lines behind it are written
+	positions, err := source.OpenPositions(filepath.Join(dir, "positions"), func() error {
+		writing.Lock()
+		defer writing.Unlock()
+		return nil
+	}, time.Now)
 	if err != nil {
 		return err
 	}
@@ -125,6 +131,8 @@ func followTo(dir string, globs []string) error {
 			text = append(append(text, n...), ' ')
 			text = append(append(text, l.Raw...), '\n')
 		}
+		writing.Lock()
+		defer writing.Unlock()
 		done()
 		moves, err := json.Marshal(positions.Moves())
 		if err != nil {

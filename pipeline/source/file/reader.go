@@ -269,8 +269,9 @@ func (r *reader) position() source.Position {
 // rename makes the reader belong to another path.
 func (r *reader) rename(s *Source, path string) {
 	r.path = path
-	r.mark.Drop()
+	before := r.mark
 	r.track(s, s.keyPrefix()+path, nil)
+	before.Drop()
 }
 
 // restart begins the file anew, after a truncation.

@@ -2,6 +2,8 @@ package file
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -100,5 +102,216 @@ func TestEmptyWhenSaved(t *testing.T) {
 	}
 	if want := []string{"b", "c", "d"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// behind looks with a sink that takes nothing: rotations are noticed and nothing is read.
+func (f *follower) behind() {
+	f.t.Helper()
+	stuck := errors.New("stuck")
+	_, err := f.src.look(f.t.Context(), func(context.Context, []event.Line, func()) error { return stuck })
+	if err != nil && !errors.Is(err, stuck) {
+		f.t.Fatal(err)
+	}
+}
+
+// kill saves positions and begins again as a new process does, after away.
+func (f *follower) kill(away func()) {
+	f.t.Helper()
+	f.stop()
+	away()
+	f.start()
+}
+
+func (f *follower) remove(name string) {
+	f.t.Helper()
+	if err := os.Remove(f.path(name)); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// rotateBy rotates app.log, with as many as ten older ones; copying empties the log itself.
+func (f *follower) rotateBy(copying bool) {
+	f.t.Helper()
+	for n := 10; n > 0; n-- {
+		os.Rename(f.path(fmt.Sprintf("app.log.%d", n)), f.path(fmt.Sprintf("app.log.%d", n+1))) // most are not there
+	}
+	if !copying {
+		f.rename("app.log", "app.log.1")
+		return
+	}
+	if err := copyFile(f.path("app.log"), f.path("app.log.1")); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := os.Truncate(f.path("app.log"), 0); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// refilledBehind makes a log of which the reader has nothing but positions at the start of three
+// files: the one in the middle was copied and emptied twice and filled again, which
+// nobody has noticed yet.
+func refilledBehind(t *testing.T) *follower {
+	f := newFollower(t, Config{Globs: []string{"app.log"}, FromStart: true})
+	f.write("app.log", "p\n")
+	f.behind()
+	f.rotateBy(false)
+	f.write("app.log", "a1\n")
+	f.behind()
+	f.rotateBy(true)
+	f.write("app.log", "a2\n")
+	f.rotateBy(true)
+	f.write("app.log", "a3\n")
+	f.rotateBy(false)
+	f.write("app.log", "c\n")
+	f.behind()
+	return f
+}
+
+// A copy is found in place of the file that was emptied; what came into that file later lies
+// between the copy and the next one.
+func TestKilledBehindTruncation(t *testing.T) {
+	for _, rotated := range []bool{false, true} {
+		f := refilledBehind(t)
+		f.kill(func() {
+			if rotated {
+				f.rotateBy(false)
+				f.write("app.log", "d\n")
+			}
+		})
+		f.look()
+		want := []string{"p", "a1", "a2", "a3", "c"}
+		if rotated {
+			want = append(want, "d")
+		}
+		f.want(want...)
+		if len(f.errs) > 0 {
+			t.Errorf("reports %q", f.errs)
+		}
+	}
+}
+
+// The same, when what was not read is gone: the rest is read, and the loss is told.
+func TestKilledBehindTruncationCopyGone(t *testing.T) {
+	f := refilledBehind(t)
+	f.kill(func() {
+		f.remove("app.log.4") // p
+		f.remove("app.log.3") // a1
+		f.rotateBy(false)
+		f.write("app.log", "d\n")
+	})
+	f.look()
+	f.want("a2", "a3", "c", "d")
+	if len(f.errs) != 2 {
+		t.Errorf("reports %q", f.errs)
+	}
+}
+
+// All that is known of a log is that it was empty: what it was filled with is in copies, and
+// what was rotated before that was never ours.
+func TestKilledWhenEmpty(t *testing.T) {
+	for _, rotated := range []bool{false, true} {
+		f := newFollower(t, Config{Globs: []string{"app.log"}})
+		f.write("app.log.7", "old\n")
+		at := f.now.Add(-time.Hour)
+		if err := os.Chtimes(f.path("app.log.7"), at, at); err != nil {
+			t.Fatal(err)
+		}
+		f.write("app.log", "")
+		f.look()
+		f.kill(func() {
+			f.write("app.log", "1\n")
+			f.rotateBy(true)
+			f.write("app.log", "2\n")
+			f.rotateBy(true)
+			f.write("app.log", "3\n")
+			if rotated {
+				f.rotateBy(false)
+				f.write("app.log", "4\n")
+			}
+		})
+		f.look()
+		want := []string{"1", "2", "3"}
+		if rotated {
+			want = append(want, "4")
+		}
+		f.want(want...)
+	}
+}
+
+// The only file with a position was deleted: those that came after it have changed since.
+func TestKilledAndDeleted(t *testing.T) {
+	f := newFollower(t, Config{Globs: []string{"app.log"}})
+	f.write("app.log", "")
+	f.look()
+	f.write("app.log", "1\n")
+	f.look()
+	f.kill(func() {
+		f.rotateBy(false)
+		f.write("app.log", "2\n")
+		f.rotateBy(false)
+		f.write("app.log", "3\n")
+		f.rotateBy(false)
+		f.write("app.log", "4\n")
+		f.remove("app.log.3")
+	})
+	f.look()
+	f.want("1", "2", "3", "4")
+	if len(f.errs) != 1 {
+		t.Errorf("reports %q", f.errs)
+	}
+}
+
+// Whenever positions are saved while those of an earlier process are taken over, they are
+// complete: nothing is skipped or read again by the next process.
+func TestSavedWhileResuming(t *testing.T) {
+	f := newFollower(t, Config{Globs: []string{"app.log"}, FromStart: true})
+	f.write("app.log", "1\n")
+	f.look()
+	f.rotateBy(false)
+	f.write("app.log", "2\n")
+	f.look()
+	f.want("1", "2")
+	f.kill(func() {
+		f.write("app.log", "3\n")
+	})
+	saves := 0
+	f.src.now = func() time.Time {
+		if err := f.pos.Save(); err != nil {
+			t.Fatal(err)
+		}
+		p, err := source.OpenPositions(f.cfg.Labels["state"], nil, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var offsets []int64
+		for _, pos := range p.Saved("file:test:" + f.path("app.log")) {
+			offsets = append(offsets, pos.Offset)
+		}
+		if !slices.Equal(offsets, []int64{2, 2}) {
+			t.Errorf("offsets %v are saved", offsets)
+		}
+		saves++
+		return f.now
+	}
+	f.behind()
+	if saves == 0 {
+		t.Error("nothing was saved")
+	}
+}
+
+// What was never read of a log that is emptied without a copy is lost, and told.
+func TestTruncatedBeforeRead(t *testing.T) {
+	f := newFollower(t, Config{Globs: []string{"app.log"}, FromStart: true})
+	f.write("app.log", "1\n")
+	f.behind()
+	if err := os.Truncate(f.path("app.log"), 0); err != nil {
+		t.Fatal(err)
+	}
+	f.write("app.log", "2\n")
+	f.look()
+	f.want("2")
+	if len(f.errs) != 1 {
+		t.Errorf("reports %q", f.errs)
 	}
 }

@@ -191,9 +191,6 @@ func (t *tail) openSibling(sib sibling) (*reader, error) {
 // before r: rotated in and out between two looks, or while we did not run.
 func (t *tail) addMissed(r *reader) {
 	at := t.index(r)
-	if at == 0 {
-		return
-	}
 	for range listTries {
 		missed, err := t.missed(r, t.old[:at])
 		if err == nil {
@@ -214,6 +211,9 @@ func (t *tail) addMissed(r *reader) {
 // errMoved, when files were renamed meanwhile.
 func (t *tail) missed(r *reader, known []*reader) (missed []*reader, err error) {
 	all := t.siblings(func(string) bool { return true })
+	if i := slices.IndexFunc(all, func(sib sibling) bool { return sib.id == r.id }); i >= 0 {
+		all = all[:i] // what is newer came after it
+	}
 	// The last one may be deleted. What came after it came after the one before it, too,
 	// and what came between them is known.
 	from, reused := -1, -1
@@ -244,16 +244,18 @@ func (t *tail) missed(r *reader, known []*reader) (missed []*reader, err error) 
 	case reused >= 0:
 		from = reused - 1
 	default:
-		return nil, nil // nothing tells new ones from old ones
+		from = len(all) - 1
+	}
+	if before == "" && r.off == 0 && t.since > 0 { // only their times tell new ones from old ones
+		for since := time.Unix(t.since, 0); from >= 0 && all[from].changed.After(since); {
+			from--
+		}
 	}
 	now := ""
 	if real, err := filepath.EvalSymlinks(t.path); err == nil && real != t.path {
 		now = filepath.Base(real)
 	}
 	for _, sib := range all[from+1:] {
-		if sib.id == r.id {
-			return missed, nil // what is newer came after it
-		}
 		if name := filepath.Base(sib.path); !t.isRotation(name) && !between(before, name, now) {
 			continue
 		}

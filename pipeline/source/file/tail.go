@@ -20,10 +20,11 @@ const maxMemories = 8
 type tail struct {
 	s       *Source
 	path    string
-	early   bool // it was there when we started
-	wanted  bool // named as it is, not found by a pattern
-	linked  bool // a symbolic link leads to it
-	resumed bool // positions of an earlier process are taken over
+	early   bool  // it was there when we started
+	wanted  bool  // named as it is, not found by a pattern
+	linked  bool  // a symbolic link leads to it
+	resumed bool  // positions of an earlier process are taken over
+	since   int64 // unix seconds; what changed after that was not read by that process
 	trouble string
 
 	cur *reader   // the file at path; nil when there is none
@@ -95,6 +96,7 @@ func (t *tail) open() bool {
 		t.rotated()
 		if !t.resumed {
 			t.resume(nil)
+			t.takeOver()
 		}
 		if t.wanted && len(t.old) == 0 {
 			return t.report(describe(t.path, err))
@@ -166,25 +168,50 @@ func (t *tail) begin(r *reader) error {
 	r.emptied = r.emptied || r.size == 0
 	t.early = false
 	t.cur = r
-	r.track(t.s, t.key(), nil)
+	if t.resumed {
+		r.track(t.s, t.key(), nil)
+	} else {
+		t.takeOver()
+	}
 	return nil
 }
 
-// resume takes over the positions of an earlier process; false if there are none. If one of
-// them is of r, the file at the path, r goes on there.
-func (t *tail) resume(r *reader) bool {
+// takeOver makes the positions of the files those that count, instead of the ones that an
+// earlier process has left.
+func (t *tail) takeOver() {
 	t.resumed = true
+	all := t.old
+	if t.cur != nil {
+		all = append(slices.Clone(t.old), t.cur)
+	}
+	list := make([]source.Position, len(all))
+	for i, r := range all {
+		list[i] = r.position()
+	}
+	for i, m := range t.s.cfg.Positions.Replace(t.key(), list) {
+		all[i].mark = m
+	}
+}
+
+// resume finds the files that an earlier process has left positions of; false if there are none.
+// If one of them is of r, the file at the path, r goes on there.
+func (t *tail) resume(r *reader) bool {
 	saved := t.s.cfg.Positions.Saved(t.key())
 	if len(saved) == 0 && r != nil {
 		// Rotated to a path that we follow as well.
 		pos, ok := t.s.cfg.Positions.SavedFile(t.s.keyPrefix(), r.id)
 		return ok && r.resume(t.s, pos)
 	}
-	gap := false // a file was left out that its neighbours tell
+	memory := func(pos source.Position) *reader {
+		return &reader{path: t.path, id: pos.File, headLen: pos.HeadLen, headHash: pos.HeadHash, off: pos.Offset}
+	}
+	gap := false         // only its neighbours tell what became of a file
+	var behind []*reader // files behind such gaps
 	for i, pos := range saved {
+		t.since = max(t.since, pos.Time)
 		switch {
 		case pos.Done:
-			t.remember(&reader{path: t.path, id: pos.File, headLen: pos.HeadLen, headHash: pos.HeadHash, off: pos.Offset})
+			t.remember(memory(pos))
 		case r != nil && pos.File == r.id && r.resume(t.s, pos):
 		case t.s.follows(pos.File):
 		case i < len(saved)-1 && pos.HeadLen == 0: // was empty; another file may have its inode now
@@ -192,20 +219,22 @@ func (t *tail) resume(r *reader) bool {
 		default:
 			found := t.findRest(pos)
 			if found == nil {
-				if i < len(saved)-1 {
-					continue // rotated before we stopped: it had been read to its end
+				if i == len(saved)-1 || saved[i+1].Offset == 0 { // otherwise it had been read to its end
+					t.s.cfg.Report(fmt.Errorf("lines of %s after byte %d may be lost: it was rotated while it was not read, and the old file is gone", t.path, pos.Offset))
 				}
-				t.s.cfg.Report(fmt.Errorf("lines of %s after byte %d may be lost: it was rotated while it was not read, and the old file is gone", t.path, pos.Offset))
-				found = &reader{path: t.path, id: pos.File, headLen: pos.HeadLen, headHash: pos.HeadHash, off: pos.Offset}
+				found = memory(pos)
 			}
 			t.remember(found)
-			if gap && found.f != nil {
-				t.addMissed(found)
+			if found.f != nil && (gap || found.emptied) {
+				behind = append(behind, found)
 			}
-			gap = false
+			// What is not in the file any more was there before it was refilled.
+			gap = found.f == nil || found.id != pos.File
 		}
 	}
-	t.s.cfg.Positions.Forget(t.key())
+	for _, found := range behind {
+		t.addMissed(found)
+	}
 	return len(saved) > 0
 }
 
@@ -221,7 +250,9 @@ func (t *tail) insert(i int, r *reader) {
 	case t.cur != nil:
 		next = t.cur.mark
 	}
-	r.track(t.s, t.key(), next)
+	if t.resumed {
+		r.track(t.s, t.key(), next)
+	}
 	t.old = slices.Insert(t.old, i, r)
 }
 
@@ -306,7 +337,7 @@ func (t *tail) retire() {
 func (t *tail) truncated(r *reader) {
 	if c := t.findCopy(r.position()); c != nil {
 		t.insert(t.index(r), c)
-	} else if r.off > 0 {
+	} else if r.headLen > 0 {
 		t.s.cfg.Report(fmt.Errorf("%s was truncated and there is no copy of it: lines after byte %d may be lost", t.path, r.off))
 	}
 	r.restart()
