@@ -315,3 +315,34 @@ func TestTruncatedBeforeRead(t *testing.T) {
 		t.Errorf("reports %q", f.errs)
 	}
 }
+
+// A process is killed when it has found the copy of an emptied log, and the position in the
+// log itself is still that of before: the copy is read once, and nothing is told to be lost.
+func TestKilledBetweenCopyAndLog(t *testing.T) {
+	for _, rotated := range []bool{false, true} {
+		f := newFollower(t, Config{Globs: []string{"app.log"}, FromStart: true})
+		f.write("app.log", "1\n")
+		f.look()
+		f.want("1")
+		f.write("app.log", "2\n")
+		f.rotateBy(true)
+		tail := f.src.tails[0]
+		tail.insert(0, tail.findCopy(tail.cur.position()))
+		f.kill(func() {
+			f.write("app.log", "3\n")
+			if rotated {
+				f.rotateBy(false)
+				f.write("app.log", "4\n")
+			}
+		})
+		f.look()
+		want := []string{"2", "3"}
+		if rotated {
+			want = append(want, "4")
+		}
+		f.want(want...)
+		if len(f.errs) > 0 {
+			t.Errorf("reports %q", f.errs)
+		}
+	}
+}

@@ -117,27 +117,31 @@ func (t *tail) findRest(pos source.Position) *reader {
 }
 
 // findCopy finds the newest file that begins as the one that pos was taken of, and
-// returns it opened at pos; nil if there is none. If none is as long, lines were written
-// and read after the copy was made: there is nothing to read in it then.
+// returns it opened at pos, or closed when this tail has it already; nil if there is none. If
+// none is as long, lines were written and read after the copy was made: there is
+// nothing to read in it then.
 func (t *tail) findCopy(pos source.Position) *reader {
 	if pos.HeadLen == 0 {
 		return nil
 	}
 	found := t.find(t.isRotation, func(sib sibling) bool { return sib.size >= pos.Offset },
-		func(r *reader) bool { return !t.knows(r) && r.resume(t.s, pos) })
-	if found != nil || pos.HeadLen < source.MaxHead { // too little to be sure
-		return found
+		func(r *reader) bool { return r.resume(t.s, pos) })
+	if found == nil && pos.HeadLen == source.MaxHead { // less is too little to be sure
+		found = t.find(t.isRotation, func(sib sibling) bool { return sib.size >= source.MaxHead && sib.size < pos.Offset },
+			func(r *reader) bool {
+				end := pos
+				fi, err := r.f.Stat()
+				if err != nil {
+					return false
+				}
+				end.Offset, end.Skip = fi.Size(), false
+				return r.resume(t.s, end)
+			})
 	}
-	return t.find(t.isRotation, func(sib sibling) bool { return sib.size >= source.MaxHead && sib.size < pos.Offset },
-		func(r *reader) bool {
-			end := pos
-			fi, err := r.f.Stat()
-			if err != nil || t.knows(r) {
-				return false
-			}
-			end.Offset, end.Skip = fi.Size(), false
-			return r.resume(t.s, end)
-		})
+	if found != nil && t.knows(found) {
+		found.close()
+	}
+	return found
 }
 
 // find returns the newest file with a name that accept takes for which likely and, once

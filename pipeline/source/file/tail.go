@@ -218,6 +218,10 @@ func (t *tail) resume(r *reader) bool {
 			gap = true
 		default:
 			found := t.findRest(pos)
+			if found != nil && found.f == nil { // killed between finding the copy and going on with the log
+				gap = true
+				continue
+			}
 			if found == nil {
 				if i == len(saved)-1 || saved[i+1].Offset == 0 { // otherwise it had been read to its end
 					t.s.cfg.Report(fmt.Errorf("lines of %s after byte %d may be lost: it was rotated while it was not read, and the old file is gone", t.path, pos.Offset))
@@ -335,9 +339,11 @@ func (t *tail) retire() {
 // truncated is called when a file was emptied in place. What was added to it
 // before that may be in a copy.
 func (t *tail) truncated(r *reader) {
-	if c := t.findCopy(r.position()); c != nil {
+	c := t.findCopy(r.position())
+	switch {
+	case c != nil && c.f != nil:
 		t.insert(t.index(r), c)
-	} else if r.headLen > 0 {
+	case c == nil && r.headLen > 0:
 		t.s.cfg.Report(fmt.Errorf("%s was truncated and there is no copy of it: lines after byte %d may be lost", t.path, r.off))
 	}
 	r.restart()
