@@ -538,7 +538,11 @@ func (l *Log) add(d Decision) bool {
 		l.compact()
 	}
 	l.order, l.records = append(l.order, d.ID), append(l.records, i)
-	l.touched(&d)
+	if l.version++; l.set.alone(i) { // as most are
+		l.blocks[d.ID>>blockBits] = l.version
+	} else {
+		l.touched(&d)
+	}
 	return true
 }
 

@@ -32,6 +32,7 @@ type Set struct {
 	free   uint32    // first of the free records, chained by next
 	odd    map[uint32]oddTexts
 	byID   index
+	newest int64 // the greatest ID there has been
 	kinds  []sharedKind
 	kindOf map[Kind]uint32 // index in kinds
 	noKind []uint32        // indexes that are free
@@ -135,12 +136,13 @@ func (s *Set) upsert(d *Decision) (i uint32, ok bool) {
 			return 0, false
 		}
 	}
-	if s.Has(d.ID) {
+	if d.ID <= s.newest && s.Has(d.ID) {
 		s.Delete(d.ID)
 	} else if s.limit > 0 && s.Len() >= s.limit {
 		s.refused++
 		return 0, false
 	}
+	s.newest = max(s.newest, d.ID)
 	i = s.take()
 	s.pack(i, d, p)
 	s.link(i)
@@ -232,6 +234,9 @@ func (s *Set) unlink(i uint32) {
 		s.setFirst(i, r.next)
 	}
 }
+
+// alone tells whether no other decision is about the same as a record.
+func (s *Set) alone(i uint32) bool { return s.at(i).prev == 0 && s.at(i).next == 0 }
 
 // less tells whether record i ends before j, or at once and came earlier.
 func (s *Set) less(i, j uint32) bool {

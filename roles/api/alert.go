@@ -1,12 +1,14 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
 
 	"cs/decisions"
+	"cs/platform"
 )
 
 // Alert is an alert on the wire, in both directions. Keys stand in the order
@@ -164,14 +166,21 @@ func (w *Alert) ToDomain(now time.Time) (decisions.Alert, error) {
 	for _, e := range w.Events {
 		a.Events = append(a.Events, decisions.Event{Timestamp: e.Timestamp, Meta: toKeyValues(e.Meta)})
 	}
-	a.Decisions = slices.Grow(a.Decisions, len(w.Decisions))
-	for i := range w.Decisions {
-		d, err := w.Decisions[i].ToDomain(a.StopAt)
-		if err != nil {
-			return decisions.Alert{}, err
+	a.Decisions = slices.Grow(a.Decisions, len(w.Decisions))[:len(w.Decisions)]
+	var wrong [2]error // of the two halves
+	platform.Halves(len(w.Decisions), func(from, to int) {
+		for i := from; i < to; i++ {
+			d, err := w.Decisions[i].ToDomain(a.StopAt)
+			if err != nil {
+				wrong[min(from, 1)] = err
+				return
+			}
+			d.Created, d.Simulated = a.Created, a.Simulated
+			a.Decisions[i] = d
 		}
-		d.Created, d.Simulated = a.Created, a.Simulated
-		a.Decisions = append(a.Decisions, d)
+	})
+	if err := cmp.Or(wrong[0], wrong[1]); err != nil {
+		return decisions.Alert{}, err
 	}
 	return a, nil
 }

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"cs/decisions"
+	"cs/platform"
 	"cs/roles/api"
 	"cs/storage"
 )
@@ -120,13 +121,15 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 				continue
 			}
 		}
-		for j := range a.Decisions {
-			d := &a.Decisions[j]
-			d.ID, d.Created, d.Simulated = 0, now, a.Simulated
-			if manual || d.UUID == "" {
-				d.UUID = decisions.NewUUID()
+		platform.Halves(len(a.Decisions), func(from, to int) {
+			for j := from; j < to; j++ {
+				d := &a.Decisions[j]
+				d.ID, d.Created, d.Simulated = 0, now, a.Simulated
+				if manual || d.UUID == "" {
+					d.UUID = decisions.NewUUID()
+				}
 			}
-		}
+		})
 		kept, notify = append(kept, *a), append(notify, outcome.Notify)
 	}
 	known, err := s.commit(ctx, kept)
@@ -157,7 +160,7 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 // usable returns the decisions of an alert without those that can't be
 // enforced by anybody.
 func (s *Server) usable(a *decisions.Alert) []decisions.Decision {
-	kept := a.Decisions[:0]
+	n := 0
 	for i := range a.Decisions {
 		d := &a.Decisions[i]
 		d.Scope = decisions.NormalScope(d.Scope)
@@ -167,9 +170,12 @@ func (s *Server) usable(a *decisions.Alert) []decisions.Decision {
 				continue
 			}
 		}
-		kept = append(kept, *d)
+		if n < i { // mostly all are kept
+			a.Decisions[n] = *d
+		}
+		n++
 	}
-	return kept
+	return a.Decisions[:n]
 }
 
 // listAlerts answers a query of operators.
