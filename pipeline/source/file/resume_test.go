@@ -346,3 +346,32 @@ func TestKilledBetweenCopyAndLog(t *testing.T) {
 		}
 	}
 }
+
+// A log is copied and emptied while its position is taken over: of the copy, only what was not
+// read before is.
+func TestTruncatedWhileResuming(t *testing.T) {
+	f := newFollower(t, Config{Globs: []string{"app.log"}, FromStart: true})
+	f.write("app.log", "p\n")
+	f.look()
+	f.rotateBy(false)
+	long := strings.Repeat("x", source.MaxHead)
+	f.write("app.log", long+"\n")
+	f.look()
+	f.want("p", long)
+	f.kill(func() { f.write("app.log", "2\n") })
+	calls := 0
+	f.src.now = func() time.Time {
+		if tails := f.src.tails; len(tails) > 0 && len(tails[0].old) > 0 {
+			if calls++; calls == 2 { // the position of the log is that of this file
+				f.rotateBy(true)
+				f.write("app.log", "3\n")
+			}
+		}
+		return f.now
+	}
+	f.look()
+	f.want("2", "3")
+	if len(f.errs) > 0 {
+		t.Errorf("reports %q", f.errs)
+	}
+}

@@ -270,7 +270,7 @@ func (t *tail) missed(r *reader, known []*reader) (missed []*reader, err error) 
 		if err != nil {
 			continue
 		}
-		if m.id == r.id || t.s.follows(m.id) || t.knows(m) || m.copies(r) {
+		if m.id == r.id || t.s.follows(m.id) || t.knows(m) || m.copies(r) || m.copied(r, t.s) {
 			m.close()
 			continue
 		}
@@ -329,6 +329,13 @@ func (r *reader) copies(o *reader) bool {
 		}
 	}
 	return true
+}
+
+// copied tells whether a file is a copy of one of which something was read: it is found, and its
+// rest read, when that one is seen to be truncated.
+func (r *reader) copied(o *reader, s *Source) bool {
+	probe := *r
+	return o.off > 0 && o.headLen == source.MaxHead && probe.resume(s, source.Position{HeadLen: o.headLen, HeadHash: o.headHash})
 }
 
 // knows tells whether a file that was just opened is one that this tail has, or has read to
