@@ -1,6 +1,9 @@
 package platform
 
-import "runtime/debug"
+import (
+	"runtime/debug"
+	"sync"
+)
 
 // LimitMemory makes the runtime collect garbage more often, rather than take more
 // than limit bytes from the system. It is soft: what is in use stays. Zero, and more
@@ -17,4 +20,29 @@ func LimitMemory(limit int64) {
 func FreeMemory() {
 	debug.FreeOSMemory()
 	freeProgram()
+}
+
+// hasty is about the runtime's setting, of which there is one.
+var hasty struct {
+	sync.Mutex
+	n     int // those at work
+	usual int // percent, while nobody is
+}
+
+// GrowHeap lets the heap grow by so many percent between collections until done
+// is called, for work whose memory is in use to its end. While several are at
+// work, what the first one said holds for all.
+func GrowHeap(percent int) (done func()) {
+	hasty.Lock()
+	defer hasty.Unlock()
+	if hasty.n++; hasty.n == 1 {
+		hasty.usual = debug.SetGCPercent(percent)
+	}
+	return sync.OnceFunc(func() {
+		hasty.Lock()
+		defer hasty.Unlock()
+		if hasty.n--; hasty.n == 0 {
+			debug.SetGCPercent(hasty.usual)
+		}
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"testing"
 )
 
@@ -83,5 +84,40 @@ func TestNotify(t *testing.T) {
 	buf := make([]byte, 64)
 	if n, err := l.Read(buf); err != nil || string(buf[:n]) != "READY=1" {
 		t.Fatalf("got %q, %v", buf[:n], err)
+	}
+}
+
+func TestGrowHeap(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(40))
+	is := func(want int) {
+		t.Helper()
+		got := debug.SetGCPercent(want)
+		if got != want {
+			t.Fatalf("collects at %d %%, want %d", got, want)
+		}
+	}
+	first := GrowHeap(100)
+	second := GrowHeap(200)
+	is(100)
+	first()
+	first()
+	is(100)
+	second()
+	is(40)
+}
+
+func TestHalves(t *testing.T) {
+	for _, n := range []int{0, 1, halvesFrom - 1, halvesFrom, halvesFrom + 1} {
+		seen := make([]int, n)
+		Halves(n, func(from, to int) {
+			for i := from; i < to; i++ {
+				seen[i]++
+			}
+		})
+		for i, times := range seen {
+			if times != 1 {
+				t.Fatalf("element %d of %d was seen %d times", i, n, times)
+			}
+		}
 	}
 }

@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -191,7 +190,7 @@ type alerts struct {
 func New(cfg Config) (*Agent, error) {
 	a := &Agent{cfg: cfg, log: cfg.Log, meters: pipeline.NewMeters(), changes: make(chan change), stopped: make(chan struct{}), awake: make(chan struct{}, 1)}
 	platform.LimitMemory(cfg.MemoryLimit)
-	defer debug.SetGCPercent(debug.SetGCPercent(loadingGCPercent))
+	defer platform.GrowHeap(loadingGCPercent)()
 	var errs []error
 	a.engine, a.about.hub, errs = a.load(cfg)
 	a.faults = a.tellFaults(append(errs, cfg.Faults...))

@@ -65,7 +65,8 @@ func (s *Server) upload(r *http.Request) (body []byte, release func(), err error
 	if _, err = io.CopyN(&b, r.Body, small); err == nil {
 		select {
 		case s.uploads <- struct{}{}:
-			release = func() { <-s.uploads; s.tidy.soon() }
+			calm := platform.GrowHeap(busyGCPercent)
+			release = func() { calm(); <-s.uploads; s.tidy.soon() }
 		case <-r.Context().Done():
 			return nil, release, r.Context().Err()
 		}
