@@ -19,8 +19,8 @@ build: ## ./cs, with everything
 # The small builds inline only what handles log lines and decisions, and leave
 # out HTTP/2, which no agent and no bouncer speaks.
 NOINLINE = -gcflags=all=-l
-HOT      = $(foreach p,cs/pipeline/... cs/decisions strings bytes runtime internal/... unicode/... slices math/bits sync/... hash/... github.com/cespare/... github.com/gaissmai/...,-gcflags=$(p)=) \
-	$(foreach p,cs/pipeline/hub/... cs/pipeline/explain cs/pipeline/expr/syntax cs/pipeline/expr/xmlpath cs/pipeline/source/docker,-gcflags=$(p)=-l)
+HOT      = $(foreach p,cs/pipeline/... cs/decisions strings bytes runtime internal/... unicode/utf8 slices math/bits sync/... hash/... github.com/cespare/... github.com/gaissmai/...,-gcflags=$(p)=) \
+	$(foreach p,cs/pipeline/hub/... cs/pipeline/explain cs/pipeline/expr/syntax cs/pipeline/expr/xmlpath cs/pipeline/source/docker cs/pipeline/source/journal cs/pipeline/source/logread,-gcflags=$(p)=-l)
 
 small: ## ./cs-edge, all roles without SQL and cloud sources
 	$(GOBUILD) -tags edge,nethttpomithttp2 $(NOINLINE) $(HOT) -o cs-edge .

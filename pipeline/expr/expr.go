@@ -110,7 +110,7 @@ type Ctx struct {
 	line     uint32
 	arena    *event.Event // Event, or a scratch one that lends its arena
 	strs     []string     // lists made by Split and the like, valid for one evaluation
-	times    []time.Time  // that intervals are between, and
+	times    byTime       // that intervals are between, and
 	diffs    []time.Duration
 	sets     []uint64 // a stack of the sets that indexes work with
 	res      map[string]*match.Program

@@ -3,6 +3,7 @@ package expr
 import (
 	"reflect"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -62,6 +63,13 @@ func unixTime(s string) (time.Time, bool) {
 	return time.Unix(n, 0), true
 }
 
+// byTime sorts times without a copy of slices' sort for them, and without memory.
+type byTime []time.Time
+
+func (t *byTime) Len() int           { return len(*t) }
+func (t *byTime) Less(i, j int) bool { return (*t)[i].Before((*t)[j]) }
+func (t *byTime) Swap(i, j int)      { (*t)[i], (*t)[j] = (*t)[j], (*t)[i] }
+
 // interval makes a function of the differences between sorted times.
 func interval(sum func([]time.Duration) time.Duration) *function {
 	return &function{params: []param{aList}, risky: true, build: func(_ *unit, a []value) value {
@@ -70,9 +78,6 @@ func interval(sum func([]time.Duration) time.Duration) *function {
 			l := f(x)
 			n := max(0, listLen(l))
 			times := slices.Grow(x.times[:0], n)
-			if cap(times) <= maxStrs {
-				x.times = times
-			}
 			for i := range n {
 				t, ok := element(l, i).(time.Time)
 				if !ok {
@@ -85,7 +90,11 @@ func interval(sum func([]time.Duration) time.Duration) *function {
 				x.fail("an interval needs two times, there are %d", len(times))
 				return 0
 			}
-			slices.SortFunc(times, time.Time.Compare)
+			x.times = times
+			sort.Sort(&x.times)
+			if cap(times) > maxStrs {
+				x.times = nil
+			}
 			diffs := slices.Grow(x.diffs[:0], n)
 			for i := range n - 1 {
 				diffs = append(diffs, times[i+1].Sub(times[i]))
