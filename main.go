@@ -3,7 +3,7 @@
 //
 // A role that rests does little; that the runtime looks each second how many
 // processors there are would be half of it.
-
+//
 //go:debug updatemaxprocs=0
 package main
 

@@ -84,7 +84,7 @@ func TestWindows(t *testing.T) {
 		t.Fatalf("the replay printed %q, %q", out, errs)
 	}
 	out, errs = run("bouncer-firewall", "--api-key", "key", "--data-dir", "none")
-	if !strings.HasPrefix(errs, "Error: cs bouncer-firewall serve: cannot open wfp: cannot open the Windows Filtering Platform: this system has no filtering engine") || strings.Count(errs, "\n") != 1 {
+	if !strings.HasPrefix(errs, "Error: cs bouncer-firewall: cannot open wfp: cannot open the Windows Filtering Platform: this system has no filtering engine") || strings.Count(errs, "\n") != 1 {
 		t.Fatalf("the bouncer printed %q, %q", out, errs)
 	}
 

@@ -457,9 +457,16 @@ func TestConfiguredAnew(t *testing.T) {
 	conf.Action = nft.Reject
 	anew(1)
 	l.blocks("203.0.113.1", true)
-	if out := lab.Host.Run("nft", "list", "ruleset"); !strings.Contains(out, "reject") {
-		t.Errorf("the old rules are in force:\n%s", out)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) { // the old rules block until the new ones do
+		out := lab.Host.Run("nft", "list", "ruleset")
+		if strings.Contains(out, "reject") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the old rules are in force:\n%s", out)
+		}
 	}
+	l.blocks("203.0.113.1", true)
 
 	conf.Name, place = "other", "two"
 	renamed, watched := make(chan struct{}), make(chan int)
