@@ -26,6 +26,8 @@ const (
 	maxImport = 256 << 20
 	// manyDecisions is from when on the operator is told to have patience.
 	manyDecisions = 1000
+	// fitting is how many decisions surely fit in a request.
+	fitting = 100_000
 )
 
 // DecisionsImport adds the decisions of a file.
@@ -98,6 +100,9 @@ func (c *DecisionsImport) Run(ctx context.Context, env *platform.Env, g *Globals
 		s.debug("Processing chunk of %d decisions", len(chunk))
 		n, err := s.importChunk(ctx, lapi, name, chunk)
 		if sent += n; err != nil {
+			if strings.Contains(err.Error(), "request body too large") {
+				err = fmt.Errorf("%w: send less at a time, with --batch %d say", err, min(fitting, len(chunk)/2))
+			}
 			return err
 		}
 	}
