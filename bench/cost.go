@@ -72,7 +72,7 @@ func measure(args []string) int {
 	}
 	if err == nil {
 		took.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-		took.RSS = cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss * 1024
+		took.RSS = int64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss) * 1024
 		if err := json.NewEncoder(os.NewFile(3, "measurement")).Encode(took); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 127
