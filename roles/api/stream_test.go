@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -131,6 +132,7 @@ func TestStreamEndsWithItsContext(t *testing.T) {
 func TestStreamOfServerThatHangs(t *testing.T) {
 	f := func(name string, hang func(http.ResponseWriter)) {
 		t.Run(name, func(t *testing.T) {
+			var mu sync.Mutex // of what follows: a request that is given up may still be served
 			hanging := true
 			var asked []string
 			_, c, _ := newFake(t, func(w http.ResponseWriter, r *http.Request) {
@@ -138,8 +140,11 @@ func TestStreamOfServerThatHangs(t *testing.T) {
 					w.WriteHeader(405)
 					return
 				}
+				mu.Lock()
 				asked = append(asked, r.URL.RawQuery)
-				if hanging {
+				hangs := hanging
+				mu.Unlock()
+				if hangs {
 					hang(w)
 					<-r.Context().Done()
 					return
@@ -151,10 +156,14 @@ func TestStreamOfServerThatHangs(t *testing.T) {
 			if _, err := s.Next(t.Context()); !errors.Is(err, errSilent) {
 				t.Fatal(err)
 			}
+			mu.Lock()
 			hanging = false
+			mu.Unlock()
 			if d, err := s.Next(t.Context()); err != nil || !d.Full || len(d.New) != 1 {
 				t.Fatalf("%+v, %v", d, err)
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			if strings.Join(asked, " ") != "startup=true startup=true" {
 				t.Fatalf("asked %q", asked)
 			}
