@@ -203,7 +203,7 @@ func TestSetOnlyLoadLeavesNoGap(t *testing.T) {
 	for range 3 {
 		fill()
 	}
-	if sent, passed := stop(); passed != 0 || sent < 30 {
+	if sent, passed := stop(); passed != 0 {
 		t.Errorf("%d of %d packets passed", passed, sent)
 	}
 }

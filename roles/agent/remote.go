@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"cs/decisions"
@@ -50,6 +51,16 @@ func (r *remote) Report(ctx context.Context, report api.ComponentMetrics) error 
 
 // call makes a call. If we are not let in, it registers and makes it again.
 func (r *remote) call(ctx context.Context, f func() error) error {
+	err := r.letIn(ctx, f)
+	// Whichever call registered us: what an operator has to do is said with
+	// each refusal.
+	if errors.Is(err, api.ErrDenied) && strings.Contains(err.Error(), "not validated") {
+		err = fmt.Errorf("%w: run 'cs machines validate %s' on the LAPI's host", err, r.credentials.Login)
+	}
+	return err
+}
+
+func (r *remote) letIn(ctx context.Context, f func() error) error {
 	if r.token == "" || r.credentials.Login == "" {
 		return f()
 	}
@@ -62,13 +73,10 @@ func (r *remote) call(ctx context.Context, f func() error) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch aerr := r.announce(ctx); {
-	case errors.Is(aerr, api.ErrExists):
-		// Known by now, or the password is wrong, or an operator has to let us
-		// in: the answer says which.
-		return f()
-	case aerr != nil:
-		return aerr
+	// If it is known by now, the password is wrong, or an operator has to let
+	// us in: the answer says which.
+	if err := r.announce(ctx); err != nil && !errors.Is(err, api.ErrExists) {
+		return err
 	}
 	return f()
 }
@@ -94,8 +102,7 @@ func (r *remote) announceNew(ctx context.Context) error {
 func (r *remote) announce(ctx context.Context) error {
 	validated, err := r.credentials.Announce(ctx, r.client, r.token)
 	if err == nil && !validated {
-		err = fmt.Errorf("machine %q is registered and waits to be let in: run 'cs machines validate %s' on the LAPI's host: %w",
-			r.credentials.Login, r.credentials.Login, api.ErrDenied)
+		err = fmt.Errorf("machine %s is registered, but not validated: %w", r.credentials.Login, api.ErrDenied)
 	}
 	return err
 }
