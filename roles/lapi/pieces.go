@@ -21,11 +21,12 @@ const (
 	viewLife = time.Minute
 )
 
-// pieces keeps what bouncers that start are sent compressed, so that a
-// thousand of them cost one compression. A piece holds the decisions of one
-// block of the log; it is made anew when one of those has changed.
-// (What goes out uncompressed is encoded each time: that takes little longer than
-// copying it, and would take more memory than the decisions themselves.)
+// pieces keeps what bouncers that start are sent, so that a thousand of them
+// cost one encoding and one compression. A piece holds the decisions of one
+// block of the log; it is made anew when one of those has changed. What goes
+// out plain is kept compressed, too, by the best coding there is: it would take
+// more memory than the decisions themselves, and is unpacked in less time than
+// it is encoded in.
 type pieces struct {
 	mu    sync.Mutex
 	views map[viewKey]*view
@@ -38,14 +39,24 @@ type viewKey struct{ coding, filter string }
 type view struct {
 	mu     sync.Mutex
 	blocks map[int64]keptPiece
-	used   time.Time
-	forget *time.Timer
+
+	// Those belong to pieces.mu.
+	used    time.Time
+	asked   int // how often
+	filling bool
+	forget  *time.Timer
 }
 
 type keptPiece struct {
 	piece
 	version uint64 // of its block when it was made
+	upTo    int64  // the last ID that it tells of
 	made    time.Time
+}
+
+// serves tells whether a piece of a block can be sent instead of a new one.
+func (k *keptPiece) serves(n *news, block decisions.Block) bool {
+	return k.version == block.Version && k.upTo == min(block.Last, n.to.ID) && n.now.Sub(k.made) < pieceAge
 }
 
 // view returns the pieces kept of a set.
@@ -65,6 +76,7 @@ func (p *pieces) view(key viewKey, now time.Time) *view {
 		p.views[key] = v
 	}
 	v.used = now
+	v.asked++
 	v.forget.Reset(viewLife)
 	return v
 }
@@ -88,16 +100,11 @@ func (p *pieces) dropOldest() {
 	delete(p.views, oldest)
 }
 
-// write sends the whole set in pieces.
+// write sends the whole set compressed.
 func (p *pieces) write(ctx context.Context, a *streamAnswer, filter string) error {
 	v := p.view(viewKey{a.out.coding.name, filter}, a.now)
-	for after := int64(0); ; {
-		block, ok := a.s.decisions.BlockAfter(after)
-		if !ok || block.First > a.to.ID {
-			return nil
-		}
-		after = block.Last
-		part := v.piece(a, block)
+	for block := range a.blocks {
+		part := v.piece(&a.news, a.out.coding, block)
 		if part.length == 0 {
 			continue
 		}
@@ -112,30 +119,112 @@ func (p *pieces) write(ctx context.Context, a *streamAnswer, filter string) erro
 			return err
 		}
 	}
+	return nil
+}
+
+// writePlain sends the whole set uncompressed: pieces that are kept, and what
+// there is no piece of as the log has it. Nobody waits for a piece; when the set is asked
+// for again within viewLife, those that are missing are made in the background.
+func (p *pieces) writePlain(ctx context.Context, a *streamAnswer, filter string, keep *coding) error {
+	v := p.view(viewKey{keep.name, filter}, a.now)
+	room := rawBuffers.Get().(*[]byte)
+	defer rawBuffers.Put(room)
+	rows := api.Rows{Now: a.now, WithUUID: true}
+	missing := false
+	for block := range a.blocks {
+		if part, ok := v.kept(&a.news, block); !ok {
+			missing = true
+			if err := a.writeRows(ctx, &rows, block.First-1, min(block.Last, a.to.ID)); err != nil {
+				return err
+			}
+		} else if part.length > 0 {
+			a.out.buf = a.out.next()
+			if err := a.out.flush(); err != nil {
+				return err
+			}
+			*room = keep.unpack((*room)[:0], part.packed)
+			if err := a.out.send(*room); err != nil {
+				return err
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+	}
+	if missing {
+		p.fill(v, a.news, keep)
+	}
+	return nil
+}
+
+// rawBuffers are for pieces that are unpacked.
+var rawBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// fill makes the pieces of a set that are missing, once it is asked for again.
+func (p *pieces) fill(v *view, n news, c *coding) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if v.asked < 2 || v.filling {
+		return
+	}
+	v.filling = true
+	n.s.done.Go(func() {
+		for block := range n.blocks {
+			if n.s.background.Err() != nil {
+				break
+			}
+			v.piece(&n, c, block)
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		v.filling = false
+	})
+}
+
+// blocks yields the blocks of the log up to where the news end.
+func (n *news) blocks(yield func(decisions.Block) bool) {
+	for after := int64(0); ; {
+		block, ok := n.s.decisions.BlockAfter(after)
+		if !ok || block.First > n.to.ID || !yield(block) {
+			return
+		}
+		after = block.Last
+	}
+}
+
+// kept returns the piece of a block if there is one, and nobody is at it.
+func (v *view) kept(n *news, block decisions.Block) (piece, bool) {
+	if !v.mu.TryLock() {
+		return piece{}, false
+	}
+	defer v.mu.Unlock()
+	k, ok := v.blocks[block.First]
+	return k.piece, ok && k.serves(n, block)
 }
 
 // piece returns the piece of a block. Those who come meanwhile wait for it
 // instead of making it too.
-func (v *view) piece(a *streamAnswer, block decisions.Block) piece {
+func (v *view) piece(n *news, c *coding, block decisions.Block) piece {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	k, ok := v.blocks[block.First]
-	if ok && k.version == block.Version && a.now.Sub(k.made) < pieceAge {
+	if ok && k.serves(n, block) {
 		return k.piece
 	}
-	rows := api.Rows{Now: a.now, WithUUID: true}
+	rows := api.Rows{Now: n.now, WithUUID: true}
 	raw := streamWriter{}
+	upTo := min(block.Last, n.to.ID)
 	for at, more := block.First-1, true; more; {
-		at, more = a.s.decisions.New(a.query, at, min(block.Last, a.to.ID), a.now, func(r *decisions.Row) { raw.buf = rows.Append(raw.next(), r) })
+		at, more = n.s.decisions.New(n.query, at, upTo, n.now, func(r *decisions.Row) { raw.buf = rows.Append(raw.next(), r) })
 	}
-	k = keptPiece{version: block.Version, made: a.now}
+	k = keptPiece{version: block.Version, upTo: upTo, made: n.now}
 	if len(raw.buf) > 0 {
-		k.piece = a.out.coding.piece(raw.buf)
-		a.s.tidy.soon()
+		k.piece = c.piece(raw.buf)
+		n.s.tidy.soon()
 	}
 	v.blocks[block.First] = k
-	if len(v.blocks) > 64 && len(v.blocks) > 2*a.s.decisions.Blocks() {
-		v.prune(a.s.decisions)
+	if len(v.blocks) > 64 && len(v.blocks) > 2*n.s.decisions.Blocks() {
+		v.prune(n.s.decisions)
 	}
 	return k.piece
 }

@@ -30,9 +30,16 @@ func filled(tb testing.TB, n int) *Server {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { s.Close() })
-	now := time.Now()
+	fill(tb, s, 0, n)
+	return s
+}
+
+// fill imports n decisions about addresses of which the first has the number from.
+func fill(tb testing.TB, s *Server, from, n int) {
+	tb.Helper()
+	now := s.now()
 	a := decisions.Alert{Scenario: "import", StartAt: now, StopAt: now}
-	for i := range n {
+	for i := from; i < from+n; i++ {
 		a.Decisions = append(a.Decisions, decisions.Decision{
 			Origin: "lists", Scenario: "tor", Type: "ban", Scope: "Ip",
 			Value: fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), Until: now.Add(24 * time.Hour),
@@ -41,7 +48,6 @@ func filled(tb testing.TB, n int) *Server {
 	if err := s.Local("m").SendAlerts(tb.Context(), []decisions.Alert{a}); err != nil {
 		tb.Fatal(err)
 	}
-	return s
 }
 
 // TestStreamBody compares every byte with what upstream sends.
