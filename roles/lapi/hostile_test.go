@@ -80,11 +80,15 @@ func TestGarbage(t *testing.T) {
 	s := open(t, nil)
 	agent, fw := machine(t, s, "m"), bouncer(t, s, "fw")
 	h := s.handler()
+	each := 2500
+	if testing.Short() {
+		each = 500
+	}
 	var senders sync.WaitGroup
 	for w := range 4 {
 		senders.Go(func() {
 			rnd := rand.New(rand.NewPCG(uint64(w), 1))
-			for range 2500 {
+			for range each {
 				r := garbage(rnd)
 				if r == nil {
 					continue
