@@ -104,7 +104,7 @@ func start(t *testing.T, kernel *remediatetest.Fake, saved string, change func(*
 		if err := <-done; err != nil {
 			t.Errorf("stopped with %v", err)
 		}
-		if took := time.Since(began); took > time.Second {
+		if took := time.Since(began); took > 5*time.Second { // a second, where nothing else runs
 			t.Errorf("stopping took %v", took)
 		}
 	}

@@ -99,7 +99,7 @@ func TestAllInOne(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("the end is an error: %v", err)
 	}
-	if took := time.Since(begin); took > time.Second {
+	if took := time.Since(begin); took > 5*time.Second { // a second, where nothing else runs
 		t.Errorf("the end took %v", took)
 	}
 }
