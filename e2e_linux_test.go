@@ -224,7 +224,7 @@ func TestOneProcess(t *testing.T) {
 	h.drops(lab.Attacker)
 
 	took, err := p.Stop(h.ctx)
-	if err != nil || took > 5*time.Second { // a second, where nothing else runs // a second, where nothing else runs
+	if err != nil || took > 5*time.Second { // a second, where nothing else runs
 		t.Errorf("stop took %v: %v", took, err)
 	}
 }
@@ -283,7 +283,7 @@ func TestThreeProcesses(t *testing.T) {
 		}
 	}
 	for name, p := range map[string]*lab.Proc{"agent": reader, "bouncer": fw, "lapi": server} {
-		if took, err := p.Stop(h.ctx); err != nil || took > 5*time.Second { // a second, where nothing else runs // a second, where nothing else runs
+		if took, err := p.Stop(h.ctx); err != nil || took > 5*time.Second { // a second, where nothing else runs
 			t.Errorf("stop of the %s took %v: %v", name, took, err)
 		}
 	}
