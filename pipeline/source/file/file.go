@@ -9,13 +9,15 @@
 //     went between two looks, or while we were not running, are read in between.
 //   - Copied and truncated: what was written before the truncation is read from the
 //     copy, then the file from its start.
-//   - Restart: the same, from the positions kept in source.Positions.
+//   - Restart: the same, from the positions kept in source.Positions. What was rotated and
+//     compressed meanwhile is unpacked from there on.
 //
 // One goroutine serves all files of a Source with one buffer; lines are views
 // of it. The agent role makes the sources.
 package file
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,9 +66,11 @@ type Config struct {
 	// FromStart reads files that are there on the first start from their start,
 	// not from their end. Files that appear later always are.
 	FromStart bool
-	Poll      bool // don't use notifications; network filesystems never do
-	MaxLine   int  // bytes from which a line is cut; 0: source.MaxLine
-	Replay    bool // take the clock from the lines
+	Poll      bool          // don't use notifications
+	Trust     bool          // rely on notifications of network filesystems, too, which tell nothing of what other hosts write
+	GlobEvery time.Duration // between looks for new files that nothing was told of; 0: 10s
+	MaxLine   int           // bytes from which a line is cut; 0: source.MaxLine
+	Replay    bool          // take the clock from the lines
 	Positions *source.Positions
 	// Report is told about files that can't be read, once per trouble, while the others go
 	// on, and about lines that are lost. nil: nobody is.
@@ -84,10 +88,11 @@ type Source struct {
 	tails    []*tail // in the order of their discovery
 	started  bool    // the first look is over
 	globbed  time.Time
-	cutSeen  int64 // cut lines already reported
-	crowded  bool  // reported that there are too many files
-	moved    bool  // the set of files, and so of directories, may have changed
-	woken    bool  // by a notification, not by the clock
+	cutSeen  int64                 // cut lines already reported
+	crowded  bool                  // reported that there are too many files
+	moved    bool                  // the set of files, and so of directories, may have changed
+	woken    bool                  // by a notification, not by the clock
+	remote   func(dir string) bool // on a network filesystem
 	headBuf  [source.MaxHead]byte
 	patterns []string // absolute and clean
 }
@@ -95,7 +100,7 @@ type Source struct {
 // New returns a source that follows the files of cfg. Globs that are no valid patterns
 // are an error.
 func New(cfg Config) (*Source, error) {
-	s := &Source{cfg: cfg, now: time.Now}
+	s := &Source{cfg: cfg, now: time.Now, remote: platform.NetworkFS}
 	if len(cfg.Globs) == 0 {
 		return nil, errors.New("cannot follow files: no path given")
 	}
@@ -109,6 +114,7 @@ func New(cfg Config) (*Source, error) {
 		}
 		s.patterns = append(s.patterns, abs)
 	}
+	s.cfg.GlobEvery = cmp.Or(s.cfg.GlobEvery, globEvery)
 	if s.cfg.Report == nil {
 		s.cfg.Report = func(error) {}
 	}
@@ -138,7 +144,8 @@ func (s *Source) Run(ctx context.Context, out source.Sink) error {
 		if s.moved {
 			s.moved = false
 			if w.follow(s.dirs()) {
-				continue // what happened before the watch began
+				s.globbed = time.Time{} // for what happened before the watch began
+				continue
 			}
 		}
 		if more {
@@ -153,7 +160,7 @@ func (s *Source) Run(ctx context.Context, out source.Sink) error {
 // look reads what there is to read, once around. more tells that some file
 // has not been read to its end.
 func (s *Source) look(ctx context.Context, out source.Sink) (more bool, err error) {
-	if s.globbed.IsZero() || s.now().Sub(s.globbed) >= globEvery {
+	if s.globbed.IsZero() || s.now().Sub(s.globbed) >= s.cfg.GlobEvery {
 		s.discover()
 	}
 	for i := 0; i < len(s.tails); i++ { // a tail may add others
@@ -185,7 +192,7 @@ func (s *Source) discover() {
 			paths, _ = filepath.Glob(pattern)
 		}
 		for _, path := range paths {
-			if s.excluded(path) || isGlob(pattern) && s.isPast(path) || slices.ContainsFunc(s.tails, func(t *tail) bool { return t.path == path }) {
+			if s.excluded(path) || isGlob(pattern) && (s.isPast(path) || isPacked(path)) || slices.ContainsFunc(s.tails, func(t *tail) bool { return t.path == path }) {
 				continue
 			}
 			fi, err := os.Stat(path)
@@ -237,14 +244,15 @@ func (s *Source) excluded(path string) bool {
 	return slices.ContainsFunc(s.cfg.Exclude, func(re *regexp.Regexp) bool { return re.MatchString(path) })
 }
 
-// follows tells whether a file with that identity is open.
+// follows tells whether a log with that identity is open. A compressed file may have that
+// of the log that it was made of, or of another.
 func (s *Source) follows(id platform.FileID) bool {
 	for _, t := range s.tails {
 		if t.cur != nil && t.cur.id == id {
 			return true
 		}
 		for _, r := range t.old {
-			if r.f != nil && r.id == id {
+			if r.f != nil && r.packed == nil && r.id == id {
 				return true
 			}
 		}
@@ -327,6 +335,7 @@ func (s *Source) pause(w *watcher) time.Duration {
 	if w.complete() {
 		every = lookEvery
 	}
+	every = min(every, s.cfg.GlobEvery)
 	// All sources look at the same moments: waking up is what costs most on an idle machine.
 	return every - time.Duration(time.Now().UnixNano()%int64(every))
 }

@@ -3,6 +3,7 @@ package file
 import (
 	"path/filepath"
 	"regexp"
+	"time"
 
 	"cs/pipeline/event"
 	"cs/pipeline/source"
@@ -12,17 +13,19 @@ import (
 // maxLine bounds the buffer for one line that an acquisition may ask for.
 const maxLine = 16 << 20
 
-// Keys are those of an acquisition (spec engine §7). Some have no use here and
-// are known so that upstream's files load.
+// Keys are those of an acquisition (spec engine §7).
 type Keys struct {
-	Filename              strict.Text   `yaml:"filename"`
-	Filenames             []strict.Text `yaml:"filenames"`
-	ExcludeRegexps        []strict.Text `yaml:"exclude_regexps"`
-	MaxBufferSize         int           `yaml:"max_buffer_size"`
-	PollWithoutInotify    bool          `yaml:"poll_without_inotify"`
+	Filename       strict.Text   `yaml:"filename"`
+	Filenames      []strict.Text `yaml:"filenames"`
+	ExcludeRegexps []strict.Text `yaml:"exclude_regexps"`
+	MaxBufferSize  int           `yaml:"max_buffer_size"`
+	// PollWithoutInotify does without notifications; false wants them on network
+	// filesystems, too, where others are polled.
+	PollWithoutInotify *bool `yaml:"poll_without_inotify"`
+	// ForceInotify watches directories in which there is no match yet, which is always done.
 	ForceInotify          bool          `yaml:"force_inotify"`
 	DiscoveryPollEnable   bool          `yaml:"discovery_poll_enable"`
-	DiscoveryPollInterval string        `yaml:"discovery_poll_interval"`
+	DiscoveryPollInterval time.Duration `yaml:"discovery_poll_interval"`
 }
 
 // Named returns the keys of an acquisition of some patterns.
@@ -49,7 +52,7 @@ func (k Keys) Globs() (globs []string) {
 var Kind = source.Kind{Open: open, Once: true, Tail: true, Replay: true}
 
 func open(s *source.Spec) (source.Source, error) {
-	var k Keys
+	k := Keys{DiscoveryPollInterval: 30 * time.Second}
 	err := s.Decode(&k, func(d *source.DSN) {
 		if d.Target == "" {
 			d.Fail("it has no path")
@@ -61,8 +64,16 @@ func open(s *source.Spec) (source.Source, error) {
 		return nil, err
 	}
 	cfg := Config{
-		Globs: k.Globs(), Labels: s.Labels, MaxLine: k.MaxBufferSize, Poll: k.PollWithoutInotify,
+		Globs: k.Globs(), Labels: s.Labels, MaxLine: k.MaxBufferSize,
 		FromStart: s.FromStart, Replay: s.Mode == event.Replay, Positions: s.Positions, Report: s.Report, Started: s.Started,
+	}
+	if poll := k.PollWithoutInotify; poll != nil {
+		cfg.Poll, cfg.Trust = *poll, !*poll
+	}
+	if k.DiscoveryPollEnable {
+		if cfg.GlobEvery = k.DiscoveryPollInterval; cfg.GlobEvery <= 0 {
+			return nil, s.Errorf("discovery_poll_interval", "want a duration, not %v", cfg.GlobEvery)
+		}
 	}
 	if len(cfg.Globs) == 0 {
 		return nil, s.Errorf("filenames", "there is no file name")

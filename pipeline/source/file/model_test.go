@@ -196,7 +196,19 @@ func (w *writer) append() {
 // shift renames app.log.N to app.log.N+1, as logrotate does.
 func (w *writer) shift() {
 	for n := 6; n > 0; n-- {
-		os.Rename(w.f.path(fmt.Sprintf("app.log.%d", n)), w.f.path(fmt.Sprintf("app.log.%d", n+1)))
+		for _, ending := range []string{"", ".gz"} { // most are not there
+			os.Rename(w.f.path(fmt.Sprintf("app.log.%d%s", n, ending)), w.f.path(fmt.Sprintf("app.log.%d%s", n+1, ending)))
+		}
+	}
+}
+
+// compress does so with what is rotated. Of an empty file nothing would be left to know it by.
+func (w *writer) compress() {
+	for n := range 7 {
+		name := fmt.Sprintf("app.log.%d", n+1)
+		if fi, err := os.Stat(w.f.path(name)); err == nil && fi.Size() > 0 {
+			w.f.pack(name, ".gz")
+		}
 	}
 }
 
@@ -337,7 +349,15 @@ func modelRun(t *testing.T, seed uint64) {
 			if w.rnd.IntN(3) == 0 {
 				w.rotate0()
 			}
+			if w.rnd.IntN(3) == 0 {
+				w.compress()
+			}
 			f.start()
+			f.look()
+		case n < 18 && w.rnd.IntN(2) == 0:
+			step("compress")
+			f.settle()
+			w.compress()
 			f.look()
 		default:
 			step("wait")

@@ -19,7 +19,8 @@ import (
 // of a rotated file that was read to its end.
 type reader struct {
 	f        *os.File
-	path     string // where it was opened
+	packed   *packed // what counts is what is in f; nil: f itself
+	path     string  // where it was opened
 	id       platform.FileID
 	headLen  int    // the first bytes, up to source.MaxHead …
 	headHash uint64 // … tell it from another file with the same identity
@@ -90,6 +91,9 @@ func (r *reader) resume(s *Source, pos source.Position) bool {
 func (r *reader) missed(s *Source) {
 	if fi, err := r.f.Stat(); err == nil && !s.started {
 		r.behind, r.written = fi.Size(), fi.ModTime()
+		if r.packed != nil {
+			r.behind = r.packed.size()
+		}
 	}
 }
 
@@ -125,7 +129,11 @@ func (r *reader) look(now time.Time) (int64, error) {
 	if err != nil {
 		return 0, &readError{err}
 	}
-	if size := fi.Size(); size != r.size || r.grew.IsZero() {
+	size := fi.Size()
+	if r.packed != nil {
+		size = r.packed.size()
+	}
+	if size != r.size || r.grew.IsZero() {
 		r.size, r.grew = size, now
 	}
 	if at := fi.ModTime(); !at.Equal(r.changed) {
@@ -137,9 +145,14 @@ func (r *reader) look(now time.Time) (int64, error) {
 // same tells whether the file still begins as it did, and learns more of its
 // beginning.
 func (r *reader) same(buf *[source.MaxHead]byte) (bool, error) {
-	n, err := r.f.ReadAt(buf[:], 0)
-	if err != nil && err != io.EOF {
-		return false, &readError{err}
+	var n int
+	if r.packed != nil {
+		n = copy(buf[:], r.packed.head)
+	} else {
+		var err error
+		if n, err = r.f.ReadAt(buf[:], 0); err != nil && err != io.EOF {
+			return false, &readError{err}
+		}
 	}
 	if n < r.headLen || r.headLen > 0 && xxhash.Sum64(buf[:r.headLen]) != r.headHash {
 		return false, nil
@@ -281,6 +294,9 @@ func (r *reader) restart() {
 }
 
 func (r *reader) close() {
+	if r.packed != nil {
+		r.packed.close()
+	}
 	if r.f != nil {
 		r.f.Close()
 		r.f = nil

@@ -33,7 +33,7 @@ var (
 type sibling struct {
 	path    string
 	id      platform.FileID
-	rank    int // the number in ".1"; higher is older. 0 for dates
+	rank    int // the number in ".1" or ".1.gz"; higher is older. 0 for dates
 	changed time.Time
 	size    int64
 }
@@ -89,7 +89,7 @@ func (t *tail) list(accept func(name string) bool) []sibling {
 			if sib.id, err = platform.FileIDAt(path); err != nil {
 				continue
 			}
-			if n, err := strconv.Atoi(strings.TrimPrefix(name, base+".")); err == nil && n < 10_000 {
+			if n, err := strconv.Atoi(strings.TrimPrefix(unpackedName(name), base+".")); err == nil && n < 10_000 {
 				sib.rank = n
 			}
 			all = append(all, sib)
@@ -105,11 +105,16 @@ func (t *tail) isRotation(name string) bool {
 	return ok && suffix.MatchString(rest)
 }
 
+// isPackedRotation tells whether name is that of the log with a suffix and compressed.
+func (t *tail) isPackedRotation(name string) bool {
+	return unpackable(name) && t.isRotation(strings.TrimSuffix(name, filepath.Ext(name)))
+}
+
 // findRest finds the file that pos was taken of, under another name, and returns it opened
 // at pos; nil if it is gone.
 func (t *tail) findRest(pos source.Position) *reader {
 	found := t.find(func(string) bool { return true }, func(sib sibling) bool { return sib.id == pos.File },
-		func(r *reader) bool { return r.resume(t.s, pos) })
+		func(r *reader) bool { return (r.packed == nil || pos.HeadLen > 0) && r.resume(t.s, pos) })
 	if found == nil {
 		return t.findCopy(pos)
 	}
@@ -138,10 +143,22 @@ func (t *tail) findCopy(pos source.Position) *reader {
 				return r.resume(t.s, end)
 			})
 	}
+	if found == nil {
+		found = t.findPacked(pos)
+	}
 	if found != nil && t.knows(found) {
 		found.close()
 	}
 	return found
+}
+
+// findPacked finds the newest compressed file with what pos was taken of, and returns it opened
+// at pos; nil if there is none.
+func (t *tail) findPacked(pos source.Position) *reader {
+	n := 0
+	return t.find(func(name string) bool {
+		return t.isPackedRotation(name) || unpackable(name) && pos.HeadLen == source.MaxHead // less is too little to be sure
+	}, func(sibling) bool { n++; return n <= maxPacked }, func(r *reader) bool { return r.resume(t.s, pos) })
 }
 
 // find returns the newest file with a name that accept takes for which likely and, once
@@ -171,6 +188,28 @@ func (t *tail) find(accept func(name string) bool, likely func(sibling) bool, is
 	return nil
 }
 
+// packedOf returns which of the siblings is what has become of a file that was read, newest first; -1
+// if none is.
+func (t *tail) packedOf(k *reader, all []sibling) int {
+	n := 0
+	for i, sib := range slices.Backward(all) {
+		if !t.isPackedRotation(filepath.Base(sib.path)) {
+			continue
+		}
+		if n++; n > maxPacked {
+			break
+		}
+		if m, err := t.openSibling(sib); err == nil {
+			packs := m.packs(k, t.s)
+			m.close()
+			if packs {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
 // errMoved says that another file has the name, or none, of one that was listed.
 var errMoved = errors.New("it was renamed")
 
@@ -186,6 +225,12 @@ func (t *tail) openSibling(sib sibling) (*reader, error) {
 	if r.id != sib.id {
 		r.close()
 		return nil, errMoved
+	}
+	if unpackable(sib.path) {
+		if err := r.openPacked(sib.path); err != nil {
+			r.close()
+			return nil, err
+		}
 	}
 	r.path = t.path // the name that operators know
 	return r, nil
@@ -222,24 +267,29 @@ func (t *tail) missed(r *reader, known []*reader) (missed []*reader, err error) 
 	// and what came between them is known.
 	from, reused := -1, -1
 	for _, k := range slices.Backward(known) {
-		from = slices.IndexFunc(all, func(sib sibling) bool { return sib.id == k.id })
-		if from < 0 {
+		at := slices.IndexFunc(all, func(sib sibling) bool { return sib.id == k.id })
+		if at < 0 {
 			continue
 		}
-		m, err := t.openSibling(all[from])
+		m, err := t.openSibling(all[at])
 		if errors.Is(err, errMoved) {
 			return nil, err
 		}
 		if err != nil {
 			return nil, nil
 		}
-		same := m.is(k, t.s) || k.headLen == 0 && all[from].size == 0
+		same := m.is(k, t.s) || k.headLen == 0 && all[at].size == 0
 		m.close()
 		if same {
+			from = at
 			break
 		}
-		// It was refilled, or another file has its inode: what is in it now came later.
-		reused, from = from, -1
+		if m.packed == nil { // it was refilled, or another file has its inode: what is in it now came later
+			reused = at
+		}
+	}
+	for i := len(known) - 1; i >= 0 && from < 0; i-- {
+		from = t.packedOf(known[i], all)
 	}
 	before := ""
 	switch {
@@ -260,8 +310,14 @@ func (t *tail) missed(r *reader, known []*reader) (missed []*reader, err error) 
 		now = filepath.Base(real)
 	}
 	for _, sib := range all[from+1:] {
-		if name := filepath.Base(sib.path); !t.isRotation(name) && !between(before, name, now) {
+		name := filepath.Base(sib.path)
+		// While we run we are faster than who compresses.
+		packed := !t.s.started && (t.isPackedRotation(name) || unpackable(name) && between(unpackedName(before), unpackedName(name), now))
+		if !packed && !t.isRotation(name) && !between(before, name, now) {
 			continue
+		}
+		if packed && slices.ContainsFunc(all, func(o sibling) bool { return o.path == strings.TrimSuffix(sib.path, filepath.Ext(sib.path)) }) {
+			continue // being made of that one
 		}
 		m, err := t.openSibling(sib)
 		if errors.Is(err, errMoved) {
@@ -277,6 +333,14 @@ func (t *tail) missed(r *reader, known []*reader) (missed []*reader, err error) 
 		missed = append(missed, m)
 	}
 	return missed, nil
+}
+
+// unpackedName returns the name that a compressed file had before.
+func unpackedName(name string) string {
+	if unpackable(name) {
+		return strings.TrimSuffix(name, filepath.Ext(name))
+	}
+	return name
 }
 
 // between tells whether name is one of a series of names with a number or a date in
@@ -308,7 +372,7 @@ const compared = 64 << 10
 // it, and that one is not yet truncated.
 func (r *reader) copies(o *reader) bool {
 	fi, err := r.f.Stat()
-	if err != nil || o.f == nil {
+	if err != nil || o.f == nil || r.packed != nil {
 		return false
 	}
 	size := fi.Size()
@@ -341,7 +405,13 @@ func (r *reader) copied(o *reader, s *Source) bool {
 // knows tells whether a file that was just opened is one that this tail has, or has read to
 // its end.
 func (t *tail) knows(r *reader) bool {
-	return slices.ContainsFunc(t.old, func(o *reader) bool { return r.is(o, t.s) })
+	return slices.ContainsFunc(t.old, func(o *reader) bool { return r.is(o, t.s) || r.packs(o, t.s) })
+}
+
+// packs tells whether a file is what has become of another one.
+func (r *reader) packs(o *reader, s *Source) bool {
+	probe := *r
+	return r.packed != nil && o.packed == nil && o.headLen > 0 && probe.resume(s, o.position())
 }
 
 // is tells whether a file that was just opened is one that was read.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"cs/pipeline/source"
 	"cs/platform"
@@ -286,6 +287,17 @@ func (t *tail) rotated() {
 // drain reads a rotated file. wait asks not to read newer ones yet, because its last
 // line may be unfinished.
 func (t *tail) drain(ctx context.Context, r *reader, out source.Sink) (more, wait bool, err error) {
+	if r.packed != nil {
+		more, err = r.unpack(ctx, t.s, out)
+		switch {
+		case err != nil:
+			r.grew = time.Time{} // trying again is of no use
+		case !more:
+			r.close()
+			r.save()
+		}
+		return more, false, err
+	}
 	now := t.s.now()
 	if _, err := r.look(now); err != nil {
 		return false, false, err

@@ -71,7 +71,7 @@ func (w *watcher) follow(dirs []string) (added bool) {
 			w.fs.Remove(dir) // another one was mounted there, or took its place
 		}
 		w.ids[dir] = id
-		if platform.NetworkFS(dir) {
+		if !w.s.cfg.Trust && w.s.remote(dir) {
 			w.all = false
 			continue
 		}
