@@ -149,6 +149,16 @@ func Metered(src Source, m *Meter, report func(error)) Source {
 	return &metered{src, m}
 }
 
+// Named wraps a source so that its Name is another one.
+func Named(src Source, name string) Source { return &named{src, name} }
+
+type named struct {
+	Source
+	name string
+}
+
+func (s *named) Name() string { return s.name }
+
 // MeterOf returns the meter of a source that Metered has made; nil of another one.
 func MeterOf(src Source) *Meter {
 	if s, ok := src.(*metered); ok {

@@ -117,10 +117,29 @@ func (f *Reading) inputs(env *platform.Env, r config.Agent) (list []config.Acqui
 		some, wrong := engine.Acquisitions(path, env.LookupEnv)
 		list, faults = append(list, some...), append(faults, wrong...)
 	}
+	list, doubled := distinct(list)
+	faults = append(faults, doubled...)
 	if len(list) == 0 {
 		return nil, nil, fmt.Errorf("no datasource enabled: %w", errors.Join(append(faults, fmt.Errorf("nothing to read in %s", strings.Join([]string{r.AcquisitionPath, r.AcquisitionDir}, " ")))...))
 	}
 	return list, faults, nil
+}
+
+// distinct leaves out what has the unique_id of another one before it.
+func distinct(list []config.Acquisition) (kept []config.Acquisition, faults []error) {
+	first := make(map[string]config.Acquisition)
+	for _, acq := range list {
+		if acq.UniqueID != "" {
+			if one, ok := first[acq.UniqueID]; ok {
+				at, _ := acq.Doc.PlaceOf("unique_id")
+				faults = append(faults, at.Errorf("%q is that of %s:%d as well", acq.UniqueID, one.Place.File, one.Place.Line))
+				continue
+			}
+			first[acq.UniqueID] = acq
+		}
+		kept = append(kept, acq)
+	}
+	return kept, faults
 }
 
 // anyThere tells whether there is something to read now.

@@ -1,12 +1,15 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
+	"cs/pipeline/event"
 	"cs/pipeline/source"
 	"cs/roles/config"
 	"cs/roles/engine"
@@ -15,6 +18,7 @@ import (
 // input is a source, whether it has started, and how to stop it.
 type input struct {
 	acq       config.Acquisition
+	log       *slog.Logger
 	source    source.Source
 	positions *source.Positions // its part
 	once      bool              // it has an end
@@ -26,7 +30,10 @@ type input struct {
 }
 
 func (a *Agent) newInput(acq config.Acquisition) (*input, error) {
-	in := &input{acq: acq, positions: a.positions.Part(), started: make(chan struct{}), ended: make(chan struct{})}
+	in := &input{acq: acq, log: a.log, positions: a.positions.Part(), started: make(chan struct{}), ended: make(chan struct{})}
+	if acq.LogLevel != nil {
+		in.log = slog.New(leveled{a.log.Handler(), *acq.LogLevel})
+	}
 	in.start = sync.OnceFunc(func() { close(in.started) })
 	var err error
 	in.source, in.once, err = engine.Reader{
@@ -34,10 +41,35 @@ func (a *Agent) newInput(acq config.Acquisition) (*input, error) {
 		FromStart: a.cfg.FromStart,
 		Positions: in.positions,
 		Meters:    &a.sources,
-		Report:    func(err error) { a.log.Error("trouble with a log", "err", err) },
+		Report:    func(err error) { in.log.Error("trouble with a log", in.named("err", err)...) },
 		Started:   in.start,
 	}.Open(acq)
 	return in, err
+}
+
+// named adds to what is logged about an input how the operator calls it. What is reported tells by
+// itself what is read.
+func (in *input) named(args ...any) []any {
+	if name := cmp.Or(in.acq.Name, in.acq.UniqueID); name != "" {
+		args = append(args, "name", name)
+	}
+	return args
+}
+
+// leveled is a handler with a level of its own.
+type leveled struct {
+	slog.Handler
+	level slog.Level
+}
+
+func (h leveled) Enabled(_ context.Context, level slog.Level) bool { return level >= h.level }
+
+func (h leveled) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return leveled{h.Handler.WithAttrs(attrs), h.level}
+}
+
+func (h leveled) WithGroup(name string) slog.Handler {
+	return leveled{h.Handler.WithGroup(name), h.level}
 }
 
 // readers are the inputs that run. They belong to one goroutine, that of
@@ -94,20 +126,27 @@ func (r *readers) wait() {
 // that is read once or can't work here.
 func (a *Agent) keepReading(ctx context.Context, in *input) error {
 	defer in.start()
+	out := a.process
+	if in.log.Enabled(ctx, slog.LevelDebug) {
+		out = func(ctx context.Context, batch []event.Line, done func()) error {
+			in.log.Debug("lines were read", "source", in.source.Name(), "lines", len(batch))
+			return a.process(ctx, batch, done)
+		}
+	}
 	for {
-		err := in.source.Run(ctx, a.process)
+		err := in.source.Run(ctx, out)
 		in.start()
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
-			a.log.Info("a log has come to its end", "source", in.source.Name())
+			in.log.Info("a log has come to its end", "source", in.source.Name())
 			return nil
 		case in.once, errors.Is(err, errors.ErrUnsupported):
-			a.log.Error("a source is given up", "source", in.source.Name(), "err", err)
+			in.log.Error("a source is given up", "source", in.source.Name(), "err", err)
 			return fmt.Errorf("cannot read %s: %w", in.source.Name(), err)
 		}
-		a.log.Error("a source failed and is started again", "source", in.source.Name(), "err", err, "in", sourcePause)
+		in.log.Error("a source failed and is started again", "source", in.source.Name(), "err", err, "in", sourcePause)
 		select {
 		case <-ctx.Done():
 			return nil

@@ -90,7 +90,7 @@ func (a *Agent) apply(r *readers, c change) error {
 	a.exchange(c.engine)
 	for _, in := range r.list {
 		if !slices.Contains(keep, in) {
-			a.log.Info("a source is no longer read", "source", in.source.Name())
+			in.log.Info("a source is no longer read", "source", in.source.Name())
 			r.end(in) // before others begin: they may want its port, or its positions
 			a.sources.Drop(source.MeterOf(in.source))
 		}
@@ -100,7 +100,7 @@ func (a *Agent) apply(r *readers, c change) error {
 		a.save() // what stopped moved, and nothing else remembers it
 	}
 	for _, in := range fresh {
-		a.log.Info("a source is read from now on", "source", in.source.Name())
+		in.log.Info("a source is read from now on", "source", in.source.Name())
 		r.run(in)
 	}
 	r.count()

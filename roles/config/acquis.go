@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,8 +21,10 @@ type Acquisition struct {
 	Place    strict.Place // for complaints about what it names
 	Source   string       // kind: "file", "journalctl", …
 	Labels   map[string]string
-	Name     string // "" or what the operator calls it
-	UniqueID string
+	// Name and UniqueID are what the operator calls it; "" if nothing. No two have the same
+	// UniqueID.
+	Name, UniqueID string
+	LogLevel       *slog.Level // of what is logged about it; nil: that of all
 	Cat      bool // read what is there and end, instead of following
 	// TimeMachine takes the clock of buckets from the lines, for old logs.
 	TimeMachine bool
@@ -40,7 +43,7 @@ type AcquisitionKeys struct {
 	Source         strict.Text `yaml:"source"`
 	Mode           strict.Text `yaml:"mode"`
 	Labels         strict.Map  `yaml:"labels"`
-	LogLevel       strict.Text `yaml:"log_level"` // one level is for all
+	LogLevel       strict.Text `yaml:"log_level"`
 	Name           string      `yaml:"name"`
 	UseTimeMachine bool        `yaml:"use_time_machine"`
 	UniqueID       string      `yaml:"unique_id"`
@@ -138,10 +141,23 @@ func readDocument(doc strict.Doc) (a Acquisition, errs []error) {
 	default:
 		errs = append(errs, c.Mode.Place.Errorf("want tail or cat, not %q", c.Mode.Value))
 	}
-	if _, ok := logLevels[strings.ToLower(c.LogLevel.Value)]; c.LogLevel.Value != "" && !ok {
-		errs = append(errs, c.LogLevel.Place.Errorf("unknown level %q", c.LogLevel.Value))
+	var err error
+	if a.LogLevel, err = sourceLevel(c.LogLevel.Value); err != nil {
+		errs = append(errs, c.LogLevel.Place.Errorf("%w", err))
 	}
 	return a, errs
+}
+
+// sourceLevel returns the level of that name; nil of no name.
+func sourceLevel(name string) (*slog.Level, error) {
+	if name == "" {
+		return nil, nil
+	}
+	level, ok := logLevels[strings.ToLower(name)]
+	if !ok {
+		return nil, fmt.Errorf("unknown level %q", name)
+	}
+	return &level, nil
 }
 
 // guess returns the source of a document that doesn't say.

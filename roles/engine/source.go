@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -106,6 +107,9 @@ func (r Reader) Open(acq config.Acquisition) (src source.Source, once bool, err 
 		if src, err = transform.New(src, acq.Transform, r.Report); err != nil {
 			return nil, false, err
 		}
+	}
+	if name := cmp.Or(acq.Name, acq.UniqueID); name != "" {
+		src = source.Named(src, name)
 	}
 	return source.Metered(src, spec.Meter, r.Report), acq.Cat || kind.Ends, nil
 }
