@@ -1,12 +1,15 @@
 # Two commands matter on a fresh machine: `make demo` and `make test`.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS  = -s -w -X main.version=$(VERSION)
+LDFLAGS  = -s -w -X main.version=$(VERSION) $(ALIGN)
 GOBUILD  = CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+
+# Functions begin at multiples of 32 bytes on amd64, of 16 or fewer elsewhere: 0.3 MB.
+ALIGN    = $(if $(filter amd64,$(shell go env GOARCH)),-funcalign=16)
 
 # Code that is inlined is code that is there many times. The full build doesn't
 # inline what runs now and then: 1.1 MB.
-COLD     = $(foreach p,github.com/twmb/... github.com/pierrec/... github.com/alecthomas/... github.com/goccy/... github.com/golang-jwt/... \
+COLD     = $(foreach p,github.com/twmb/... github.com/pierrec/... github.com/alecthomas/... go.yaml.in/... github.com/golang-jwt/... \
 	text/template/... encoding/json encoding/xml encoding/asn1 crypto/tls/... crypto/x509/... vendor/... archive/... mime/... net/smtp \
 	cs/platform/... cs/remediate/... cs/storage/migrate/... cs/pipeline/explain cs/pipeline/hub/... cs/pipeline/source/kafka cs/pipeline/source/logdb \
 	cs/pipeline/source/webhook cs/roles/bouncer cs/roles/cli cs/roles/config cs/roles/run cs/roles/setup cs/roles/status cs/roles/takeover,-gcflags=$(p)=-l)

@@ -16,7 +16,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 
 	"cs/bench/gen"
 	"cs/pipeline/hub"
@@ -220,37 +220,45 @@ var refusal = regexp.MustCompile(`loading of (\S+) failed|bad yaml in \S+/scenar
 // know and does without: lists in labels, caches of data files.
 func simplified(text []byte) ([]byte, error) {
 	var out bytes.Buffer
-	dec := yaml.NewDecoder(bytes.NewReader(text), yaml.UseOrderedMap())
+	dec := yaml.NewDecoder(bytes.NewReader(text))
 	for first := true; ; first = false {
-		var doc yaml.MapSlice
+		var doc yaml.Node
 		if err := dec.Decode(&doc); err != nil {
 			if out.Len() > 0 {
 				return out.Bytes(), nil
 			}
 			return nil, err
 		}
-		doc = slices.DeleteFunc(doc, func(i yaml.MapItem) bool { return i.Key == "format" })
-		for i := range doc {
-			switch doc[i].Key {
+		top := doc.Content[0]
+		without(top, "format")
+		for i := 0; i < len(top.Content); i += 2 {
+			switch value := top.Content[i+1]; top.Content[i].Value {
 			case "labels":
-				doc[i].Value = yaml.MapSlice{{Key: "remediation", Value: "true"}}
+				if err := value.Encode(map[string]string{"remediation": "true"}); err != nil {
+					return nil, err
+				}
 			case "data":
-				list, _ := doc[i].Value.([]any)
-				for j := range list {
-					entry, _ := list[j].(yaml.MapSlice)
-					list[j] = slices.DeleteFunc(entry, func(i yaml.MapItem) bool {
-						return slices.Contains([]any{"cache", "strategy", "size", "ttl"}, i.Key)
-					})
+				for _, entry := range value.Content {
+					without(entry, "cache", "strategy", "size", "ttl")
 				}
 			}
 		}
 		if !first {
 			out.WriteString("---\n")
 		}
-		part, err := yaml.Marshal(doc)
+		part, err := yaml.Marshal(&doc)
 		if err != nil {
 			return nil, err
 		}
 		out.Write(part)
+	}
+}
+
+// without takes keys from a mapping.
+func without(m *yaml.Node, keys ...string) {
+	for i := len(m.Content) - 2; i >= 0; i -= 2 {
+		if slices.Contains(keys, m.Content[i].Value) {
+			m.Content = slices.Delete(m.Content, i, i+2)
+		}
 	}
 }

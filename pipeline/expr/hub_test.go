@@ -19,7 +19,7 @@ import (
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/parser"
 	"github.com/expr-lang/expr/vm"
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 
 	"cs/decisions"
 	"cs/pipeline/event"

@@ -1,6 +1,7 @@
 package match_test
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -18,7 +19,7 @@ import (
 	"cs/pipeline/match"
 	"cs/platform/sharedtest"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 )
 
 // hubGrok is a grok of the public parsers, or a pattern one may refer to.
@@ -53,23 +54,23 @@ func hubGroks(tb testing.TB) []hubGrok {
 			if err != nil {
 				tb.Fatal(err)
 			}
-			d := yaml.NewDecoder(strings.NewReader(string(data)), yaml.UseOrderedMap())
+			d := yaml.NewDecoder(bytes.NewReader(data))
 			for {
-				var doc yaml.MapSlice
+				var doc yaml.Node
 				if err := d.Decode(&doc); errors.Is(err, io.EOF) {
 					break
 				} else if err != nil {
 					tb.Errorf("%s: %v", file, err)
 					break
 				}
-				walkNode(doc, func(name, text string) {
+				walkNode(doc.Content[0], func(name, text string) {
 					if lib.Define(name, text) == nil { // else the first definition stays
 						use = append(use, func() { add(file, "%{"+name+"}", true, lib) })
 					}
-				}, func(g yaml.MapSlice) {
-					text, ok := value(g, "pattern").(string)
-					if !ok {
-						text = fmt.Sprintf("%%{%v}", value(g, "name"))
+				}, func(g *yaml.Node) {
+					text := value(g, "pattern").Value
+					if text == "" {
+						text = "%{" + value(g, "name").Value + "}"
 					}
 					use = append(use, func() { add(file, text, false, lib) })
 				})
@@ -90,31 +91,27 @@ func hubGroks(tb testing.TB) []hubGrok {
 }
 
 // walkNode visits the pattern definitions and groks of a parser node.
-func walkNode(node yaml.MapSlice, define func(name, text string), use func(yaml.MapSlice)) {
-	if defs, ok := value(node, "pattern_syntax").(yaml.MapSlice); ok {
-		for _, d := range defs {
-			define(fmt.Sprint(d.Key), fmt.Sprint(d.Value))
-		}
+func walkNode(node *yaml.Node, define func(name, text string), use func(*yaml.Node)) {
+	defs := value(node, "pattern_syntax").Content
+	for i := 0; i < len(defs); i += 2 {
+		define(defs[i].Value, defs[i+1].Value)
 	}
-	if g, ok := value(node, "grok").(yaml.MapSlice); ok {
+	if g := value(node, "grok"); g.Kind == yaml.MappingNode {
 		use(g)
 	}
-	if nodes, ok := value(node, "nodes").([]any); ok {
-		for _, n := range nodes {
-			if n, ok := n.(yaml.MapSlice); ok {
-				walkNode(n, define, use)
-			}
-		}
+	for _, n := range value(node, "nodes").Content {
+		walkNode(n, define, use)
 	}
 }
 
-func value(m yaml.MapSlice, key string) any {
-	for _, item := range m {
-		if item.Key == key {
-			return item.Value
+// value returns the value of a key of a mapping, an empty node for none.
+func value(m *yaml.Node, key string) *yaml.Node {
+	for i := 0; m.Kind == yaml.MappingNode && i < len(m.Content); i += 2 {
+		if m.Content[i].Value == key {
+			return m.Content[i+1]
 		}
 	}
-	return nil
+	return new(yaml.Node)
 }
 
 func files(tb testing.TB, dir string, suffixes ...string) []string {

@@ -3,8 +3,6 @@ package strict
 import (
 	"fmt"
 	"reflect"
-
-	"github.com/goccy/go-yaml/ast"
 )
 
 // Same tells whether two values that were read from files say the same, wherever
@@ -73,6 +71,5 @@ func same(a, b reflect.Value) bool {
 
 // content returns what a document says.
 func (d Doc) content() any {
-	r := &reader{anchors: map[string]ast.Node{}}
-	return r.free(d.root, "", 0)
+	return new(reader).free(d.root, "", 0)
 }

@@ -12,16 +12,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"iter"
+	"io"
 	"math"
 	"reflect"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
+	"go.yaml.in/yaml/v3"
 )
 
 // ErrUnknownKey is in the errors of keys that the struct doesn't have, for
@@ -89,8 +87,7 @@ type Pair struct {
 // Doc is one document of a file.
 type Doc struct {
 	file    string
-	skip    int // lines of the file before the text that root was parsed from
-	root    ast.Node
+	root    *yaml.Node
 	columns bool
 }
 
@@ -102,23 +99,23 @@ func (d Doc) WithColumns() Doc {
 }
 
 // Place returns where the document begins.
-func (d Doc) Place() Place { return Place{File: d.file, Line: d.skip + line(d.root)} }
+func (d Doc) Place() Place {
+	line, _ := position(d.root)
+	return Place{File: d.file, Line: line}
+}
 
 // Places returns where the scalars and the lists of scalars of a document stand,
 // by their keys.
 func (d Doc) Places() map[string]Place {
 	found := make(map[string]Place)
-	r := &reader{file: d.file, skip: d.skip, columns: d.columns, anchors: map[string]ast.Node{}}
-	var walk func(n ast.Node, key string, depth int)
-	walk = func(n ast.Node, key string, depth int) {
+	r := &reader{file: d.file, columns: d.columns}
+	var walk func(n *yaml.Node, key string, depth int)
+	walk = func(n *yaml.Node, key string, depth int) {
 		n, ok := r.resolve(n, key, depth)
-		if !ok {
-			return
-		}
-		switch n.(type) {
-		case *ast.MappingNode, *ast.MappingValueNode:
-			r.pairs(n, key, depth, func(_ entry, key string, val ast.Node) { walk(val, key, depth+1) })
-		case nil, *ast.NullNode:
+		switch {
+		case !ok || isNull(n):
+		case n.Kind == yaml.MappingNode:
+			r.pairs(n, key, depth, func(_ entry, key string, val *yaml.Node) { walk(val, key, depth+1) })
 		default:
 			found[key] = r.place(n, key)
 		}
@@ -129,81 +126,105 @@ func (d Doc) Places() map[string]Place {
 
 // Parse splits a file into its documents; empty ones are left out.
 func Parse(file string, data []byte) (docs []Doc, err error) {
+	p := Place{File: file, Line: 1}
 	if len(data) > maxSize {
-		return nil, Place{File: file, Line: 1}.Errorf("file has %d bytes, more than %d", len(data), maxSize)
+		return nil, p.Errorf("file has %d bytes, more than %d", len(data), maxSize)
 	}
 	if n := deepest(data); n > maxOpen {
-		return nil, Place{File: file, Line: 1}.Errorf("%d brackets are open at once, more than %d", n, maxOpen)
+		return nil, p.Errorf("%d brackets are open at once, more than %d", n, maxOpen)
 	}
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	// YAML has one line break in texts, however the file spells it; the parser
-	// folds lines that end otherwise wrongly.
-	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
-	for text, skip := range split(data) {
-		more, err := parse(file, skip, text)
-		if err != nil {
-			return nil, err
-		}
-		docs = append(docs, more...)
-	}
-	return docs, nil
-}
-
-// split yields the documents of a file and the number of lines before each.
-// The YAML parser could do it, but drops the document behind an empty one. A
-// line that begins with three hyphens is a marker wherever it stands.
-func split(data []byte) iter.Seq2[[]byte, int] {
-	return func(yield func([]byte, int) bool) {
-		start, skip, lines := 0, 0, 0
-		for i := 0; i < len(data); {
-			if rest := data[i:]; i > start && bytes.HasPrefix(rest, []byte("---")) &&
-				(len(rest) == 3 || bytes.IndexByte([]byte(" \t\r\n"), rest[3]) >= 0) {
-				if !yield(data[start:i], skip) {
-					return
-				}
-				start, skip = i, lines
-			}
-			end := bytes.IndexByte(data[i:], '\n')
-			if end < 0 {
-				break
-			}
-			i += end + 1
-			lines++
-		}
-		yield(data[start:], skip)
-	}
-}
-
-func parse(file string, skip int, text []byte) (docs []Doc, err error) {
-	p := Place{File: file, Line: skip + 1}
-	defer func() {
-		if r := recover(); r != nil { // the YAML parser's, on text that it never saw the like of
-			docs, err = nil, p.Errorf("cannot parse YAML: %v", r)
-		}
-	}()
-	f, err := parser.ParseBytes(text, 0)
+	roots, err := parse(bytes.NewReader(data))
 	if err != nil {
-		var at interface {
-			error
-			GetToken() *token.Token
-			GetMessage() string
-		}
-		if errors.As(err, &at) {
-			if t := at.GetToken(); t != nil && t.Position != nil {
-				p.Line = skip + t.Position.Line
-			}
-			err = errors.New(at.GetMessage())
-		}
+		p.Line, err = explain(data, err)
 		return nil, p.Errorf("cannot parse YAML: %w", err)
 	}
-	for _, d := range f.Docs {
-		switch d.Body.(type) {
-		case nil, *ast.NullNode, *ast.CommentGroupNode, *ast.DirectiveNode:
-		default:
-			docs = append(docs, Doc{file: file, skip: skip, root: d.Body})
+	for _, n := range roots {
+		if !isNull(n) {
+			docs = append(docs, Doc{file: file, root: n})
 		}
 	}
 	return docs, nil
+}
+
+// parse returns the top nodes of the documents.
+func parse(text io.Reader) (roots []*yaml.Node, err error) {
+	defer func() {
+		if r := recover(); r != nil { // the YAML parser's, on text that it never saw the like of
+			err = fmt.Errorf("%v", r)
+		}
+	}()
+	for d := yaml.NewDecoder(text); ; {
+		var n yaml.Node
+		if err := d.Decode(&n); err == io.EOF {
+			return roots, nil
+		} else if err != nil {
+			return nil, err
+		}
+		roots = append(roots, n.Content...)
+	}
+}
+
+// explain returns the line that the YAML parser fails at, and why. The parser
+// tells where a text or a list that it can't finish begins, but for some errors
+// only where the mapping begins that they are in, or nothing: these are on the last
+// line of the shortest start of the file that fails the same way.
+func explain(data []byte, err error) (line int, cause error) {
+	line, why := complaint(err)
+	for _, s := range []string{"did not find expected", "unknown anchor", "control characters", "UTF-8"} {
+		if !strings.Contains(why, s) {
+			continue
+		}
+		l := &lineReader{rest: data}
+		_, _ = parse(l)
+		for line = l.n; line > max(1, l.n-8); line-- {
+			_, err := parse(&lineReader{rest: data, most: line - 1})
+			if _, shorter := complaint(err); shorter != why {
+				break
+			}
+		}
+		break
+	}
+	return max(1, line), errors.New(why)
+}
+
+// complaint takes an error of the YAML parser apart, "yaml: line 2: unknown escape character".
+func complaint(err error) (line int, why string) {
+	if err == nil {
+		return 0, ""
+	}
+	why = strings.TrimPrefix(err.Error(), "yaml: ")
+	if rest, ok := strings.CutPrefix(why, "line "); ok {
+		number, text, _ := strings.Cut(rest, ": ")
+		if n, err := strconv.Atoi(number); err == nil {
+			return n, text
+		}
+	}
+	return 0, why
+}
+
+// lineReader hands out one line a call, and no more than most of them unless that is 0.
+type lineReader struct {
+	rest []byte
+	n    int // lines handed out
+	most int
+}
+
+func (l *lineReader) Read(dst []byte) (int, error) {
+	if len(l.rest) == 0 || l.most > 0 && l.n == l.most {
+		return 0, io.EOF
+	}
+	end := bytes.IndexByte(l.rest, '\n') + 1
+	if end == 0 {
+		end = len(l.rest)
+	}
+	if end > len(dst) {
+		end = len(dst)
+	} else {
+		l.n++
+	}
+	copy(dst, l.rest[:end])
+	l.rest = l.rest[end:]
+	return end, nil
 }
 
 // deepest returns the greatest number of brackets open at once, or of columns
@@ -244,7 +265,7 @@ func (d Doc) Decode(dst ...any) (err error) {
 			err = d.Place().Errorf("cannot read YAML: %v", r)
 		}
 	}()
-	r := &reader{file: d.file, skip: d.skip, columns: d.columns, anchors: map[string]ast.Node{}}
+	r := &reader{file: d.file, columns: d.columns}
 	if len(dst) == 1 {
 		r.value(reflect.ValueOf(dst[0]).Elem(), d.root, "", 0)
 		return errors.Join(r.errs...)
@@ -265,45 +286,40 @@ func (d Doc) Decode(dst ...any) (err error) {
 func (d Doc) PlaceOf(key string) (Place, bool) {
 	n := d.root
 	for name := range strings.SplitSeq(key, ".") {
-		var entries []*ast.MappingValueNode
-		switch m := n.(type) {
-		case *ast.MappingNode:
-			entries = m.Values
-		case *ast.MappingValueNode:
-			entries = []*ast.MappingValueNode{m}
-		}
-		n = nil
-		for _, e := range entries {
-			if t := e.Key.GetToken(); t != nil && t.Value == name {
-				n = e.Value
+		var found *yaml.Node
+		if n != nil && n.Kind == yaml.MappingNode {
+			for i := 0; i < len(n.Content); i += 2 {
+				if n.Content[i].Value == name {
+					found = n.Content[i+1]
+				}
 			}
 		}
-		if n == nil {
+		if n = found; n == nil {
 			p := d.Place()
 			p.Key = key
 			return p, false
 		}
 	}
-	return Place{File: d.file, Line: d.skip + line(n), Key: key}, true
+	line, _ := position(n)
+	return Place{File: d.file, Line: line, Key: key}, true
 }
 
 type reader struct {
 	file    string
-	skip    int
 	columns bool
-	anchors map[string]ast.Node
 	nodes   int
 	errs    []error
 }
 
-func (r *reader) fail(n ast.Node, key, format string, args ...any) {
+func (r *reader) fail(n *yaml.Node, key, format string, args ...any) {
 	r.errs = append(r.errs, r.place(n, key).Errorf(format, args...))
 }
 
-func (r *reader) place(n ast.Node, key string) Place {
-	p := Place{File: r.file, Line: r.skip + line(n), Key: key}
-	if r.columns {
-		p.Column = column(n)
+func (r *reader) place(n *yaml.Node, key string) Place {
+	p := Place{File: r.file, Key: key}
+	p.Line, p.Column = position(n)
+	if !r.columns {
+		p.Column = 0
 	}
 	return p
 }
@@ -315,12 +331,12 @@ var (
 )
 
 // value decodes a node into v.
-func (r *reader) value(v reflect.Value, n ast.Node, key string, depth int) {
+func (r *reader) value(v reflect.Value, n *yaml.Node, key string, depth int) {
 	n, ok := r.resolve(n, key, depth)
 	if !ok {
 		return
 	}
-	if _, null := n.(*ast.NullNode); null || n == nil {
+	if isNull(n) {
 		return // as if the key were not there
 	}
 	switch v.Type() {
@@ -381,7 +397,7 @@ func (r *reader) value(v reflect.Value, n ast.Node, key string, depth int) {
 	case reflect.Map: // by name
 		m := reflect.MakeMap(v.Type())
 		elem := v.Type().Elem()
-		r.pairs(n, key, depth, func(k entry, key string, val ast.Node) {
+		r.pairs(n, key, depth, func(k entry, key string, val *yaml.Node) {
 			if elem.Kind() != reflect.Interface {
 				e := reflect.New(elem).Elem()
 				r.value(e, val, key, depth+1)
@@ -398,7 +414,7 @@ func (r *reader) value(v reflect.Value, n ast.Node, key string, depth int) {
 	}
 }
 
-func (r *reader) object(n ast.Node, key string, depth int, structs ...reflect.Value) {
+func (r *reader) object(n *yaml.Node, key string, depth int, structs ...reflect.Value) {
 	fields := map[string]reflect.Value{}
 	var names []string
 	for _, v := range structs {
@@ -410,7 +426,7 @@ func (r *reader) object(n ast.Node, key string, depth int, structs ...reflect.Va
 			}
 		}
 	}
-	r.pairs(n, key, depth, func(k entry, key string, val ast.Node) {
+	r.pairs(n, key, depth, func(k entry, key string, val *yaml.Node) {
 		field, ok := fields[k.name]
 		if !ok {
 			r.fail(k.node, key, "%w%s", ErrUnknownKey, Suggest(k.name, names))
@@ -420,22 +436,21 @@ func (r *reader) object(n ast.Node, key string, depth int, structs ...reflect.Va
 	})
 }
 
-func (r *reader) list(v reflect.Value, n ast.Node, key string, depth int) {
-	seq, ok := n.(*ast.SequenceNode)
-	if !ok {
+func (r *reader) list(v reflect.Value, n *yaml.Node, key string, depth int) {
+	if n.Kind != yaml.SequenceNode {
 		r.fail(n, key, "want a list, this is %s", kind(n))
 		return
 	}
-	out := reflect.MakeSlice(v.Type(), len(seq.Values), len(seq.Values))
-	for i, e := range seq.Values {
+	out := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
+	for i, e := range n.Content {
 		r.value(out.Index(i), e, fmt.Sprintf("%s[%d]", key, i), depth+1)
 	}
 	v.Set(out)
 }
 
-func (r *reader) texts(v reflect.Value, n ast.Node, key string, depth int) {
+func (r *reader) texts(v reflect.Value, n *yaml.Node, key string, depth int) {
 	var m Map
-	r.pairs(n, key, depth, func(k entry, key string, val ast.Node) {
+	r.pairs(n, key, depth, func(k entry, key string, val *yaml.Node) {
 		val, ok := r.resolve(val, key, depth+1)
 		if !ok {
 			return
@@ -450,29 +465,23 @@ func (r *reader) texts(v reflect.Value, n ast.Node, key string, depth int) {
 // entry is the key of an entry of a mapping.
 type entry struct {
 	name string
-	node ast.Node
+	node *yaml.Node
 }
 
 // pairs calls f for each entry of a mapping, merged ones (<<) after its own.
-func (r *reader) pairs(n ast.Node, key string, depth int, f func(k entry, key string, val ast.Node)) {
-	var entries []*ast.MappingValueNode
-	switch n := n.(type) {
-	case *ast.MappingNode:
-		entries = n.Values
-	case *ast.MappingValueNode:
-		entries = []*ast.MappingValueNode{n}
-	default:
+func (r *reader) pairs(n *yaml.Node, key string, depth int, f func(k entry, key string, val *yaml.Node)) {
+	if n.Kind != yaml.MappingNode {
 		r.fail(n, key, "want a mapping, this is %s", kind(n))
 		return
 	}
-	seen := map[string]bool{}
-	var merged []ast.Node
-	for _, e := range entries {
-		if e.Key.IsMergeKey() {
-			merged = append(merged, e.Value)
+	seen := make(map[string]int, len(n.Content)/2) // by line
+	var merged []*yaml.Node
+	for i := 0; i < len(n.Content); i += 2 {
+		if n.Content[i].Tag == "!!merge" {
+			merged = append(merged, n.Content[i+1])
 			continue
 		}
-		k, ok := r.resolve(e.Key, key, depth)
+		k, ok := r.resolve(n.Content[i], key, depth)
 		if !ok {
 			continue
 		}
@@ -484,124 +493,73 @@ func (r *reader) pairs(n ast.Node, key string, depth int, f func(k entry, key st
 		if key != "" {
 			path = key + "." + name
 		}
-		if seen[name] {
-			r.fail(e.Key, path, "key is there twice")
+		if first, ok := seen[name]; ok {
+			r.fail(k, path, "key is there twice, first on line %d", first)
 			continue
 		}
-		seen[name] = true
-		f(entry{name, e.Key}, path, e.Value)
+		seen[name] = k.Line
+		f(entry{name, k}, path, n.Content[i+1])
 	}
 	for _, m := range merged {
 		m, ok := r.resolve(m, key, depth+1)
 		if !ok {
 			continue
 		}
-		r.pairs(m, key, depth+1, func(k entry, path string, val ast.Node) {
-			if !seen[k.name] {
-				seen[k.name] = true
+		r.pairs(m, key, depth+1, func(k entry, path string, val *yaml.Node) {
+			if _, ok := seen[k.name]; !ok {
+				seen[k.name] = k.node.Line
 				f(k, path, val)
 			}
 		})
 	}
 }
 
-// resolve strips anchors and tags and follows aliases.
-func (r *reader) resolve(n ast.Node, key string, depth int) (ast.Node, bool) {
-	if r.nodes++; r.nodes > maxNodes || depth > maxDepth {
-		if r.nodes <= maxNodes+1 {
-			r.fail(n, key, "document is too large or nested too deep")
-		}
+// resolve follows an alias. What a node holds counts before anything is made of it.
+func (r *reader) resolve(n *yaml.Node, key string, depth int) (*yaml.Node, bool) {
+	if n != nil && n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n == nil || r.nodes > maxNodes {
+		return n, n == nil
+	}
+	if r.nodes += len(n.Content); r.nodes > maxNodes || depth > maxDepth {
+		r.fail(n, key, "document is too large or nested too deep")
+		r.nodes = maxNodes + 1 // an alias that holds itself says it once
 		return nil, false
 	}
-	for hops := 0; ; hops++ {
-		switch x := n.(type) {
-		case *ast.AnchorNode:
-			r.anchors[x.Name.GetToken().Value] = x.Value
-			n = x.Value
-		case *ast.TagNode:
-			n = x.Value
-		case *ast.MappingKeyNode:
-			n = x.Value
-		case *ast.AliasNode:
-			to, ok := r.anchors[x.Value.GetToken().Value]
-			if !ok || hops > maxDepth {
-				r.fail(n, key, "unknown alias %s", x.Value)
-				return nil, false
-			}
-			n = to
-		default:
-			return n, true
-		}
-	}
+	return n, true
 }
 
 // scalar returns the text of a scalar as it is spelt.
-func (r *reader) scalar(n ast.Node, key string) (string, bool) {
-	switch n := n.(type) {
-	case *ast.StringNode:
-		if n.Token.Type == token.SingleQuoteType {
-			return unquoted(n), true
-		}
-		return n.Value, true
-	case *ast.LiteralNode:
-		return n.Value.Value, true
-	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-		return n.GetToken().Value, true
-	case *ast.NullNode, nil:
+func (r *reader) scalar(n *yaml.Node, key string) (string, bool) {
+	switch {
+	case isNull(n):
 		return "", true
+	case n.Kind == yaml.ScalarNode:
+		return n.Value, true
 	}
 	r.fail(n, key, "want a text, this is %s", kind(n))
 	return "", false
 }
 
-// unquoted returns the text of a scalar in single quotes. The parser loses blanks
-// behind a quote that begins a line, so what spans lines is read from the source.
-func unquoted(n *ast.StringNode) string {
-	from, to := strings.IndexByte(n.Token.Origin, '\''), strings.LastIndexByte(n.Token.Origin, '\'')
-	if from >= to || !strings.Contains(n.Token.Origin[from:to], "\n") {
-		return n.Value
-	}
-	lines := strings.Split(n.Token.Origin[from+1:to], "\n")
-	var b strings.Builder
-	b.WriteString(strings.TrimRight(lines[0], " \t"))
-	empty := 0
-	for i, l := range lines[1:] {
-		if l = strings.TrimLeft(l, " \t"); i < len(lines)-2 {
-			l = strings.TrimRight(l, " \t")
-			if l == "" {
-				empty++
-				continue
-			}
-		}
-		if empty == 0 {
-			b.WriteByte(' ')
-		}
-		for ; empty > 0; empty-- {
-			b.WriteByte('\n')
-		}
-		b.WriteString(l)
-	}
-	return strings.ReplaceAll(b.String(), "''", "'")
-}
-
 // free decodes a value of any type, nil for what can't be.
-func (r *reader) free(n ast.Node, key string, depth int) any {
+func (r *reader) free(n *yaml.Node, key string, depth int) any {
 	n, ok := r.resolve(n, key, depth)
 	if !ok {
 		return nil
 	}
-	switch x := n.(type) {
-	case nil, *ast.NullNode:
+	switch {
+	case isNull(n):
 		return nil
-	case *ast.SequenceNode:
-		l := make([]any, 0, len(x.Values))
-		for i, e := range x.Values {
+	case n.Kind == yaml.SequenceNode:
+		l := make([]any, 0, len(n.Content))
+		for i, e := range n.Content {
 			l = append(l, r.free(e, fmt.Sprintf("%s[%d]", key, i), depth+1))
 		}
 		return l
-	case *ast.MappingNode, *ast.MappingValueNode:
+	case n.Kind == yaml.MappingNode:
 		m := map[string]any{}
-		r.pairs(n, key, depth, func(k entry, key string, val ast.Node) { m[k.name] = r.free(val, key, depth+1) })
+		r.pairs(n, key, depth, func(k entry, key string, val *yaml.Node) { m[k.name] = r.free(val, key, depth+1) })
 		return m
 	}
 	if b, ok := boolOf(n); ok {
@@ -613,73 +571,70 @@ func (r *reader) free(n ast.Node, key string, depth int) any {
 	if f, ok := floatOf(n); ok {
 		return f
 	}
-	s, _ := r.scalar(n, key)
-	return s
+	return n.Value
 }
 
-func boolOf(n ast.Node) (b, ok bool) {
-	switch n := n.(type) {
-	case *ast.BoolNode:
-		return n.Value, true
-	case *ast.StringNode:
-		if n.Token.Type != token.StringType { // quoted
-			return false, false
-		}
-		switch strings.ToLower(n.Value) {
-		case "y", "yes", "on":
-			return true, true
-		case "n", "no", "off":
-			return false, true
-		}
+// The tags of scalars are those of yaml.v3's rules unless the file has its own.
+
+func isNull(n *yaml.Node) bool { return n == nil || n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
+
+func boolOf(n *yaml.Node) (b, ok bool) {
+	if n.Kind != yaml.ScalarNode || n.Style != 0 && n.Tag != "!!bool" {
+		return false, false
+	}
+	switch strings.ToLower(n.Value) {
+	case "true", "y", "yes", "on":
+		return true, true
+	case "false", "n", "no", "off":
+		return false, true
 	}
 	return false, false
 }
 
-func intOf(n ast.Node) (int64, bool) {
-	switch n := n.(type) {
-	case *ast.IntegerNode:
-		i, err := strconv.ParseInt(n.Token.Value, 0, strconv.IntSize)
+func intOf(n *yaml.Node) (int64, bool) {
+	switch n.Tag {
+	case "!!int":
+		i, err := strconv.ParseInt(strings.ReplaceAll(n.Value, "_", ""), 0, strconv.IntSize)
 		return i, err == nil
-	case *ast.FloatNode:
-		if f := n.Value; f == math.Trunc(f) && math.Abs(f) < 1<<31 {
+	case "!!float":
+		if f, ok := floatOf(n); ok && f == math.Trunc(f) && math.Abs(f) < 1<<31 {
 			return int64(f), true
 		}
 	}
 	return 0, false
 }
 
-func floatOf(n ast.Node) (float64, bool) {
-	switch n := n.(type) {
-	case *ast.IntegerNode:
+func floatOf(n *yaml.Node) (float64, bool) {
+	switch n.Tag {
+	case "!!int":
 		i, ok := intOf(n)
 		return float64(i), ok
-	case *ast.FloatNode:
-		return n.Value, true
-	case *ast.StringNode: // 1e-3, which the parser takes for a text
-		if n.Token.Type == token.StringType && strings.Trim(n.Value, "0123456789+-.eE") == "" {
-			f, err := strconv.ParseFloat(n.Value, 64)
-			return f, err == nil
+	case "!!float":
+		text := strings.ToLower(strings.ReplaceAll(n.Value, "_", ""))
+		if strings.HasSuffix(text, ".inf") || text == ".nan" {
+			text = strings.Replace(text, ".", "", 1)
 		}
+		f, err := strconv.ParseFloat(text, 64)
+		return f, err == nil
 	}
 	return 0, false
 }
 
 // kind says what a node is, for messages.
-func kind(n ast.Node) string {
-	switch n := n.(type) {
-	case *ast.MappingNode, *ast.MappingValueNode:
-		return "a mapping"
-	case *ast.SequenceNode:
-		return "a list"
-	case *ast.LiteralNode:
-		return "a text"
-	case *ast.StringNode:
-		return fmt.Sprintf("the text %q", short(n.Value))
-	case nil:
+func kind(n *yaml.Node) string {
+	switch {
+	case n == nil:
 		return "nothing"
-	default:
-		return short(n.String())
+	case n.Kind == yaml.MappingNode:
+		return "a mapping"
+	case n.Kind == yaml.SequenceNode:
+		return "a list"
+	case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
+		return "a text"
+	case n.Tag == "!!str":
+		return fmt.Sprintf("the text %q", short(n.Value))
 	}
+	return short(n.Value)
 }
 
 func short(s string) string {
@@ -689,35 +644,14 @@ func short(s string) string {
 	return s
 }
 
-func line(n ast.Node) int {
-	if at := position(n); at != nil {
-		return at.Line
+// position returns the line and the column of a node, of a mapping those of its
+// first key.
+func position(n *yaml.Node) (line, column int) {
+	for n != nil && n.Kind == yaml.MappingNode && len(n.Content) > 0 {
+		n = n.Content[0]
 	}
-	return 1
-}
-
-func column(n ast.Node) int {
-	if at := position(n); at != nil {
-		return at.Column
-	}
-	return 1
-}
-
-// position may be nil.
-func position(n ast.Node) *token.Position {
 	if n == nil {
-		return nil
+		return 1, 1
 	}
-	switch x := n.(type) { // their own token is the colon after the first key
-	case *ast.MappingNode:
-		if len(x.Values) > 0 {
-			return position(x.Values[0].Key)
-		}
-	case *ast.MappingValueNode:
-		return position(x.Key)
-	}
-	if t := n.GetToken(); t != nil {
-		return t.Position
-	}
-	return nil
+	return n.Line, n.Column
 }

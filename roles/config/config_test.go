@@ -251,7 +251,7 @@ func TestLoadRefuses(t *testing.T) {
 	}
 	f("common: [", "cannot parse YAML")
 	f("a: 1\n---\nb: 2\n", "second document")
-	f("limits: {max_buckets: 1, max_buckets: 2}\n", "already defined")
+	f("limits: {max_buckets: 1, max_buckets: 2}\n", "limits.max_buckets: key is there twice")
 	f("- a\n", "want a mapping, this is a list")
 	f(strings.Repeat("[", 5000), "brackets are open at once")
 

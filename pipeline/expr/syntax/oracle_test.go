@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/expr-lang/expr/builtin"
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 
 	"cs/pipeline/expr/syntax"
 	"cs/pipeline/expr/syntax/syntaxtest"
