@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"cs/pipeline/expr/syntax"
@@ -53,6 +54,9 @@ func (u *unit) len(n *syntax.Builtin) (value, error) {
 	case v.list != nil:
 		f := v.list
 		out = integer(func(x *Ctx) int64 { return int64(len(f(x))) })
+	case v.anys != nil:
+		f := v.anys
+		out = integer(func(x *Ctx) int64 { return int64(len(f(x))) }).asRisky()
 	case v.typ.kind == anyKind, v.typ.kind == listKind, v.typ.kind == mapKind, v.typ.kind == fieldsKind:
 		f := v.any
 		out = integer(func(x *Ctx) int64 {
@@ -211,10 +215,19 @@ func (u *unit) begin(n syntax.Node, list value) (l *loop, size func(*Ctx) int, l
 	if list.typ.kind != anyKind && list.typ.kind != listKind {
 		return nil, nil, nil, u.errorf(n, "a list is needed, this is %s", list.typ)
 	}
-	f := list.any
+	f, anys := list.any, list.anys
 	l.elem = unboxed(list.typ.elemType(), func(x *Ctx) any { return x.locals[k].a })
 	size = func(x *Ctx) int {
+		if anys != nil {
+			l := anys(x)
+			x.locals[k].list, x.locals[k].src = l, nil
+			return len(l)
+		}
 		a := f(x)
+		if l, ok := a.([]any); ok {
+			x.locals[k].list, x.locals[k].src = l, nil
+			return len(l)
+		}
 		if s, ok := a.(string); ok {
 			a = []byte(s) // as expr-lang walks a text whose type it does not know
 		}
@@ -230,7 +243,11 @@ func (u *unit) begin(n syntax.Node, list value) (l *loop, size func(*Ctx) int, l
 	}
 	load = func(x *Ctx, i int) {
 		v := &x.locals[k]
-		v.i, v.a = int64(i), element(v.src, i)
+		if v.i = int64(i); v.src == nil {
+			v.a = v.list[i]
+			return
+		}
+		v.a = element(v.src, i)
 	}
 	return l, size, load, nil
 }
@@ -407,8 +424,8 @@ func (u *unit) walk(n *syntax.Builtin) (value, error) {
 		}
 		if n.Name == "filter[-k:]" {
 			k := n.Arguments[2].(*syntax.Integer).Value
-			v = dynamic(t, func(x *Ctx) any {
-				out := make([]any, k)
+			v = listed(t, func(x *Ctx) []any {
+				out := x.list(k)
 				at := k
 				for i := size(x) - 1; i >= 0 && at > 0 && !x.failed(); i-- {
 					load(x, i)
@@ -421,9 +438,9 @@ func (u *unit) walk(n *syntax.Builtin) (value, error) {
 			})
 			break
 		}
-		v = dynamic(t, func(x *Ctx) any {
+		v = listed(t, func(x *Ctx) []any {
 			n := size(x)
-			out := make([]any, 0, n)
+			out := x.list(n)[:0]
 			for i := 0; i < n && !x.failed(); i++ {
 				load(x, i)
 				if test(x) {
@@ -452,15 +469,26 @@ func (u *unit) walk(n *syntax.Builtin) (value, error) {
 			v.typ = looseType
 			break
 		}
-		v = dynamic(t, func(x *Ctx) any {
+		v = listed(t, func(x *Ctx) []any {
 			n := size(x)
-			out := make([]any, 0, n)
+			out := x.list(n)[:0]
 			for i := 0; i < n && !x.failed(); i++ {
 				load(x, i)
 				out = append(out, give(x))
 			}
 			return out
 		})
+		if one := body.time; one != nil {
+			v.times = func(x *Ctx) []time.Time {
+				n := size(x)
+				out := x.moments(n)[:0]
+				for i := 0; i < n && !x.failed(); i++ {
+					load(x, i)
+					out = append(out, one(x))
+				}
+				return out
+			}
+		}
 	case "sum":
 		if !body.typ.isAny() && !body.typ.isNumber() && body.typ.kind != durationKind {
 			return value{}, u.errorf(n, "cannot sum up %s", body.typ)

@@ -193,6 +193,10 @@ func storeLocal(v value, k int) (set func(*Ctx), get value) {
 		f := v.any
 		set = func(x *Ctx) { x.locals[k].a = f(x) }
 		get = dynamic(v.typ, func(x *Ctx) any { return x.locals[k].a })
+		if g := v.anys; g != nil {
+			set = func(x *Ctx) { x.locals[k].list = g(x) }
+			get = listed(v.typ, func(x *Ctx) []any { return x.locals[k].list })
+		}
 	}
 	get.typ = v.typ
 	return set, get

@@ -25,19 +25,78 @@ type Member struct {
 	takes  []reflect.Type // arguments; nil for a field
 	method bool
 	get    func(of any, args []any) any
-	text   func(of any, key string) string // of a map of texts: one of them
+
+	// Cheaper ways than get, or nil.
+	str  func(of any) string                  // of a text
+	num  func(of any) int                     // of a number
+	text func(key string) func(of any) string // of a map of texts, or of a method with a constant: to one text
+	time func(of any) time.Time               // of a time
 }
 
 // Texts makes a member that is a map of texts, as long as it is used as a map:
-// one of them, as in Meta.service, is asked for by its key.
-func Texts[T any](name string, get func(T) map[string]string, text func(T, string) string) Member {
+// one of them, as in Meta.service, is asked for by its key, for which text
+// returns a function while content loads.
+func Texts[T any](name string, get func(T) map[string]string, text func(key string) func(T) string) Member {
 	m := Field(name, get)
-	m.text = func(of any, key string) string {
+	m.text = keyed(text)
+	return m
+}
+
+// TextOf makes a method that is called with the key of a text: event.GetMeta("service").
+func TextOf[T any](name string, text func(key string) func(T) string) Member {
+	m := Method1(name, func(t T, key string) string { return text(key)(t) })
+	m.text = keyed(text)
+	return m
+}
+
+func keyed[T any](text func(key string) func(T) string) func(string) func(any) string {
+	return func(key string) func(any) string {
+		get := text(key)
+		return func(of any) string {
+			t, ok := of.(T)
+			if !ok {
+				return ""
+			}
+			return get(t)
+		}
+	}
+}
+
+// Text makes a member that is a text.
+func Text[T any](name string, get func(T) string) Member {
+	m := Field(name, get)
+	m.str = func(of any) string {
 		t, ok := of.(T)
 		if !ok {
 			return ""
 		}
-		return text(t, key)
+		return get(t)
+	}
+	return m
+}
+
+// Int makes a member that is a number.
+func Int[T any](name string, get func(T) int) Member {
+	m := Field(name, get)
+	m.num = func(of any) int {
+		t, ok := of.(T)
+		if !ok {
+			return 0
+		}
+		return get(t)
+	}
+	return m
+}
+
+// Moment makes a member that is a time.
+func Moment[T any](name string, get func(T) time.Time) Member {
+	m := Field(name, get)
+	m.time = func(of any) time.Time {
+		t, ok := of.(T)
+		if !ok {
+			return time.Time{}
+		}
+		return get(t)
 	}
 	return m
 }
@@ -67,6 +126,13 @@ func Boxed[T, V any](name string, get func(T) any) Member {
 		}
 		return get(t)
 	}
+	return m
+}
+
+// BoxedMethod is Boxed for a member that is called without arguments.
+func BoxedMethod[T, V any](name string, call func(T) any) Member {
+	m := Boxed[T, V](name, call)
+	m.method = true
 	return m
 }
 
@@ -298,6 +364,7 @@ var known = NewEnv().
 	Type(AlertMembers()...).
 	Type(appsecMembers()...).
 	Type(RequestMembers()...).
+	Type(addressMembers()...).
 	Type(lookupMembers()...).
 	Type(ctiMembers()...)
 
@@ -498,12 +565,13 @@ func (u *unit) hasMember(n *syntax.Binary, a, b value) (value, error) {
 func (u *unit) access(base value, m Member, args []value, optional bool) value {
 	f, fs := base.boxed(), boxes(args)
 	optional = optional && u.chains > 0
+	isPointer := m.of.Kind() == reflect.Pointer
 	owner := func(x *Ctx) (of any, ok bool) {
 		of = f(x)
 		switch {
 		case x.cut:
 			return nil, false
-		case m.has(of):
+		case of != nil && (!isPointer || !isNil(of)):
 			return of, true
 		case optional:
 			x.cut = true
@@ -536,13 +604,46 @@ func (u *unit) access(base value, m Member, args []value, optional bool) value {
 		t = typ{} // the chain may have ended
 	}
 	v := unboxed(t, get).asRisky()
-	if m.text != nil {
-		v.entry = func(x *Ctx, key string) string {
+	entry := func(key string) func(*Ctx) string {
+		text := m.text(key)
+		return func(x *Ctx) string {
 			of, ok := owner(x)
 			if !ok {
 				return ""
 			}
-			return m.text(of, key)
+			return text(of)
+		}
+	}
+	switch {
+	case m.text != nil && !m.method:
+		v.entry = entry
+	case m.text != nil && v.str != nil:
+		if key, ok := args[0].constText(); ok {
+			v.str = entry(key)
+		}
+	case m.str != nil && v.str != nil:
+		v.str = func(x *Ctx) string {
+			of, ok := owner(x)
+			if !ok {
+				return ""
+			}
+			return m.str(of)
+		}
+	case m.num != nil && v.int != nil:
+		v.int = func(x *Ctx) int64 {
+			of, ok := owner(x)
+			if !ok {
+				return 0
+			}
+			return int64(m.num(of))
+		}
+	case m.time != nil && v.typ.kind == timeKind:
+		v.time = func(x *Ctx) time.Time {
+			of, ok := owner(x)
+			if !ok {
+				return time.Time{}
+			}
+			return m.time(of)
 		}
 	}
 	return v

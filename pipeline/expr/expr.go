@@ -15,7 +15,9 @@ package expr
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"cs/decisions"
@@ -110,7 +112,9 @@ type Ctx struct {
 	line     uint32
 	arena    *event.Event // Event, or a scratch one that lends its arena
 	strs     []string     // lists made by Split and the like, valid for one evaluation
-	times    byTime       // that intervals are between, and
+	anys     []any        // likewise by filter and map
+	times    []time.Time  // likewise
+	sorted   byTime       // times that are being sorted
 	diffs    []time.Duration
 	sets     []uint64 // a stack of the sets that indexes work with
 	res      map[string]*match.Program
@@ -129,8 +133,10 @@ type local struct {
 	f   float64
 	l   []string // the list that a loop walks, when it is one of strings
 	a   any
-	src any // the list that a loop walks
+	src any // the list that a loop walks; nil: list
 	acc any // what reduce has so far
+
+	list []any // a list, or one that a loop walks
 }
 
 // Program is a compiled expression, safe for concurrent use.
@@ -142,6 +148,8 @@ type Program struct {
 	locals int
 	memos  int
 	acts   bool // it may change the event
+
+	failure atomic.Pointer[evalError] // the last one with a constError
 }
 
 // ErrNotBool is the error of Bool when an expression without a static type
@@ -290,8 +298,22 @@ func (p *Program) Any(x *Ctx) (any, error) {
 func (p *Program) failed(x *Ctx) error {
 	err := x.err
 	x.err = nil
+	if c, ok := err.(constError); ok {
+		if e := p.failure.Load(); e != nil && e.cause == c {
+			return e
+		}
+		e := &evalError{p.src, c}
+		p.failure.Store(e)
+		return e
+	}
 	return &evalError{p.src, err}
 }
+
+// constError is a cause that an expression may fail for with each line, because
+// something is not installed: it costs no allocation.
+type constError string
+
+func (e constError) Error() string { return string(e) }
 
 // evalError says which expression failed. Some fail for each line: it is not worded
 // before somebody reads it.
@@ -307,6 +329,9 @@ func (e *evalError) Unwrap() error { return e.cause }
 // for a line find everything in place.
 func (x *Ctx) begin(p *Program) {
 	x.strs, x.cut = x.strs[:0], false
+	if len(x.anys)+len(x.times) > 0 {
+		x.forgetLists()
+	}
 	if x.env != p.env {
 		x.env = p.env
 	}
@@ -340,6 +365,32 @@ func (x *Ctx) prepare(p *Program) {
 		x.seen, x.arena, x.line = x.Event, x.Event, n
 		x.epoch++
 	}
+}
+
+// list returns room for a list of n elements that is valid for this evaluation.
+func (x *Ctx) list(n int) []any {
+	at := len(x.anys)
+	if at+n > maxStrs {
+		return make([]any, n)
+	}
+	x.anys = slices.Grow(x.anys, n)[:at+n]
+	return x.anys[at : at+n : at+n]
+}
+
+// moments is list for times.
+func (x *Ctx) moments(n int) []time.Time {
+	at := len(x.times)
+	if at+n > maxStrs {
+		return make([]time.Time, n)
+	}
+	x.times = slices.Grow(x.times, n)[:at+n]
+	return x.times[at : at+n : at+n]
+}
+
+// forgetLists makes room for those of the next evaluation.
+func (x *Ctx) forgetLists() {
+	clear(x.anys) // or documents of a line live as long as nobody makes a list as long
+	x.anys, x.times = x.anys[:0], x.times[:0]
 }
 
 // Forget makes memos void, as another line does: texts that variables lead to

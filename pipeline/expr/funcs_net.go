@@ -2,6 +2,7 @@ package expr
 
 import (
 	"net/netip"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -52,15 +53,19 @@ func addressTest(test func(netip.Addr) bool) *function {
 }
 
 // addressType is an address in a list of them.
-var addressType = typ{kind: objectKind, obj: &object{name: "address", members: map[string]Member{
-	"String":             Method("String", netip.Addr.String),
-	"IsPrivate":          Method("IsPrivate", netip.Addr.IsPrivate),
-	"IsLoopback":         Method("IsLoopback", netip.Addr.IsLoopback),
-	"IsGlobalUnicast":    Method("IsGlobalUnicast", netip.Addr.IsGlobalUnicast),
-	"IsLinkLocalUnicast": Method("IsLinkLocalUnicast", netip.Addr.IsLinkLocalUnicast),
-	"IsMulticast":        Method("IsMulticast", netip.Addr.IsMulticast),
-	"IsUnspecified":      Method("IsUnspecified", netip.Addr.IsUnspecified),
-}}}
+var addressType = known.typeOf(reflect.TypeFor[netip.Addr]())
+
+func addressMembers() []Member {
+	return []Member{
+		Method("String", netip.Addr.String),
+		Method("IsPrivate", netip.Addr.IsPrivate),
+		Method("IsLoopback", netip.Addr.IsLoopback),
+		Method("IsGlobalUnicast", netip.Addr.IsGlobalUnicast),
+		Method("IsLinkLocalUnicast", netip.Addr.IsLinkLocalUnicast),
+		Method("IsMulticast", netip.Addr.IsMulticast),
+		Method("IsUnspecified", netip.Addr.IsUnspecified),
+	}
+}
 
 // address reads an address; an IPv4 one that is mapped into IPv6 is IPv4. What
 // can't be one is refused before the parser makes an error of it, which

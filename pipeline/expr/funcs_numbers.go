@@ -28,6 +28,12 @@ func numberFuncs() map[string]*function {
 				var deg [4]float64
 				for i := range deg {
 					s := a[i].str(x)
+					if s == "" { // without a database there are no places
+						if !x.failed() {
+							x.err = errNoPlace
+						}
+						return 0
+					}
 					n, err := strconv.ParseFloat(s, 64)
 					if err != nil {
 						x.fail("cannot parse coordinate %q", s)
@@ -40,6 +46,8 @@ func numberFuncs() map[string]*function {
 		}},
 	}
 }
+
+const errNoPlace = constError(`cannot parse coordinate ""`)
 
 // distanceKm is the great-circle distance in km (haversine, radius 6371). A
 // point at exactly 0,0 stands for an unknown place and is near everything.

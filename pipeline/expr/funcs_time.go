@@ -73,30 +73,24 @@ func (t *byTime) Swap(i, j int)      { (*t)[i], (*t)[j] = (*t)[j], (*t)[i] }
 // interval makes a function of the differences between sorted times.
 func interval(sum func([]time.Duration) time.Duration) *function {
 	return &function{params: []param{aList}, risky: true, build: func(_ *unit, a []value) value {
-		f := a[0].boxed()
+		between := a[0].times
+		if between == nil {
+			f := a[0].boxed()
+			between = func(x *Ctx) []time.Time { return x.timesIn(f(x)) }
+		}
 		v := integer(func(x *Ctx) int64 {
-			l := f(x)
-			n := max(0, listLen(l))
-			times := slices.Grow(x.times[:0], n)
-			for i := range n {
-				t, ok := element(l, i).(time.Time)
-				if !ok {
-					x.fail("an interval is between times, not %s", typeName(element(l, i)))
-					return 0
-				}
-				times = append(times, t)
-			}
+			times := between(x)
 			if len(times) < 2 {
-				x.fail("an interval needs two times, there are %d", len(times))
+				if !x.failed() {
+					x.fail("an interval needs two times, there are %d", len(times))
+				}
 				return 0
 			}
-			x.times = times
-			sort.Sort(&x.times)
-			if cap(times) > maxStrs {
-				x.times = nil
-			}
-			diffs := slices.Grow(x.diffs[:0], n)
-			for i := range n - 1 {
+			x.sorted = times
+			sort.Sort(&x.sorted)
+			x.sorted = nil
+			diffs := slices.Grow(x.diffs[:0], len(times))
+			for i := range len(times) - 1 {
 				diffs = append(diffs, times[i+1].Sub(times[i]))
 			}
 			if cap(diffs) <= maxStrs {
@@ -107,6 +101,27 @@ func interval(sum func([]time.Duration) time.Duration) *function {
 		v.typ.kind = durationKind
 		return v
 	}}
+}
+
+// timesIn returns the times in a list, which must hold nothing else.
+func (x *Ctx) timesIn(list any) []time.Time {
+	times := x.moments(max(0, listLen(list)))
+	for i := range times {
+		t, ok := element(list, i).(time.Time)
+		if !ok {
+			x.fail("an interval is between times, not %s", typeName(element(list, i)))
+			return nil
+		}
+		times[i] = t
+	}
+	return times
+}
+
+// moment makes the value of a time.
+func moment(f func(*Ctx) time.Time) value {
+	v := dynamic(timeType, func(x *Ctx) any { return f(x) })
+	v.time = f
+	return v
 }
 
 func timeBuiltins() map[string]*function {
@@ -206,12 +221,12 @@ var timeMethods = map[string]*function{
 	"Before": timeOrder(time.Time.Before),
 	"Equal":  timeOrder(time.Time.Equal),
 	"Compare": {params: []param{aTime}, build: func(_ *unit, a []value) value {
-		f, g := a[0].any, a[1].any
-		return integer(func(x *Ctx) int64 { t, u := twoTimes(x, f, g); return int64(t.Compare(u)) })
+		f, g := a[0].asTime(), a[1].asTime()
+		return integer(func(x *Ctx) int64 { t := f(x); return int64(t.Compare(g(x))) })
 	}},
 	"Sub": {params: []param{aTime}, build: func(_ *unit, a []value) value {
-		f, g := a[0].any, a[1].any
-		return lasting(func(x *Ctx) int64 { t, u := twoTimes(x, f, g); return int64(t.Sub(u)) })
+		f, g := a[0].asTime(), a[1].asTime()
+		return lasting(func(x *Ctx) int64 { t := f(x); return int64(t.Sub(g(x))) })
 	}},
 	"Add":      timeMoved(time.Time.Add),
 	"Round":    timeMoved(time.Time.Round),
@@ -228,9 +243,9 @@ var timeMethods = map[string]*function{
 		return text(func(x *Ctx) string { t, _ := f(x).(time.Time); return t.String() })
 	}},
 	"Format": {params: []param{aString}, build: func(_ *unit, a []value) value {
-		f, g := a[0].any, a[1].str
+		f, g := a[0].asTime(), a[1].str
 		return text(func(x *Ctx) string {
-			t, _ := f(x).(time.Time)
+			t := f(x)
 			layout := g(x)
 			return x.arena.Built(t.AppendFormat(x.arena.Build(), layout))
 		})
@@ -301,29 +316,23 @@ var (
 
 func timeTest(test func(time.Time) bool) *function {
 	return &function{build: func(_ *unit, a []value) value {
-		f := a[0].any
-		return boolean(func(x *Ctx) bool { t, _ := f(x).(time.Time); return test(t) })
+		f := a[0].asTime()
+		return boolean(func(x *Ctx) bool { return test(f(x)) })
 	}}
 }
 
 func timeOrder(test func(t, u time.Time) bool) *function {
 	return &function{params: []param{aTime}, build: func(_ *unit, a []value) value {
-		f, g := a[0].any, a[1].any
-		return boolean(func(x *Ctx) bool { t, u := twoTimes(x, f, g); return test(t, u) })
+		f, g := a[0].asTime(), a[1].asTime()
+		return boolean(func(x *Ctx) bool { t := f(x); return test(t, g(x)) })
 	}}
-}
-
-func twoTimes(x *Ctx, f, g func(*Ctx) any) (t, u time.Time) {
-	t, _ = f(x).(time.Time)
-	u, _ = g(x).(time.Time)
-	return t, u
 }
 
 func timeMoved(move func(time.Time, time.Duration) time.Time) *function {
 	return &function{params: []param{aDuration}, build: func(_ *unit, a []value) value {
-		f, g := a[0].any, a[1].int
-		return dynamic(timeType, func(x *Ctx) any {
-			t, _ := f(x).(time.Time)
+		f, g := a[0].asTime(), a[1].int
+		return moment(func(x *Ctx) time.Time {
+			t := f(x)
 			return move(t, time.Duration(g(x)))
 		})
 	}}
@@ -331,15 +340,15 @@ func timeMoved(move func(time.Time, time.Duration) time.Time) *function {
 
 func timeFrom(do func(time.Time) time.Time) *function {
 	return &function{build: func(_ *unit, a []value) value {
-		f := a[0].any
-		return dynamic(timeType, func(x *Ctx) any { t, _ := f(x).(time.Time); return do(t) })
+		f := a[0].asTime()
+		return moment(func(x *Ctx) time.Time { return do(f(x)) })
 	}}
 }
 
 func timePart(part func(time.Time) int64) *function {
 	return &function{build: func(_ *unit, a []value) value {
-		f := a[0].any
-		return integer(func(x *Ctx) int64 { t, _ := f(x).(time.Time); return part(t) })
+		f := a[0].asTime()
+		return integer(func(x *Ctx) int64 { return part(f(x)) })
 	}}
 }
 

@@ -3,6 +3,7 @@ package expr
 import (
 	"reflect"
 	"strings"
+	"time"
 
 	"cs/pipeline/event"
 	"cs/pipeline/expr/syntax"
@@ -17,7 +18,7 @@ var evtFields = map[string]value{
 	"WhitelistReason": text(func(x *Ctx) string { return x.Event.WhitelistReason }),
 	"Whitelisted":     boolean(func(x *Ctx) bool { return x.Event.Whitelisted }),
 	"Process":         boolean(func(*Ctx) bool { return true }),
-	"Time":            dynamic(timeType, func(x *Ctx) any { return x.Event.Time }),
+	"Time":            moment(func(x *Ctx) time.Time { return x.Event.Time }),
 	"ExpectMode": integer(func(x *Ctx) int64 {
 		if x.Event.Line.Mode == event.Replay {
 			return 1
@@ -44,7 +45,7 @@ var lineFields = map[string]value{
 	"Raw":     text(func(x *Ctx) string { return x.Event.Line.Raw }),
 	"Src":     text(func(x *Ctx) string { return x.Event.Line.Src }),
 	"Module":  text(func(x *Ctx) string { return x.Event.Line.Module }),
-	"Time":    dynamic(timeType, func(x *Ctx) any { return x.Event.Line.Time }),
+	"Time":    moment(func(x *Ctx) time.Time { return x.Event.Line.Time }),
 	"Process": boolean(func(*Ctx) bool { return true }),
 	"Labels":  dynamic(textMapType, func(x *Ctx) any { return x.Event.Line.Labels }),
 }
@@ -114,8 +115,8 @@ func (u *unit) member(n *syntax.Member) (value, error) {
 	if isName && base.typ.kind == mapKind && base.typ.elem != nil && base.typ.elem.kind == stringKind {
 		f, k := base.any, name.Value
 		v := text(func(x *Ctx) string { m, _ := f(x).(map[string]string); return m[k] })
-		if entry := base.entry; entry != nil {
-			v = text(func(x *Ctx) string { return entry(x, k) })
+		if base.entry != nil {
+			v = text(base.entry(k))
 		}
 		v.risky = base.risky
 		return v, nil
@@ -200,6 +201,16 @@ func elementOf(list, i value) value {
 			k, ok := x.place(g(x), len(l))
 			if !ok {
 				return ""
+			}
+			return l[k]
+		})
+	}
+	if f := list.anys; f != nil {
+		return unboxed(list.typ.elemType(), func(x *Ctx) any {
+			l := f(x)
+			k, ok := x.place(g(x), len(l))
+			if !ok {
+				return nil
 			}
 			return l[k]
 		})
@@ -315,6 +326,7 @@ func (u *unit) chain(n *syntax.Chain) (value, error) {
 		return v, err
 	}
 	f := v.any
+	v.generally()
 	v.any = func(x *Ctx) any {
 		a := f(x)
 		x.cut = false
@@ -378,6 +390,14 @@ func (u *unit) slice(n *syntax.Slice) (value, error) {
 			first := i(x)
 			return x.cutList(a, first, j(x))
 		}).asRisky()
+		if f := v.anys; f != nil {
+			out.anys = func(x *Ctx) []any {
+				l := f(x)
+				first := i(x)
+				from, to := clip(first, j(x), len(l))
+				return l[from:to]
+			}
+		}
 	default:
 		return v, u.errorf(n, "cannot slice %s", v.typ)
 	}

@@ -98,8 +98,13 @@ type value struct {
 	list  func(*Ctx) []string
 	any   func(*Ctx) any
 
-	text  func(*Ctx) (string, bool)       // a cheaper way to Program.Text than any, or nil
-	entry func(x *Ctx, key string) string // of a map of texts: a cheaper way to one of them than any, or nil
+	// Cheaper ways than any, or nil. Lists are valid for one evaluation, and whoever asks
+	// for times may change them.
+	text  func(*Ctx) (string, bool)          // to Program.Text
+	entry func(key string) func(*Ctx) string // of a map of texts: to one of them
+	anys  func(*Ctx) []any                   // of a list: to its elements
+	time  func(*Ctx) time.Time               // of a time
+	times func(*Ctx) []time.Time             // of a list of times
 
 	key     string            // of a text: names the expression, so that its memos can be shared
 	slot    *event.Slot       // of a text: the field that it is
@@ -160,6 +165,25 @@ func (v value) constText() (string, bool) {
 		return v.str(nil), true
 	}
 	return "", false
+}
+
+// generally forgets the cheaper ways: any is about to do more than they know of.
+func (v *value) generally() { v.text, v.entry, v.anys, v.time, v.times = nil, nil, nil, nil, nil }
+
+// asTime returns the closure that gives a time as such.
+func (v value) asTime() func(*Ctx) time.Time {
+	if v.time != nil {
+		return v.time
+	}
+	f := v.any
+	return func(x *Ctx) time.Time { t, _ := f(x).(time.Time); return t }
+}
+
+// listed makes a list of a closure that gives its elements, for one evaluation.
+func listed(t typ, f func(*Ctx) []any) value {
+	v := dynamic(t, func(x *Ctx) any { return append([]any{}, f(x)...) }) // an empty list is not nil
+	v.anys = f
+	return v
 }
 
 // boxInt gives an integer the type that expr-lang's have.
@@ -262,7 +286,8 @@ func (v value) run() func(*Ctx) {
 
 // after makes v run something first.
 func (v value) after(first func(*Ctx)) value {
-	v.konst, v.text, v.clues, v.each, v.anyOf = false, nil, nil, nil, nil
+	v.generally()
+	v.konst, v.clues, v.each, v.anyOf = false, nil, nil, nil
 	v.key, v.slot, v.source, v.folds = "", nil, nil, nil
 	v.exact, v.and = false, nil
 	switch {

@@ -88,8 +88,8 @@ func NewCompiler(e *expr.Compiler, files *hub.Files) *Compiler {
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
-	condition := &expr.Compiler{Schema: e.Schema, Files: e.Files, Lookups: e.Lookups, Env: conditionEnv()}
-	overflow := &expr.Compiler{Files: e.Files, Lookups: e.Lookups, Env: overflowEnv()}
+	condition := &expr.Compiler{Schema: e.Schema, Files: e.Files, Lookups: e.Lookups, Env: conditionEnv(e.Schema)}
+	overflow := &expr.Compiler{Files: e.Files, Lookups: e.Lookups, Env: overflowEnv(e.Schema)}
 	context := &expr.Compiler{Schema: e.Schema, Files: e.Files, Lookups: e.Lookups, Env: contextEnv()}
 	return &Compiler{expr: e, condition: condition, overflow: overflow, context: context, files: files, codec: codec, shares: map[[2]string]int{}}
 }
@@ -226,9 +226,17 @@ func (sc *Scenario) looks(doc *document) {
 		conditions += "\n" + d.Condition.Value
 	}
 	sc.asksEvent = sc.spec.Condition && (strings.Contains(conditions, "evt") || strings.Contains(conditions, "$env"))
+	mention := func(name string) bool {
+		return strings.Contains(conditions, name) || strings.Contains(doc.OverflowFilter.Value, name)
+	}
 	for _, space := range []event.Space{event.Parsed, event.Enriched} {
-		if strings.Contains(conditions, space.String()) || strings.Contains(doc.OverflowFilter.Value, space.String()) {
+		if mention(space.String()) {
 			sc.spaces = append(sc.spaces, space)
+		}
+	}
+	for _, part := range parts {
+		if mention(part.name) {
+			sc.parts = append(sc.parts, part)
 		}
 	}
 }

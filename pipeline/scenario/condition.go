@@ -29,8 +29,8 @@ type inspected struct {
 
 	// The events of a queue, made for the longest one so far; and by their number
 	// the list of them.
-	events []*queued
-	lists  []any
+	events []any // *queued
+	lists  []any // []any
 }
 
 // queued is an event of a queue: a record that is read as far as somebody asks.
@@ -41,35 +41,42 @@ type queued struct {
 }
 
 // conditionEnv names the parts of a bucket as upstream does.
-func conditionEnv() *expr.Env {
-	of := func(s event.Space) expr.Member {
-		return expr.Texts(s.String(),
-			func(q *queued) map[string]string { return q.fields(s) },
-			func(q *queued, key string) string { return q.field(s, key) })
+func conditionEnv(schema *event.Schema) *expr.Env {
+	field := func(s event.Space) func(string) func(*queued) string {
+		return func(key string) func(*queued) string {
+			slot, err := schema.Intern(s, key)
+			if err != nil { // too many: no event has it
+				return func(*queued) string { return "" }
+			}
+			return func(q *queued) string { return q.text(uint64(firstSlot) + uint64(slot)) }
+		}
 	}
-	unix := func(get func(*bucket.Overflow) int64) func(*leaky) time.Time {
-		return func(l *leaky) time.Time { return time.Unix(0, get(l.bucket)).UTC() }
+	of := func(s event.Space) expr.Member {
+		return expr.Texts(s.String(), func(q *queued) map[string]string { return q.fields(s) }, field(s))
+	}
+	unix := func(name string, get func(*bucket.Overflow) int64) expr.Member {
+		return expr.Moment(name, func(l *leaky) time.Time { return time.Unix(0, get(l.bucket)).UTC() })
 	}
 	return expr.NewEnv().
 		Var("queue",
-			expr.Boxed[*queue, []*queued]("Queue", (*queue).list),
+			expr.Boxed[*queue, []*queued]("Queue", (*queue).all),
 			expr.Field("L", func(q *queue) int { return q.scenario.spec.Kept() }),
-			expr.Method("GetQueue", (*queue).all)).
+			expr.BoxedMethod[*queue, []*queued]("GetQueue", (*queue).all)).
 		Var("leaky",
 			expr.Field("Mode", func(l *leaky) int { return mode(l.replay) }),
 			expr.Field("Limiter", func(l *leaky) limiter { return limiter{} }),
 			expr.Field("Queue", func(l *leaky) *queue { return (*queue)(l) }),
 			expr.Field("Mapkey", (*leaky).mapkey),
 			expr.Field("Uuid", (*leaky).uuid),
-			expr.Field("First_ts", unix(func(o *bucket.Overflow) int64 { return o.First })),
-			expr.Field("Last_ts", unix(func(o *bucket.Overflow) int64 { return o.Last })),
-			expr.Field("Ovflw_ts", func(l *leaky) time.Time {
+			unix("First_ts", func(o *bucket.Overflow) int64 { return o.First }),
+			unix("Last_ts", func(o *bucket.Overflow) int64 { return o.Last }),
+			expr.Moment("Ovflw_ts", func(l *leaky) time.Time {
 				if !l.over {
 					return time.Time{}
 				}
 				return time.Unix(0, l.bucket.At).UTC()
 			}),
-			expr.Field("Total_count", func(l *leaky) int { return l.bucket.Total }),
+			expr.Int("Total_count", func(l *leaky) int { return l.bucket.Total }),
 			expr.Field("Duration", func(l *leaky) time.Duration { return l.scenario.spec.Life() }),
 			expr.Field("Factory", func(l *leaky) *Scenario { return l.scenario })).
 		Type(
@@ -80,14 +87,15 @@ func conditionEnv() *expr.Env {
 			expr.Field("CacheSize", func(s *Scenario) int { return s.spec.CacheSize })).
 		Type(
 			of(event.Parsed), of(event.Meta), of(event.Enriched),
-			expr.Field("Type", func(q *queued) int { return kindOf(q.record()) }),
-			expr.Method("GetType", func(q *queued) string { return kindNames[kindOf(q.record())] }),
+			expr.Field("Type", (*queued).kind),
+			expr.Method("GetType", func(q *queued) string { return kindNames[q.kind()] }),
 			expr.Field("ExpectMode", func(q *queued) int { return mode(q.in.replay) }),
 			expr.Field("Whitelisted", func(*queued) bool { return false }), // those that are don't come here
 			expr.Field("Process", func(*queued) bool { return true }),
-			expr.Field("Time", (*queued).time),
-			expr.Field("MarshaledTime", func(q *queued) string { return q.text(isTimestamp) }),
-			expr.Method1("GetMeta", func(q *queued, key string) string { return q.field(event.Meta, key) }))
+			expr.Moment("Time", (*queued).time),
+			expr.Text("MarshaledTime", func(q *queued) string { return q.text(isTimestamp) }),
+			expr.TextOf("GetMeta", field(event.Meta))).
+		Type(keptMembers()...)
 }
 
 // queue and leaky are the two names of a bucket.
@@ -110,9 +118,9 @@ func mode(replay bool) int {
 // kindNames are the types of events.
 var kindNames = [...]string{"log", "overflow"}
 
-// kindOf returns the type of an event that was kept.
-func kindOf(record string) int {
-	for rest := record; len(rest) > 0; {
+// kind returns the type of the event.
+func (q *queued) kind() int {
+	for rest := q.record(); len(rest) > 0; {
 		var number, n uint64
 		number, rest = uvarint(rest)
 		n, rest = uvarint(rest)
@@ -123,18 +131,11 @@ func kindOf(record string) int {
 	return 0
 }
 
-// list is all, boxed.
-func (q *queue) list() any {
+// all are the events that the bucket holds, the oldest first: a []any.
+func (q *queue) all() any {
 	n := q.bucket.Len()
 	q.make(n)
 	return q.lists[n]
-}
-
-// all are the events that the bucket holds, the oldest first.
-func (q *queue) all() []*queued {
-	n := q.bucket.Len()
-	q.make(n)
-	return q.events[:n:n]
 }
 
 // make has the lists for up to n events ready, and at once those for most queues.
@@ -144,7 +145,7 @@ func (q *queue) make(n int) {
 	}
 	n = max(n, bucket.MaxLookedAt+1)
 	room := make([]queued, n)
-	q.events, q.lists = make([]*queued, n), make([]any, n+1)
+	q.events, q.lists = make([]any, n), make([]any, n+1)
 	for i := range room {
 		room[i] = queued{(*inspected)(q), i}
 		q.events[i] = &room[i]
@@ -227,19 +228,28 @@ func (r *Runner) isTrue(sc *Scenario, p *expr.Program, x *expr.Ctx) bool {
 	return ok && err == nil
 }
 
-// appendQueued appends what only expressions about buckets want to know of an
-// event: when it was, and fields.
-func (c *codec) appendQueued(b []byte, e *event.Event, fields event.Slots) []byte {
-	b = appendNumber(b, isTime)
-	n := len(b)
-	b = append(b, 0)
-	b = appendNumber(b, uint64(nanos(e.Time)))
-	b[n] = byte(len(b) - n - 1)
-	if len(fields) > 0 {
-		for s := range e.Among(fields) {
-			b = appendText(b, uint64(firstSlot)+uint64(s), e.Get(s))
+// appendQueued appends what only expressions about buckets want to know of the event
+// of x: when it was, fields, and what else they mention.
+func (sc *Scenario) appendQueued(b []byte, x *expr.Ctx) []byte {
+	b = appendTime(b, isTime, x.Event.Time)
+	if len(sc.fields) > 0 {
+		for s := range x.Event.Among(sc.fields) {
+			b = appendText(b, uint64(firstSlot)+uint64(s), x.Event.Get(s))
 		}
 	}
+	for _, part := range sc.parts {
+		b = part.keep(b, x)
+	}
+	return b
+}
+
+// appendTime appends a time as a number.
+func appendTime(b []byte, number uint64, t time.Time) []byte {
+	b = appendNumber(b, number)
+	n := len(b)
+	b = append(b, 0) // the length fits one byte
+	b = appendNumber(b, uint64(nanos(t)))
+	b[n] = byte(len(b) - n - 1)
 	return b
 }
 
@@ -264,15 +274,6 @@ func textOf(record string, number uint64) (text string) {
 	return text
 }
 
-// field returns a field, "" if the event has none of that name.
-func (q *queued) field(space event.Space, name string) string {
-	slot, ok := q.in.codec.schema.Lookup(space, name)
-	if !ok {
-		return ""
-	}
-	return q.text(uint64(firstSlot) + uint64(slot))
-}
-
 // fields returns all fields of a space.
 func (q *queued) fields(space event.Space) map[string]string {
 	return q.in.codec.fieldsOf(q.record(), space)
@@ -291,10 +292,10 @@ func (c *codec) fieldsOf(record string, space event.Space) map[string]string {
 }
 
 // time is when the event was parsed, or in a replay when it happened.
-func (q *queued) time() time.Time { return timeOf(q.record()) }
+func (q *queued) time() time.Time { return timeOf(q.text(isTime)) }
 
-func timeOf(record string) time.Time {
-	text := textOf(record, isTime)
+// timeOf reads what appendTime wrote.
+func timeOf(text string) time.Time {
 	if text == "" {
 		return time.Time{}
 	}

@@ -185,6 +185,7 @@ func (r *Runner) tellContext(o *Overflow, text string) {
 		r.kept.Reset(event.Line{})
 		r.set.codec.each(text[:n], func(number uint64, text string) {
 			switch {
+			case number >= firstPart:
 			case number >= firstContext:
 				add(&details[number-firstContext], text)
 			case number >= uint64(firstSlot):

@@ -242,7 +242,7 @@ func (r *Runner) complete(in *Intents, p *bucket.Pour, sc *Scenario, x *expr.Ctx
 		in.text = appendText(in.text, isGroup, group)
 	}
 	if sc.inspects {
-		in.text = r.set.codec.appendQueued(in.text, x.Event, sc.fields)
+		in.text = sc.appendQueued(in.text, x)
 	}
 	p.Record = in.text[start:len(in.text):len(in.text)]
 }

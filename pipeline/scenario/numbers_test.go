@@ -2,8 +2,11 @@ package scenario
 
 import (
 	"testing"
+	"time"
 
+	"cs/decisions"
 	"cs/pipeline/event"
+	"cs/pipeline/expr"
 )
 
 // Whatever a saved record holds, what is made of it can be read.
@@ -13,11 +16,18 @@ func FuzzTranslate(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	e := event.New(schema)
 	c.seal()
-	e.Reset(event.Line{})
+	doc, err := schema.Intern(event.Unmarshaled, "doc")
+	if err != nil {
+		f.Fatal(err)
+	}
+	e := event.New(schema)
+	e.Reset(event.Line{Raw: "x", Time: time.Unix(1, 0), Labels: map[string]string{"type": "x"}})
 	e.Set(c.sourceIP, "192.0.2.1")
-	record := c.appendQueued(c.appendScopeValue(c.appendEvent(nil, e), "v"), e, schema.Of(event.Parsed))
+	e.SetDoc(doc, map[string]any{"a": []any{nil, true, 1.5, -1, "x", map[string]string{"k": "v"}}})
+	sc := Scenario{fields: schema.Of(event.Parsed), parts: parts}
+	x := expr.Ctx{Event: e, Alert: &decisions.Alert{}, Alerts: []decisions.Alert{{Scenario: "x"}}, Sources: []string{"k"}}
+	record := sc.appendQueued(c.appendScopeValue(c.appendEvent(nil, e), "v"), &x)
 	record = appendText(record, firstContext, "detail")
 	details := []detail{{name: "a", text: "b"}}
 	numbers := c.appendNumbers(nil, details)
@@ -32,6 +42,11 @@ func FuzzTranslate(f *testing.F) {
 		c.read(new(kept), string(rec), nil)
 		c.fieldsOf(string(rec), event.Meta)
 		textIn(rec, uint64(firstSlot)+uint64(c.sourceIP))
-		_ = timeOf(string(rec))
+		text := func(number uint64) string { return textOf(string(rec), number) }
+		_, _ = timeOf(text(isTime)), timeOf(text(isRead))
+		readDoc(&reader{[]byte(text(isUnmarshaled))})
+		for rest := text(isLabels); rest != ""; {
+			_, rest = cutWhole(rest)
+		}
 	})
 }

@@ -10,10 +10,10 @@ import (
 // conditions have them, and signal. Upstream compiles it with evt, too, and
 // runs it without: evt is nil here, so an expression that comes to use it fails,
 // and the overflow passes.
-func overflowEnv() *expr.Env {
+func overflowEnv(schema *event.Schema) *expr.Env {
 	type evt struct{}
 	texts := func(*evt) map[string]string { return nil }
-	env := conditionEnv()
+	env := conditionEnv(schema)
 	env.Var("signal",
 		expr.Field("Mapkey", func(s *signal) string { return (*leaky)(s.bucket).mapkey() }),
 		expr.Field("BucketId", func(s *signal) string { return (*leaky)(s.bucket).mapkey() }),

@@ -44,6 +44,9 @@ const (
 
 	// firstContext is above all slots: values of the details of contexts.
 	firstContext = 1 << 17
+
+	// firstPart is above these: parts of the event outside its fields, see parts.
+	firstPart = 1 << 18
 )
 
 // sourceTexts are the parts of a source, by number above isSourceText.

@@ -45,6 +45,7 @@ type Scenario struct {
 	asksEvent   bool // its conditions look at the event that was poured, too
 	spaces      []event.Space
 	fields      event.Slots // those of spaces, which these expressions look at beside the metas
+	parts       []part      // the rest of an event that they look at
 	kind        string
 	filterText  string
 	digest      string // of the definition

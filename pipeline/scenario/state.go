@@ -81,6 +81,32 @@ func appendWhole(b []byte, text string) []byte {
 	return append(appendNumber(b, uint64(len(text))), text...)
 }
 
+// wholeLen is how many bytes appendWhole appends.
+func wholeLen(text string) int {
+	n := 1 + len(text)
+	for k := len(text); k >= 0x80; k >>= 7 {
+		n++
+	}
+	return n
+}
+
+// cutWhole takes what appendWhole wrote off the front of s; nothing is left of what
+// is damaged.
+func cutWhole(s string) (text, rest string) {
+	n := uint64(0)
+	for i := 0; i < len(s) && i < binary.MaxVarintLen64; i++ {
+		n |= uint64(s[i]&0x7f) << (7 * i)
+		if s[i] >= 0x80 {
+			continue
+		}
+		if s = s[i+1:]; n > uint64(len(s)) {
+			break
+		}
+		return s[:n], s[n:]
+	}
+	return "", ""
+}
+
 // numbers leads from numbers of saved records to today's, by what they stand
 // for; unknown is what nothing here has.
 type numbers struct {
@@ -93,7 +119,7 @@ const unknown = ^uint64(0)
 var errNumbers = errors.New("its events are written in a way that is unknown here")
 
 func (c *codec) readNumbers(b []byte, details []detail) (*numbers, error) {
-	p := parts{b}
+	p := reader{b}
 	m := &numbers{}
 	if version, ok := p.number(); !ok || version != recordVersion {
 		return nil, errNumbers
@@ -140,7 +166,7 @@ func (c *codec) readNumbers(b []byte, details []detail) (*numbers, error) {
 // translate makes a saved record one of today's; nil if it is none. The result is
 // valid until the next call.
 func (m *numbers) translate(rec []byte) []byte {
-	p := parts{rec}
+	p := reader{rec}
 	b := m.buf[:0]
 	sources := false
 	for len(p.rest) > 0 {
@@ -154,13 +180,17 @@ func (m *numbers) translate(rec []byte) []byte {
 		}
 		switch {
 		case number == isTime:
-			if _, n := binary.Uvarint(text); n <= 0 {
+			if !isNumber(text) {
 				return nil
 			}
 		case number == isKey:
 			sources = true
 		case number > isKey && number < uint64(firstSlot):
 			if !sources {
+				return nil
+			}
+		case number >= firstPart:
+			if number == isRead && !isNumber(text) {
 				return nil
 			}
 		case number >= firstContext && number-firstContext < uint64(len(m.details)):
@@ -178,10 +208,15 @@ func (m *numbers) translate(rec []byte) []byte {
 	return b
 }
 
-// parts takes bytes apart that may be damaged.
-type parts struct{ rest []byte }
+func isNumber(text []byte) bool {
+	_, n := binary.Uvarint(text)
+	return n > 0
+}
 
-func (p *parts) number() (uint64, bool) {
+// reader takes bytes apart that may be damaged.
+type reader struct{ rest []byte }
+
+func (p *reader) number() (uint64, bool) {
 	v, n := binary.Uvarint(p.rest)
 	if n <= 0 {
 		return 0, false
@@ -190,7 +225,7 @@ func (p *parts) number() (uint64, bool) {
 	return v, true
 }
 
-func (p *parts) text() ([]byte, bool) {
+func (p *reader) text() ([]byte, bool) {
 	n, ok := p.number()
 	if !ok || n > uint64(len(p.rest)) {
 		return nil, false
