@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -74,8 +75,9 @@ func TestDaemonSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	level := slog.LevelDebug
 	want := config.Acquisition{
-		Source: "file", Cat: true, DSN: "file:///var/log/*.log?max_buffer_size=100&log_level=debug",
+		Source: "file", LogLevel: &level, Cat: true, DSN: "file:///var/log/*.log?max_buffer_size=100&log_level=debug",
 		Labels: map[string]string{"type": "nginx", "a": "1", "b": "", "c": "3"},
 	}
 	if !reflect.DeepEqual(got, want) {
