@@ -89,6 +89,7 @@ func TestWindows(t *testing.T) {
 	}
 
 	testPackage(t, wine, "./remediate/wfp")
+	testPackage(t, wine, "./pipeline/source/winevent")
 
 	// All roles in one: the agent detects and the LAPI decides without a bouncer.
 	data := filepath.Join(dir, "data")

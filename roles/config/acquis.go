@@ -18,14 +18,14 @@ import (
 // or what flags stand for. Which keys each source has, and what they mean, is
 // known to its package (pipeline/source/…).
 type Acquisition struct {
-	Place    strict.Place // for complaints about what it names
-	Source   string       // kind: "file", "journalctl", …
-	Labels   map[string]string
+	Place  strict.Place // for complaints about what it names
+	Source string       // kind: "file", "journalctl", …
+	Labels map[string]string
 	// Name and UniqueID are what the operator calls it; "" if nothing. No two have the same
 	// UniqueID.
 	Name, UniqueID string
 	LogLevel       *slog.Level // of what is logged about it; nil: that of all
-	Cat      bool // read what is there and end, instead of following
+	Cat            bool        // read what is there and end, instead of following
 	// TimeMachine takes the clock of buckets from the lines, for old logs.
 	TimeMachine bool
 	// Transform is an expression over evt whose result replaces the line; empty:

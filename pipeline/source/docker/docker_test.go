@@ -32,6 +32,7 @@ type server struct {
 	mu         sync.Mutex
 	change     *sync.Cond
 	containers map[string]*container
+	services   map[string]*container
 	events     []string
 	asked      []string // queries of logs
 	broken     int      // streams to break off
@@ -57,7 +58,7 @@ func newServer(t *testing.T) *server {
 	if runtime.GOOS == "windows" {
 		t.Skip("Docker's socket is a unix socket")
 	}
-	s := &server{t: t, path: filepath.Join(t.TempDir(), "docker.sock"), containers: map[string]*container{}}
+	s := &server{t: t, path: filepath.Join(t.TempDir(), "docker.sock"), containers: map[string]*container{}, services: map[string]*container{}}
 	s.change = sync.NewCond(&s.mu)
 	s.down = s.listen()
 	return s
@@ -73,6 +74,9 @@ func (s *server) listen() (stop func()) {
 	mux.HandleFunc("GET /containers/json", s.list)
 	mux.HandleFunc("GET /containers/{id}/json", s.inspect)
 	mux.HandleFunc("GET /containers/{id}/logs", s.logs)
+	mux.HandleFunc("GET /services", s.listServices)
+	mux.HandleFunc("GET /services/{id}", s.inspectService)
+	mux.HandleFunc("GET /services/{id}/logs", s.logs)
 	mux.HandleFunc("GET /events", s.follow)
 	srv := &http.Server{Handler: mux}
 	go srv.Serve(l)
@@ -95,6 +99,40 @@ func (s *server) add(n int, name string, labels map[string]string, tty bool) *co
 	defer s.mu.Unlock()
 	s.containers[c.ID] = c
 	return c
+}
+
+// serve creates a service of a swarm.
+func (s *server) serve(n int, name string, labels map[string]string) *container {
+	c := &container{ID: id(n), Name: name, Labels: labels, Running: true}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.services[c.ID] = c
+	s.events = append(s.events, fmt.Sprintf(`{"Type":"service","Action":"create","Actor":{"ID":"%s","Attributes":{"name":"%s"}},"scope":"swarm","time":%d,"timeNano":%d}`,
+		c.ID, c.Name, time.Now().Unix(), time.Now().UnixNano()))
+	s.change.Broadcast()
+	return c
+}
+
+func (s *server) serviceJSON(c *container) map[string]any {
+	return map[string]any{"ID": c.ID, "Spec": map[string]any{"Name": c.Name, "Labels": c.Labels, "TaskTemplate": map[string]any{"ContainerSpec": map[string]any{"TTY": c.TTY}}}}
+}
+
+func (s *server) listServices(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rows := []any{}
+	for _, key := range slices.Sorted(maps.Keys(s.services)) {
+		rows = append(rows, s.serviceJSON(s.services[key]))
+	}
+	_ = json.NewEncoder(w).Encode(rows)
+}
+
+func (s *server) inspectService(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.find(w, r); c != nil {
+		_ = json.NewEncoder(w).Encode(s.serviceJSON(c))
+	}
 }
 
 func (s *server) start(c *container) {
@@ -144,6 +182,9 @@ func (s *server) list(w http.ResponseWriter, r *http.Request) {
 
 func (s *server) find(w http.ResponseWriter, r *http.Request) *container {
 	c := s.containers[r.PathValue("id")]
+	if strings.HasPrefix(r.URL.Path, "/services/") {
+		c = s.services[r.PathValue("id")]
+	}
 	if c == nil {
 		w.WriteHeader(http.StatusNotFound)
 		fmt.Fprintf(w, `{"message":"No such container: %s"}`, r.PathValue("id"))
@@ -359,6 +400,65 @@ func TestLabels(t *testing.T) {
 	}
 }
 
+// TestKeys: what each selector and bound lets through.
+func TestKeys(t *testing.T) {
+	s := newServer(t)
+	marks := map[string]string{"crowdsec.enable": "true", "crowdsec.labels.type": "nginx"}
+	for i, c := range []*container{s.add(0xa1, "web-1", nil, false), s.add(0xb2, "db-1", marks, false)} {
+		s.start(c)
+		for j := range 3 {
+			s.writeAt(c, byte(1+j%2), fmt.Sprintf("%s %d\n", c.Name, j), time.Now().Add(time.Duration(j-3+i)*time.Hour-30*time.Minute))
+		}
+	}
+	for i, c := range []*container{s.serve(0xc3, "front", nil), s.serve(0xd4, "back", marks)} {
+		for j := range 2 {
+			s.writeAt(c, byte(1+j), fmt.Sprintf("%s %d\n", c.Name, j), time.Now().Add(time.Duration(j-2+i)*time.Hour-30*time.Minute))
+		}
+	}
+	web, db, front, back := []string{"web-1 0", "web-1 1", "web-1 2"}, []string{"db-1 0", "db-1 1", "db-1 2"}, []string{"front 0", "front 1"}, []string{"back 0", "back 1"}
+	f := func(text string, want ...string) {
+		t.Helper()
+		spec := sourcetest.Spec(t, "docker", "docker_host: unix://"+s.path+"\n"+text)
+		spec.FromStart = true
+		r := sourcetest.Start(t, quick, spec)
+		r.Wait(len(want))
+		time.Sleep(5 * time.Millisecond)
+		got := r.Texts()
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+		for _, l := range r.Lines() {
+			if marked := strings.Contains(text, "use_"); marked != (l.Labels["type"] == "nginx") {
+				t.Errorf("%s: got %+v", text, l)
+			}
+		}
+		r.Stop()
+	}
+	both := func(lists ...[]string) (all []string) { return slices.Concat(lists...) }
+	f("container_name: [web-1]", web...)
+	f("container_id: ["+id(0xb2)+"]", db...)
+	f("container_id: ["+id(0xb2)+"]\ncontainer_name: [web-1]\ncheck_interval: 1s", both(web, db)...)
+	f("container_name_regexp: ['^/web', 'never']", web...)
+	f("container_id_regexp: ['b2$']", db...)
+	f("use_container_labels: true", db...)
+	f("service_name: [front]", front...)
+	f("service_id: ["+id(0xd4)+"]", back...)
+	f("service_name_regexp: ['^f']", front...)
+	f("service_id_regexp: ['[cd].$']", both(front, back)...)
+	f("use_service_labels: true", back...)
+	f("service_name: [front]\ncontainer_name: [web-1]", both(front, web)...)
+	f("container_name: [web-1]\nfollow_stderr: false", "web-1 0", "web-1 2")
+	f("container_name: [web-1]\nfollow_stdout: false", "web-1 1")
+	f("container_name: [web-1]\nsince: 2h", "web-1 2")
+	f("container_name: [web-1]\nuntil: 2h", "web-1 0", "web-1 1")
+	r := sourcetest.Start(t, quick, sourcetest.Spec(t, "docker", "docker_host: unix://"+s.path+"\nservice_name_regexp: [late]\n"))
+	s.write(s.serve(0xe5, "late", nil), 1, "created\n")
+	r.Wait(1)
+	r.Stop()
+}
+
 // TestServerComesBack: and so do we, where we were.
 func TestServerComesBack(t *testing.T) {
 	s := newServer(t)
@@ -398,7 +498,7 @@ func TestOnce(t *testing.T) {
 	f("docker://"+id(1)+"?follow_stderr=false&", "0", "2", "4")
 	f("docker://web?since=2026-01-02T03:06:05Z&until=2026-01-02T03:07:05Z&", "2", "3")
 	spec := sourcetest.Spec(t, "docker", "")
-	spec.DSN, spec.Once = "docker://none?docker_host="+s.path, true
+	spec.DSN, spec.Once = "docker://none?docker_host="+s.path+"&log_level=debug", true
 	src, err := Kind.Open(spec)
 	if err != nil {
 		t.Fatal(err)

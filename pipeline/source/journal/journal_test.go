@@ -16,6 +16,7 @@ import (
 
 	"cs/pipeline/event"
 	"cs/pipeline/source"
+	"cs/pipeline/source/sourcetest"
 )
 
 // fakeJournal puts a program of that name on the PATH. It appends its
@@ -254,6 +255,34 @@ func TestOnce(t *testing.T) {
 	if c := calls(t, dir); c[0] != "--output=export --no-pager x" {
 		t.Fatalf("got %q", c)
 	}
+}
+
+// TestKeys: what acquisitions and DSNs say reaches journalctl.
+func TestKeys(t *testing.T) {
+	dir := fakeJournal(t, `cat entries`)
+	if err := os.WriteFile(filepath.Join(dir, "entries"), []byte(exported(1, sshd("one")...)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	spec := sourcetest.Spec(t, "journalctl", "journalctl_filter: [-u, ssh]\nsince: 2 days ago\n")
+	spec.Once, spec.Mode = true, event.Replay // mode: cat, use_time_machine: true
+	r := sourcetest.Start(t, Kind, spec)
+	if err := r.End(); err != nil || len(r.Lines()) != 1 || r.Lines()[0].Mode != event.Replay || r.Lines()[0].Src != "journalctl--u.ssh" {
+		t.Errorf("%v, got %+v", err, r.Lines())
+	}
+	spec = sourcetest.Spec(t, "journalctl", "")
+	spec.Once, spec.DSN = true, "journalctl://filters=-u&filters=ssh&since=yesterday&log_level=error"
+	r = sourcetest.Start(t, Kind, spec)
+	if err := r.End(); err != nil || len(r.Lines()) != 1 || r.Lines()[0].Mode != event.Live {
+		t.Errorf("%v, got %+v", err, r.Lines())
+	}
+	if c := calls(t, dir); !slices.Equal(c, []string{"--output=export --no-pager --since=2 days ago -u ssh", "--output=export --no-pager --since=yesterday -u ssh"}) {
+		t.Errorf("got %q", c)
+	}
+	sourcetest.Faults(t, "journalctl", Kind,
+		"labels: {a: b}", "journalctl_filter: there is none",
+		"journalctl_filter: -u", "journalctl_filter: want a list",
+		"journalctl_filters: [-u]", "did you mean journalctl_filter?",
+	)
 }
 
 func TestNoJournal(t *testing.T) {

@@ -30,9 +30,12 @@ type Keys struct {
 		MinBytes       int           `yaml:"min_bytes"`
 		MaxBytes       int           `yaml:"max_bytes"`
 		MaxWait        time.Duration `yaml:"max_wait"`
-		QueueSize      int           `yaml:"queue_size"`
+		QueueSize      int           `yaml:"queue_size"` // records that are delivered at once
 		CommitInterval time.Duration `yaml:"commit_interval"`
 	} `yaml:"batch"`
+	// OnPartitionError says what to do when a partition can't be read: retry, while others are
+	// read on, or fail, so that the source is started anew.
+	OnPartitionError string `yaml:"on_partition_error"`
 }
 
 // TLS are files in PEM form, of which all are needed.
@@ -47,10 +50,13 @@ type TLS struct {
 var Kind = source.Kind{Open: open, Tail: true}
 
 const (
-	together = 1024 // records that are delivered at once
+	defaultQueue = 1024
+	maxQueue     = 100_000
 	// stopTime is what the group gets to learn that we leave.
 	stopTime = 300 * time.Millisecond
 	pause    = time.Second
+
+	onErrorRetry, onErrorFail = "retry", "fail"
 )
 
 // Source reads a topic. Acquisitions make it; see Kind.
@@ -62,9 +68,9 @@ type Source struct {
 }
 
 func open(spec *source.Spec) (source.Source, error) {
-	k := Keys{Timeout: "10"}
+	k := Keys{Timeout: "10", OnPartitionError: onErrorRetry}
 	k.Batch.MinBytes, k.Batch.MaxBytes, k.Batch.MaxWait = 1, 8<<20, time.Second
-	k.Batch.QueueSize, k.Batch.CommitInterval = 4*together, time.Second
+	k.Batch.QueueSize, k.Batch.CommitInterval = defaultQueue, time.Second
 	if err := spec.Decode(&k, nil); err != nil {
 		return nil, err
 	}
@@ -85,8 +91,12 @@ func open(spec *source.Spec) (source.Source, error) {
 		return nil, spec.Errorf("tls", "client_cert, client_key and ca_cert are needed")
 	case b.MinBytes < 1 || b.MaxBytes < b.MinBytes || b.MaxBytes > 256<<20:
 		return nil, spec.Errorf("batch", "want 1 <= min_bytes <= max_bytes <= %d, not %d and %d", 256<<20, b.MinBytes, b.MaxBytes)
-	case b.MaxWait <= 0 || b.CommitInterval <= 0 || b.QueueSize < 1:
-		return nil, spec.Errorf("batch", "max_wait, commit_interval and queue_size must be more than 0")
+	case b.MaxWait <= 0 || b.CommitInterval <= 0:
+		return nil, spec.Errorf("batch", "max_wait and commit_interval must be more than 0")
+	case b.QueueSize < 1 || b.QueueSize > maxQueue:
+		return nil, spec.Errorf("batch", "want a queue_size from 1 to %d, not %d", maxQueue, b.QueueSize)
+	case k.OnPartitionError != onErrorRetry && k.OnPartitionError != onErrorFail:
+		return nil, spec.Errorf("on_partition_error", "want %s or %s, not %q", onErrorRetry, onErrorFail, k.OnPartitionError)
 	}
 	return &Source{keys: k, spec: spec, timeout: time.Duration(seconds) * time.Second, trouble: source.NewThrottle(spec.Report)}, nil
 }
@@ -103,8 +113,7 @@ func (s *Source) Run(ctx context.Context, out source.Sink) error {
 	}
 	r := &run{Source: s, marks: map[int32]*partition{}}
 	if s.keys.GroupID != "" {
-		opts = append(opts, kgo.ConsumerGroup(s.keys.GroupID), kgo.ConsumeTopics(s.keys.Topic),
-			kgo.AutoCommitMarks(), kgo.AutoCommitInterval(s.keys.Batch.CommitInterval))
+		opts = append(opts, s.group()...)
 	} else {
 		numbers, err := s.partitions(ctx, opts)
 		if err != nil {
@@ -145,6 +154,13 @@ func (s *Source) options() ([]kgo.Opt, error) {
 	return append(opts, kgo.DialTLSConfig(&tls.Config{
 		Certificates: []tls.Certificate{cert}, RootCAs: pool, InsecureSkipVerify: s.keys.TLS.InsecureSkipVerify, MinVersion: tls.VersionTLS12,
 	})), nil
+}
+
+// group returns the options of a member of a group.
+func (s *Source) group() []kgo.Opt {
+	return []kgo.Opt{
+		kgo.ConsumerGroup(s.keys.GroupID), kgo.ConsumeTopics(s.keys.Topic), kgo.AutoCommitMarks(), kgo.AutoCommitInterval(s.keys.Batch.CommitInterval),
+	}
 }
 
 // ping returns when a broker has answered.
@@ -244,7 +260,7 @@ func (r *run) moved(number int32, next int64) {
 func (r *run) read(ctx context.Context, out source.Sink) error {
 	b := source.NewBatch(r.spec.Line(r.keys.Topic), 0, r.spec.Meter)
 	for {
-		fetches := r.client.PollRecords(ctx, together)
+		fetches := r.client.PollRecords(ctx, r.keys.Batch.QueueSize)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -252,6 +268,9 @@ func (r *run) read(ctx context.Context, out source.Sink) error {
 		for _, f := range fetches.Errors() {
 			if errors.Is(f.Err, kgo.ErrClientClosed) {
 				return fmt.Errorf("cannot read topic %s: %w", f.Topic, f.Err)
+			}
+			if r.keys.OnPartitionError == onErrorFail {
+				return fmt.Errorf("cannot read topic %s, partition %d: %w", f.Topic, f.Partition, f.Err)
 			}
 			failed = true
 			r.trouble.Report(fmt.Errorf("cannot read topic %s, partition %d, trying again: %w", f.Topic, f.Partition, f.Err))

@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"cs/pipeline/event"
 	"cs/pipeline/source"
@@ -190,6 +192,113 @@ func TestGroup(t *testing.T) {
 	r.Stop()
 }
 
+// TestBatchKeys: each reaches the client.
+func TestBatchKeys(t *testing.T) {
+	src, err := Kind.Open(sourcetest.Spec(t, "kafka", "brokers: [a, b]\ntopic: x\ngroup_id: g\ntimeout: 7\n"+
+		"batch: {min_bytes: 11, max_bytes: 22, max_wait: 33ms, queue_size: 44, commit_interval: 55s}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts, err := src.(*Source).options()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := kgo.NewClient(append(opts, src.(*Source).group()...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, want := range []struct{ opt, value any }{
+		{kgo.SeedBrokers, []string{"a", "b"}}, {kgo.FetchMinBytes, int32(11)}, {kgo.FetchMaxBytes, int32(22)}, {kgo.FetchMaxWait, 33 * time.Millisecond},
+		{kgo.AutoCommitInterval, 55 * time.Second}, {kgo.DialTimeout, 7 * time.Second}, {kgo.ConsumerGroup, "g"},
+	} {
+		if got := c.OptValue(want.opt); fmt.Sprint(got) != fmt.Sprint(want.value) {
+			t.Errorf("got %v, want %v", got, want.value)
+		}
+	}
+}
+
+// TestQueueSize: no more is delivered at once.
+func TestQueueSize(t *testing.T) {
+	addrs, produce := broker(t)
+	for i := range 5 {
+		produce(0, fmt.Sprint(i))
+	}
+	spec := sourcetest.Spec(t, "kafka", fmt.Sprintf("brokers: ['%s']\ntopic: logs\npartition: 0\nbatch: {max_wait: 50ms, queue_size: 2}", strings.Join(addrs, "', '")))
+	spec.FromStart = true
+	src, err := Kind.Open(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	n := 0
+	err = src.Run(ctx, func(_ context.Context, batch []event.Line, done func()) error {
+		if len(batch) > 2 {
+			t.Errorf("%d lines at once", len(batch))
+		}
+		done()
+		if n += len(batch); n == 5 {
+			cancel()
+		}
+		return nil
+	})
+	if n != 5 {
+		t.Errorf("%d lines, %v", n, err)
+	}
+}
+
+// TestPartitionError: a partition that can't be read is tried again, or ends the source.
+func TestPartitionError(t *testing.T) {
+	for _, how := range []string{onErrorRetry, onErrorFail} {
+		c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "logs"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		c.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			c.KeepControl()
+			resp := req.ResponseKind().(*kmsg.FetchResponse)
+			for _, rt := range req.(*kmsg.FetchRequest).Topics {
+				topic := kmsg.NewFetchResponseTopic()
+				topic.Topic, topic.TopicID = rt.Topic, rt.TopicID
+				for _, rp := range rt.Partitions {
+					p := kmsg.NewFetchResponseTopicPartition()
+					p.Partition, p.ErrorCode = rp.Partition, kerr.TopicAuthorizationFailed.Code
+					topic.Partitions = append(topic.Partitions, p)
+				}
+				resp.Topics = append(resp.Topics, topic)
+			}
+			return resp, nil, true
+		})
+		told := make(chan error, 100)
+		spec := sourcetest.Spec(t, "kafka", keys(c.ListenAddrs(), "partition: 0\non_partition_error: "+how+"\n"))
+		spec.FromStart, spec.Report = true, func(err error) { told <- err }
+		src, err := Kind.Open(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- src.Run(ctx, nil) }()
+		select {
+		case err := <-ended:
+			if how != onErrorFail || err == nil || !strings.Contains(err.Error(), "cannot read topic logs, partition 0: ") {
+				t.Errorf("%s: ended with %v", how, err)
+			}
+			ended <- err
+		case err := <-told:
+			if how != onErrorRetry || !strings.Contains(err.Error(), "cannot read topic logs, partition 0, trying again: ") {
+				t.Errorf("%s: told %v", how, err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Errorf("%s: nothing happens", how)
+		}
+		cancel()
+		<-ended
+	}
+}
+
 func TestFaults(t *testing.T) {
 	sourcetest.Faults(t, "kafka", Kind,
 		"topic: x", "brokers: there is none",
@@ -199,6 +308,8 @@ func TestFaults(t *testing.T) {
 		"brokers: [a]\ntopic: x\ntimeout: soon", "acquis.yaml:4: timeout: want a number of seconds",
 		"brokers: [a]\ntopic: x\ntls: {client_cert: x}", "acquis.yaml:4: tls",
 		"brokers: [a]\ntopic: x\nbatch: {min_bytes: 0}", "batch: want",
+		"brokers: [a]\ntopic: x\nbatch: {queue_size: 0}", "batch: want a queue_size",
+		"brokers: [a]\ntopic: x\non_partition_error: panic", "acquis.yaml:4: on_partition_error: want retry or fail",
 		"brokers: [a]\ntopic: x\nbatch: {size: 0}", "batch.size: unknown key",
 	)
 	src, err := Kind.Open(sourcetest.Spec(t, "kafka", "brokers: ['127.0.0.1:1']\ntopic: x\ntimeout: 1\n"))

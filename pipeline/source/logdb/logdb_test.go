@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -27,6 +28,8 @@ type server struct {
 	lines   []stored
 	broken  int // requests to fail
 	queries []string
+	headers []string // X-Scope-OrgID of each
+	away    bool     // not ready
 	offsets []string
 }
 
@@ -40,7 +43,15 @@ func newServer(t *testing.T) *server {
 	s := &server{t: t}
 	s.change = sync.NewCond(&s.mu)
 	mux := http.NewServeMux()
-	mux.HandleFunc("/p/ready", func(http.ResponseWriter, *http.Request) {})
+	ready := func(w http.ResponseWriter, _ *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.away {
+			http.Error(w, "not yet", http.StatusServiceUnavailable)
+		}
+	}
+	mux.HandleFunc("/p/ready", ready)
+	mux.HandleFunc("/p/health", ready)
 	mux.HandleFunc("/p/loki/api/v1/query_range", s.guarded(s.loki))
 	mux.HandleFunc("/p/select/logsql/query", s.guarded(s.victoria))
 	mux.HandleFunc("/p/select/logsql/tail", s.guarded(s.tail))
@@ -72,6 +83,7 @@ func (s *server) guarded(f http.HandlerFunc) http.HandlerFunc {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.queries = append(s.queries, r.URL.RawQuery)
+		s.headers = append(s.headers, r.Header.Get("X-Scope-OrgID"))
 		if s.broken > 0 {
 			s.broken--
 			http.Error(w, "busy", http.StatusServiceUnavailable)
@@ -259,6 +271,71 @@ func once(t *testing.T, kind source.Kind, name string) {
 
 func TestLokiOnce(t *testing.T)     { once(t, Loki, "loki") }
 func TestVictoriaOnce(t *testing.T) { once(t, VictoriaLogs, "victorialogs") }
+
+// TestKeys: what each does to the requests.
+func TestKeys(t *testing.T) {
+	for name, kind := range map[string]source.Kind{"loki": Loki, "victorialogs": VictoriaLogs} {
+		s := newServer(t)
+		first := func(once bool, more string) url.Values {
+			t.Helper()
+			spec := sourcetest.Spec(t, name, s.keys(more))
+			spec.Once = once
+			s.mu.Lock()
+			s.queries = nil
+			s.mu.Unlock()
+			r := sourcetest.Start(t, kind, spec)
+			sourcetest.Until(t, "it asks", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.queries) > 0 })
+			if once {
+				if err := r.End(); err != nil {
+					t.Error(err)
+				}
+			} else {
+				r.Stop()
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.headers[len(s.headers)-1] != "team" {
+				t.Errorf("%s: headers %q", name, s.headers)
+			}
+			q, err := url.ParseQuery(s.queries[0])
+			if err != nil || !strings.HasPrefix(q.Get("query"), `{app="x"}`) {
+				t.Errorf("%s: %v, query %q", name, err, s.queries[0])
+			}
+			return q
+		}
+		ago := func(text string) time.Duration {
+			t.Helper()
+			at, err := time.Parse(time.RFC3339Nano, text)
+			if ns, nsErr := strconv.ParseInt(text, 10, 64); nsErr == nil {
+				at, err = time.Unix(0, ns), nil
+			}
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			return time.Since(at)
+		}
+		if q := first(true, "since: 2h\nlimit: 7\nno_ready_check: true\n"); q.Get("limit") != "7" || ago(q.Get("start")) < 2*time.Hour || ago(q.Get("start")) > 3*time.Hour || ago(q.Get("end")) > time.Hour {
+			t.Errorf("%s: asked for %v", name, q)
+		}
+		if name == "loki" {
+			if q := first(false, "delay_for: 4s\n"); ago(q.Get("end")) < 4*time.Second {
+				t.Errorf("without delay: %v", q)
+			}
+		}
+		s.mu.Lock()
+		s.away = true
+		s.mu.Unlock()
+		first(false, "no_ready_check: true\n")
+		src, err := kind.Open(sourcetest.Spec(t, name, s.keys("wait_for_ready: 20ms\n")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := src.Run(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "cannot reach") || !strings.Contains(err.Error(), "not yet") {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	sourcetest.Faults(t, "victorialogs", VictoriaLogs, "url: 'http://x'\nquery: x\ndelay_for: 1s", "acquis.yaml:4: delay_for: ")
+}
 
 func TestGivesUp(t *testing.T) {
 	s := newServer(t)

@@ -33,6 +33,9 @@ func openVictoria(spec *source.Spec) (source.Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	if spec.Typed("delay_for") {
+		return nil, spec.Errorf("delay_for", "VictoriaLogs sends lines when it has them: there is nothing to wait for")
+	}
 	return &victoria{db}, nil
 }
 

@@ -84,6 +84,16 @@ func TestUDP(t *testing.T) {
 	r.Stop()
 }
 
+func TestWithoutParser(t *testing.T) {
+	port := sourcetest.FreePort(t)
+	r := start(t, port, "disable_rfc_parser: true\n")
+	send(t, dial(t, "udp", at(port)), "<34>Oct 01 22:14:15 2026 web su:  x\n")
+	if got := r.Wait(1); got[0] != "Oct 01 22:14:15 2026 web su:  x" {
+		t.Errorf("got %q", got)
+	}
+	r.Stop()
+}
+
 func TestIPv6(t *testing.T) {
 	port := sourcetest.FreePort(t)
 	r := start(t, port, "listen_addr: '::1'\nprotocol: udp,tcp\n")

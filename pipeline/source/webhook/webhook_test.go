@@ -174,6 +174,23 @@ func TestHTTPAuth(t *testing.T) {
 	}
 }
 
+// TestHTTPTimeout: who is slow is cut off.
+func TestHTTPTimeout(t *testing.T) {
+	port := sourcetest.FreePort(t)
+	r := sourcetest.Start(t, HTTP, sourcetest.Spec(t, "http", fmt.Sprintf("listen_addr: 127.0.0.1:%d\nauth_type: headers\nheaders: {a: b}\ntimeout: 50ms\n", port)))
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: x\r\na: b\r\nContent-Length: 100\r\n\r\n{") // and no more
+	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if text, err := io.ReadAll(conn); err != nil || len(r.Lines()) > 0 {
+		t.Errorf("%v, answered %q, %q", err, text, r.Texts())
+	}
+	r.Stop()
+}
+
 func TestHTTPSocket(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("paths of sockets differ")

@@ -33,12 +33,17 @@ type Source struct {
 	path   string // of a file or a channel; "": the query says it
 	isFile bool
 	query  string
-	now    func() time.Time
+
+	log     eventLog
+	trouble *source.Throttle
+	now     func() time.Time
+	// Those of winevent.go; tests make them short.
+	pause, look time.Duration
 }
 
 func open(spec *source.Spec) (source.Source, error) {
 	var k Keys
-	s := &Source{spec: spec, now: time.Now}
+	s := &Source{spec: spec, log: systemLog(), trouble: source.NewThrottle(spec.Report), now: time.Now, pause: firstPause, look: lookEvery}
 	err := spec.Decode(&k, func(d *source.DSN) {
 		s.path, s.isFile = d.Target, true
 		if s.path == "" {
