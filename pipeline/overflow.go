@@ -23,6 +23,7 @@ type aftermath struct {
 	ctx   expr.Ctx
 	parse *node.Runner
 	pour  *scenario.Runner
+	of    *scenario.Overflow
 }
 
 func (e *Engine) newAftermath(w *worker) *aftermath {
@@ -32,7 +33,7 @@ func (e *Engine) newAftermath(w *worker) *aftermath {
 	a.parse = node.NewRunner(e.after, &a.ctx, w.failed)
 	a.parse.Counts = count.New(len(e.after.Labels()) * node.Counted)
 	a.pour = e.set.NewRunner(&a.ctx, w.overflow, w.failed)
-	e.trace(a.parse, a.pour, &a.ctx)
+	e.trace(a.parse, a.pour, &a.ctx, &a.of)
 	return a
 }
 
@@ -94,6 +95,7 @@ func (w *worker) settleOne(o *scenario.Overflow, now time.Time) {
 		}
 		a := w.after
 		ev := a.ctx.Event
+		a.of = o
 		ev.Reset(event.Line{Mode: event.Live}) // also during a replay
 		ev.Time = now
 		ev.MarshaledTime = o.At.Format(time.RFC3339Nano)

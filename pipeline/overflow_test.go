@@ -265,3 +265,33 @@ func TestMadeUpMetas(t *testing.T) {
 		}
 	}
 }
+
+// Counters of more addresses than may follow from one overflow end at the same time:
+// none is taken for a consequence of another.
+func TestManyCountersEndAtOnce(t *testing.T) {
+	const attackers = 250
+	alerts := map[string]int{}
+	e, errs := pipeline.Load(pipeline.Options{
+		Content: hub.Content{Items: []hub.Item{
+			{Kind: hub.Parser, Stage: "s00-raw", Path: "words.yaml", Data: []byte(words)},
+			{Kind: hub.Scenario, Path: "count.yaml", Data: []byte("type: counter\nname: count\ndescription: d\nfilter: evt.Parsed.word == 'bad'\n" +
+				"groupby: evt.Meta.source_ip\ncapacity: -1\nduration: 1m\nlabels: {remediation: true}\nreprocess: true\n")},
+		}},
+		Alert: func(a decisions.Alert) { alerts[a.Source.Value]++ },
+	})
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	var batch []event.Line
+	for i := range attackers {
+		batch = append(batch, event.Line{Raw: fmt.Sprintf("198.51.100.%d 198.51.100.0/24 bad", i), Module: "file"})
+	}
+	e.Process(batch, t0)
+	if len(alerts) > 0 {
+		t.Fatalf("%d alerts before the time is over", len(alerts))
+	}
+	e.Advance(t0.Add(2 * time.Minute))
+	if s := e.Stats(); len(alerts) != attackers || s.Alerts != attackers || s.Failures > 0 {
+		t.Errorf("%d of %d told, %d alerts, failed: %s", len(alerts), attackers, s.Alerts, s.LastFailure)
+	}
+}

@@ -93,6 +93,8 @@ type Step struct {
 	Node  string // the name of the document
 	OK    bool
 	Next  string // the stage that the event is in now
+
+	Overflow *scenario.Overflow // that the event is; nil for a line
 }
 
 // Engine turns lines into alerts. It is safe for concurrent use.
@@ -167,7 +169,7 @@ func Load(opt Options) (*Engine, []error) {
 	// Postoverflows have a name space of their own, which starts from the same patterns.
 	after := node.Compiler{Expr: ec, Grok: patterns.Clone(), Files: files, Stashes: e.stashes, Lookups: lookups, Warn: opt.Warn}
 	scenarios := scenario.NewCompiler(ec, files) // before the parsers: its few fields must have room
-	scenarios.Warn, scenarios.ContextLength = opt.Warn, opt.ContextLength
+	scenarios.Warn, scenarios.ContextLength, scenarios.Mapkeys = opt.Warn, opt.ContextLength, opt.Tracer != nil
 	items, done := hub.ParseAhead(opt.Content.Items)
 	defer done()
 	for _, item := range items {
@@ -319,18 +321,18 @@ func (e *Engine) newWorker() *worker {
 	w.pour = e.set.NewRunner(&w.ctx, w.overflow, w.failed)
 	w.meter.nodes, w.meter.poured = count.New(len(e.stages.Labels())*node.Counted), count.New(e.set.Len())
 	w.parse.Counts, w.pour.Counts = w.meter.nodes, w.meter.poured
-	e.trace(w.parse, w.pour, &w.ctx)
+	e.trace(w.parse, w.pour, &w.ctx, new(*scenario.Overflow))
 	return w
 }
 
-// trace lets the tracer watch runners, if there is one.
-func (e *Engine) trace(parse *node.Runner, pour *scenario.Runner, ctx *expr.Ctx) {
+// trace lets the tracer watch runners, if there is one. of is what their event is.
+func (e *Engine) trace(parse *node.Runner, pour *scenario.Runner, ctx *expr.Ctx, of **scenario.Overflow) {
 	t := e.opt.Tracer
 	if t == nil {
 		return
 	}
 	parse.Trace = func(stage string, n *node.Node, ok bool) {
-		t.Parsed(ctx.Event, Step{stage, n.Name(), ok, parse.Stage()})
+		t.Parsed(ctx.Event, Step{stage, n.Name(), ok, parse.Stage(), *of})
 	}
 	pour.Trace = func(scenario string) { t.Poured(ctx.Event, scenario) }
 }
@@ -342,7 +344,7 @@ func (e *Engine) put(w *worker) {
 	w.group.release()
 	if w.after != nil {
 		w.after.ctx.Event.Release()
-		w.after.ctx.Alert, w.after.ctx.Alerts = nil, nil
+		w.after.ctx.Alert, w.after.ctx.Alerts, w.after.of = nil, nil, nil
 	}
 	e.mu.Lock()
 	e.idle = append(e.idle, w)

@@ -20,8 +20,7 @@ const (
 )
 
 // WriteDumps writes the record as the three dump files of upstream (spec §6.1)
-// into a directory, which it makes. Upstream's MapKey, a hash that nobody reads,
-// is left out.
+// into a directory, which it makes.
 func (r *Record) WriteDumps(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("cannot make the directory of dumps: %w", err)
@@ -50,12 +49,13 @@ type (
 		Parsed          map[string]string `yaml:"Parsed,omitempty"`
 		Enriched        map[string]string `yaml:"Enriched,omitempty"`
 		Unmarshaled     map[string]any    `yaml:"Unmarshaled,omitempty"`
-		Overflow        dumpedOverflow    `yaml:"Overflow"`
+		Overflow        *dumpedOverflow   `yaml:"Overflow"`
 		Time            time.Time         `yaml:"Time,omitempty"`
 		MarshaledTime   string            `yaml:"MarshaledTime,omitempty"`
 		Meta            map[string]string `yaml:"Meta,omitempty"`
 	}
 	dumpedOverflow struct {
+		MapKey      string                  `yaml:"MapKey,omitempty"`
 		Whitelisted bool                    `yaml:"Whitelisted,omitempty"`
 		Reprocess   bool                    `yaml:"Reprocess,omitempty"`
 		Sources     map[string]dumpedSource `yaml:"Sources"`
@@ -64,7 +64,7 @@ type (
 	}
 	dumpedAlert struct {
 		Capacity        int32
-		CreatedAt       string
+		CreatedAt       string   // LAPI sets it, and the machine
 		Decisions       []string // an engine's alert has none
 		Events          []dumpedAlertEvent
 		EventsCount     int32
@@ -108,12 +108,12 @@ func newOverflowEvent(r Result) overflowEvent {
 		Type: 1, Whitelisted: evt.Whitelisted, WhitelistReason: evt.WhitelistReason,
 		Parsed: evt.Parsed, Enriched: evt.Enriched, Unmarshaled: evt.Unmarshaled, Meta: evt.Meta,
 		Time: evt.Time, MarshaledTime: evt.MarshaledTime,
-		Overflow: newDumpedOverflow(r.Overflow),
+		Overflow: evt.Overflow,
 	}
 }
 
-func newDumpedOverflow(o *Overflow) dumpedOverflow {
-	d := dumpedOverflow{Whitelisted: o.Whitelisted, Reprocess: o.Reprocess, Sources: map[string]dumpedSource{}}
+func newDumpedOverflow(o *Overflow) *dumpedOverflow {
+	d := &dumpedOverflow{MapKey: o.Mapkey, Whitelisted: o.Whitelisted, Reprocess: o.Reprocess, Sources: map[string]dumpedSource{}}
 	for name, src := range o.Sources() {
 		d.Sources[name] = newDumpedSource(src)
 	}
@@ -127,12 +127,10 @@ func newDumpedOverflow(o *Overflow) dumpedOverflow {
 func newDumpedAlert(a *decisions.Alert) dumpedAlert {
 	d := dumpedAlert{
 		Capacity:        a.Capacity,
-		CreatedAt:       stamp(a.Created),
 		EventsCount:     a.EventsCount,
 		ID:              a.ID,
 		Kind:            a.Kind,
 		Leakspeed:       a.Leakspeed,
-		MachineID:       a.MachineID,
 		Message:         a.Message,
 		Meta:            a.Meta,
 		Remediation:     a.Remediation,
@@ -158,4 +156,4 @@ func newDumpedSource(s *decisions.Source) dumpedSource {
 	}
 }
 
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+func stamp(t time.Time) string { return t.Format(time.RFC3339Nano) }

@@ -66,6 +66,7 @@ type Event struct {
 	Parsed          map[string]string `yaml:"Parsed,omitempty"`
 	Enriched        map[string]string `yaml:"Enriched,omitempty"`
 	Unmarshaled     map[string]any    `yaml:"Unmarshaled,omitempty"`
+	Overflow        *dumpedOverflow   `yaml:"Overflow,omitempty"` // that it is; nil: of a log
 	Time            time.Time         `yaml:"Time,omitempty"`
 	StrTime         string            `yaml:"StrTime,omitempty"`
 	StrTimeFormat   string            `yaml:"StrTimeFormat,omitempty"`
@@ -92,6 +93,7 @@ type Result struct {
 
 // Overflow is what came out of a bucket.
 type Overflow struct {
+	Mapkey      string            // the name of the bucket: a hash of the scenario and the group
 	Whitelisted bool              // a postoverflow pardoned it
 	Reprocess   bool              // scenarios see it as an event
 	Alerts      []decisions.Alert // one for each source, never empty
@@ -131,6 +133,7 @@ func Run(ctx context.Context, opt Options, src source.Source) (*Record, []error,
 		Parsers: map[string]map[string][]Entry{"success": {"": {}}},
 		Poured:  map[string][]*Event{},
 	}}
+	rec.known = map[*event.Event]known{}
 	opt.Engine.Tracer = rec
 	engine, faulty := pipeline.Load(opt.Engine)
 	err := src.Run(ctx, func(_ context.Context, batch []event.Line, done func()) error {
@@ -157,6 +160,13 @@ type recorder struct {
 	rec   *Record
 	steps int
 	last  time.Time
+	known map[*event.Event]known
+}
+
+// known is what a recorder was told last of an event that is still on its way.
+type known struct {
+	stage    string
+	overflow *dumpedOverflow
 }
 
 // tick returns a time that no other line has: readers of the dumps know a
@@ -187,8 +197,12 @@ func (r *recorder) full() error {
 func (r *recorder) Parsed(e *event.Event, step pipeline.Step) {
 	copied := snapshot(e)
 	copied.Stage = step.Next
+	if step.Overflow != nil {
+		copied.Overflow = newDumpedOverflow(newOverflow(e, step.Overflow))
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.known[e] = known{step.Next, copied.Overflow}
 	r.steps++
 	stage := r.rec.Parsers[step.Stage]
 	if stage == nil {
@@ -214,6 +228,7 @@ func (r *recorder) Poured(e *event.Event, scenario string) {
 	copied.Process = true
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	copied.Stage, copied.Overflow = r.known[e].stage, r.known[e].overflow
 	r.steps++
 	r.rec.Poured[scenario] = append(r.rec.Poured[scenario], copied)
 }
@@ -221,9 +236,17 @@ func (r *recorder) Poured(e *event.Event, scenario string) {
 // Overflowed implements pipeline.Tracer.
 func (r *recorder) Overflowed(e *event.Event, o *scenario.Overflow) {
 	copied := snapshot(e)
+	overflow := newOverflow(e, o)
+	copied.Overflow = newDumpedOverflow(overflow)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.known[e] = known{r.known[e].stage, copied.Overflow}
 	r.steps += len(o.Alerts[0].Events)
+	r.rec.Overflows = append(r.rec.Overflows, Result{copied, overflow})
+}
+
+// newOverflow copies an overflow, whose alerts postoverflows may change.
+func newOverflow(e *event.Event, o *scenario.Overflow) *Overflow {
 	alerts := slices.Clone(o.Alerts)
 	for i := range alerts { // upstream keeps addresses as the log spelt them
 		src := &alerts[i].Source
@@ -232,7 +255,7 @@ func (r *recorder) Overflowed(e *event.Event, o *scenario.Overflow) {
 		}
 		src.IP = o.Spelt[i]
 	}
-	r.rec.Overflows = append(r.rec.Overflows, Result{copied, &Overflow{Whitelisted: e.Whitelisted, Reprocess: o.Reprocess, Alerts: alerts, keys: o.Keys}})
+	return &Overflow{Mapkey: o.Mapkey, Whitelisted: e.Whitelisted, Reprocess: o.Reprocess, Alerts: alerts, keys: o.Keys}
 }
 
 // snapshot copies an event, whose texts live only as long as its line.

@@ -289,6 +289,7 @@ func TestDumps(t *testing.T) {
 			Line  map[string]any `yaml:"Line"`
 			Meta  map[string]any `yaml:"Meta"`
 			Time  time.Time      `yaml:"Time"`
+			Over  map[string]any `yaml:"Overflow"`
 		}
 		Success bool
 	}
@@ -304,18 +305,25 @@ func TestDumps(t *testing.T) {
 	if !strings.Contains(text, "\nsuccess:\n  \"\": []\n") || !strings.Contains(text, "!!binary MTkyLjAuMi4xIDIgYv8=") {
 		t.Errorf("dump is\n%s", text)
 	}
-	var poured map[string][]struct{ Line struct{ Time string } }
+	var poured map[string][]struct {
+		Stage string `yaml:"Stage"`
+		Line  struct {
+			Time time.Time `yaml:"time"`
+		} `yaml:"Line"`
+	}
 	read(PourDump, &poured)
-	if len(poured["OK"]) != 2 || len(poured["acme/bf"]) != 2 {
+	if len(poured["OK"]) != 2 || len(poured["acme/bf"]) != 2 || poured["OK"][0].Stage != "s02-enrich" || poured["OK"][0].Line.Time.IsZero() ||
+		poured["OK"][0].Line != poured["acme/bf"][0].Line || poured["OK"][0].Line == poured["OK"][1].Line {
 		t.Errorf("poured are %v", poured)
 	}
-	if after := parsers["s01-whitelist"]["acme/pardon"]; len(after) != 1 || !after[0].Success || after[0].Evt.Line != nil {
+	if after := parsers["s01-whitelist"]["acme/pardon"]; len(after) != 1 || !after[0].Success || after[0].Evt.Line != nil || after[0].Evt.Over["MapKey"] == nil {
 		t.Errorf("the postoverflow is %+v", after)
 	}
 	var overflows []struct {
 		Type     int  `yaml:"Type"`
 		Pardoned bool `yaml:"Whitelisted"`
 		Overflow struct {
+			MapKey  string                    `yaml:"MapKey"`
 			Sources map[string]map[string]any `yaml:"Sources"`
 			Alert   map[string]any            `yaml:"Alert"`
 		} `yaml:"Overflow"`
@@ -323,8 +331,11 @@ func TestDumps(t *testing.T) {
 	}
 	read(BucketDump, &overflows)
 	if len(overflows) != 1 || overflows[0].Type != 1 || !overflows[0].Pardoned || overflows[0].MarshaledTime != "2026-01-02T03:04:02Z" ||
-		overflows[0].Overflow.Sources["192.0.2.1"]["scope"] != "Ip" {
+		overflows[0].Overflow.Sources["192.0.2.1"]["scope"] != "Ip" || len(overflows[0].Overflow.MapKey) != 40 {
 		t.Fatalf("overflows are %+v", overflows)
+	}
+	if a := overflows[0].Overflow.Alert; a["createdat"] != "" || a["startat"] != "2026-01-02T03:04:01Z" || a["stopat"] != "2026-01-02T03:04:02Z" {
+		t.Errorf("the alert is %v", a)
 	}
 	for _, key := range strings.Fields("capacity createdat decisions events eventscount id kind labels leakspeed machineid message meta remediation scenario scenariohash scenarioversion simulated source startat stopat uuid") {
 		if _, ok := overflows[0].Overflow.Alert[key]; !ok {

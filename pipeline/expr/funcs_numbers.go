@@ -152,6 +152,10 @@ func convertBuiltins() map[string]*function {
 }
 
 func (x *Ctx) parseInt(s string) int64 {
+	if s == "" && !x.failed() { // a field that the event lacks
+		x.err = constError(`invalid operation: int("")`)
+		return 0
+	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {
 		x.fail("invalid operation: int(%q)", s)
@@ -160,6 +164,10 @@ func (x *Ctx) parseInt(s string) int64 {
 }
 
 func (x *Ctx) parseFloat(s string) float64 {
+	if s == "" && !x.failed() {
+		x.err = constError(`invalid operation: float("")`)
+		return 0
+	}
 	n, err := strconv.ParseFloat(s, 64)
 	if err != nil {
 		x.fail("invalid operation: float(%q)", s)

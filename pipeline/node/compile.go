@@ -474,10 +474,12 @@ func (c *Compiler) stash(docs []stashDoc, at strict.Place) (out []stash, err err
 		if size <= 0 {
 			size = defaultStashSize
 		}
-		if d.Strategy != "" && d.Strategy != "LRU" {
-			c.warn(d.Name.Place, "strategy %s is not supported, LRU is used", d.Strategy)
+		switch d.Strategy {
+		case "", "LRU", "LFU", "ARC":
+		default:
+			c.warn(d.Name.Place, "strategy %q is none of LRU, LFU, ARC: LRU is used", d.Strategy)
 		}
-		s.to = c.Stashes.declare(d.Name.Value, size)
+		s.to = c.Stashes.declare(d.Name.Value, size, d.Strategy)
 		out = append(out, s)
 	}
 	return out, nil

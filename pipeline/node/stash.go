@@ -1,7 +1,6 @@
 package node
 
 import (
-	"container/list"
 	"maps"
 	"slices"
 	"strings"
@@ -105,62 +104,63 @@ func (s *Stashes) Each(f func(name string, entries int)) {
 	}
 }
 
-// declare adds a cache to a name.
-func (s *Stashes) declare(name string, size int) *shelf {
+// declare adds a cache to a name. Which entry it forgets at its bound is said by
+// strategy: LRU, LFU or ARC; anything else is LRU.
+func (s *Stashes) declare(name string, size int, strategy string) *shelf {
 	sh := s.shelves[name]
 	if sh == nil {
 		sh = &shelf{}
 		s.shelves[name] = sh
 	}
-	sh.caches = append(sh.caches, &cache{now: s.now, max: size, entries: map[string]*list.Element{}})
+	sh.caches = append(sh.caches, &cache{now: s.now, max: size, entries: map[string]*entry{}, policy: newPolicy(strategy, size)})
 	return sh
 }
 
-// cache keeps the entries that were used last. At its bound it forgets the
-// one that was not used for longest.
+// cache keeps entries. Its policy knows which one is forgotten at the bound.
 type cache struct {
 	now func() time.Time
 	max int
 
 	mu      sync.Mutex
-	entries map[string]*list.Element
-	order   list.List // of *entry, the last used first
-}
-
-type entry struct {
-	key, value string
-	until      time.Time
+	entries map[string]*entry
+	policy  policy
 }
 
 func (c *cache) get(key string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	el, ok := c.entries[key]
+	e, ok := c.entries[key]
 	if !ok {
 		return ""
 	}
-	e := el.Value.(*entry)
 	if !c.now().Before(e.until) {
-		c.order.Remove(el)
+		c.policy.leave(e)
 		delete(c.entries, key)
 		return ""
 	}
-	c.order.MoveToFront(el)
+	c.policy.used(e)
 	return e.value
 }
 
-// takeOver adds the entries of another cache, the last used ones if there are too many.
+// takeOver adds the entries of another cache, those that it would forget last if there
+// are too many.
 func (c *cache) takeOver(from *cache) {
 	from.mu.Lock()
 	defer from.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
-	for el := from.order.Front(); el != nil && len(c.entries) < c.max; el = el.Next() {
-		e := *el.Value.(*entry)
-		if _, ok := c.entries[e.key]; !ok && now.Before(e.until) {
-			c.entries[e.key] = c.order.PushBack(&e)
+	var fit []*entry
+	for e := range from.policy.best {
+		if len(c.entries)+len(fit) == c.max {
+			break
 		}
+		if _, ok := c.entries[e.key]; !ok && now.Before(e.until) {
+			fit = append(fit, &entry{key: e.key, value: e.value, until: e.until})
+		}
+	}
+	for _, e := range slices.Backward(fit) {
+		c.add(e)
 	}
 }
 
@@ -173,20 +173,21 @@ func (c *cache) put(key, value string, ttl time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	until := c.now().Add(ttl)
-	if el, ok := c.entries[key]; ok {
-		e := el.Value.(*entry)
+	if e, ok := c.entries[key]; ok {
 		e.until = until
 		if e.value != value {
 			e.value = strings.Clone(value)
 		}
-		c.order.MoveToFront(el)
+		c.policy.used(e)
 		return
 	}
-	if len(c.entries) >= c.max {
-		el := c.order.Back()
-		c.order.Remove(el)
-		delete(c.entries, el.Value.(*entry).key)
+	c.add(&entry{key: strings.Clone(key), value: strings.Clone(value), until: until})
+}
+
+// add adds an entry of a key that has none.
+func (c *cache) add(e *entry) {
+	if out := c.policy.enter(e); out != nil {
+		delete(c.entries, out.key)
 	}
-	e := &entry{strings.Clone(key), strings.Clone(value), until}
-	c.entries[e.key] = c.order.PushFront(e)
+	c.entries[e.key] = e
 }

@@ -12,10 +12,10 @@ func TestTakeOver(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	clock := func() time.Time { return now }
 	old, fresh := NewStashes(clock), NewStashes(clock)
-	old.declare("a", 10)
-	old.declare("gone", 10)
-	fresh.declare("a", 2)
-	fresh.declare("new", 10)
+	old.declare("a", 10, "")
+	old.declare("gone", 10, "")
+	fresh.declare("a", 2, "")
+	fresh.declare("new", 10, "")
 	for i := range 4 {
 		old.Set("a", fmt.Sprint(i), fmt.Sprint("v", i), time.Minute)
 	}

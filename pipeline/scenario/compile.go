@@ -68,6 +68,9 @@ type Compiler struct {
 	// DefaultContextLength if it is 0 or more than that.
 	ContextLength int
 
+	// Mapkeys says that somebody wants to know the names of the buckets that overflow.
+	Mapkeys bool
+
 	expr      *expr.Compiler
 	condition *expr.Compiler // knows the bucket, too
 	overflow  *expr.Compiler // knows the bucket and the overflow, but no event
@@ -122,7 +125,7 @@ func (c *Compiler) Add(item hub.Item) []error {
 // Set returns what has been added, with empty buckets. limits bounds them; its
 // Specs are set here. The schema must not grow afterwards.
 func (c *Compiler) Set(limits bucket.Config) *Set {
-	s := &Set{scenarios: c.scenarios, codec: c.codec, newUUID: decisions.NewUUID, details: c.details, contextLength: c.ContextLength, mapkeys: c.expr.AsksMapkey()}
+	s := &Set{scenarios: c.scenarios, codec: c.codec, newUUID: decisions.NewUUID, details: c.details, contextLength: c.ContextLength, mapkeys: c.Mapkeys || c.expr.AsksMapkey()}
 	if s.contextLength <= 0 || s.contextLength > DefaultContextLength {
 		s.contextLength = DefaultContextLength
 	}
