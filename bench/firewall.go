@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -236,11 +237,6 @@ func (b *bench) kernel(ctx context.Context, n int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	flood := func() (time.Duration, error) { return l.Flood(1000) }
-	bare, err := flood()
-	if err != nil {
-		return err
-	}
 	k, err := nft.New(nft.Config{})
 	if err == nil {
 		err = l.Inside(func() error { _, err := k.Open(ctx); return err })
@@ -250,24 +246,48 @@ func (b *bench) kernel(ctx context.Context, n int) (err error) {
 	}
 	defer k.Close(context.Background(), true)
 	until := time.Now().Add(time.Hour)
-	before := slab()
-	began := time.Now()
-	err = k.Load(ctx, func(yield func(remediate.Entry) bool) {
-		for i := range n {
-			p := netip.PrefixFrom(address(i), 32)
-			if i%10 == 0 { // a tenth are ranges
-				p = netip.PrefixFrom(p.Addr(), 24).Masked()
-			}
-			if !yield(remediate.Entry{Prefix: p, Origin: "CAPI", Until: until}) {
-				return
-			}
+	var list []netip.Prefix
+	for i := range n {
+		p := netip.PrefixFrom(address(i), 32)
+		if i%10 == 0 { // a tenth are ranges
+			p = netip.PrefixFrom(p.Addr(), 24).Masked()
 		}
-	})
-	if err != nil {
-		return err
+		list = append(list, p)
 	}
-	b.row(fmt.Sprintf("kernel: load %d", n), round(time.Since(began)), "our netlink writer alone")
-	b.row(fmt.Sprintf("kernel: memory of a ban, %d bans", n), fmt.Sprintf("%.0f B", float64(slab()-before)/float64(n)), "target 110 B; growth of SUnreclaim")
+	slices.SortFunc(list, netip.Prefix.Compare)
+	list = slices.Compact(list)
+	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	var sizes []int64
+	var fastest time.Duration
+	for round := range 3 { // others take and give memory meanwhile, too
+		before := kernelMemory()
+		began := time.Now()
+		err := k.Load(ctx, func(yield func(remediate.Entry) bool) {
+			for _, p := range list {
+				if !yield(remediate.Entry{Prefix: p, Origin: "CAPI", Until: until}) {
+					return
+				}
+			}
+		})
+		if err != nil {
+			return err
+		}
+		if took := time.Since(began); round == 0 || took < fastest {
+			fastest = took
+		}
+		sizes = append(sizes, kernelMemory()-before)
+		if round == 2 {
+			break
+		}
+		if err := k.Load(ctx, func(func(remediate.Entry) bool) {}); err != nil {
+			return err
+		}
+		time.Sleep(time.Second) // the kernel frees in its own time
+	}
+	slices.Sort(sizes)
+	b.row(fmt.Sprintf("kernel: load %d", n), round(fastest), "our netlink writer alone; fastest of 3")
+	b.row(fmt.Sprintf("kernel: memory of a ban, %d bans", n), fmt.Sprintf("%.0f B", float64(sizes[1])/float64(len(list))),
+		"target 110 B; growth of SUnreclaim and VmallocUsed, hash tables in it; median of 3")
 	var times []time.Duration
 	for i := range 300 {
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}), 32)
@@ -279,11 +299,38 @@ func (b *bench) kernel(ctx context.Context, n int) (err error) {
 	}
 	slices.Sort(times)
 	b.row(fmt.Sprintf("kernel: one new ban, %d present", n), fmt.Sprintf("%v, p99 %v", times[len(times)/2], times[len(times)*99/100]), "target under 1 ms, not growing; median")
-	loaded, err := flood()
+	return b.cleanPackets(ctx, l, n)
+}
+
+// cleanPackets measures what a packet from nobody banned costs more in a lab than in
+// one without rules, the two in turn.
+func (b *bench) cleanPackets(ctx context.Context, loaded *lab.Lab, n int) (err error) {
+	bare, err := lab.New(ctx)
 	if err != nil {
 		return err
 	}
-	b.row(fmt.Sprintf("a clean packet more, %d bans", n), fmt.Sprintf("%.2f µs", (loaded-bare).Seconds()*1e6), fmt.Sprintf("target 0.5 µs; %v without; random sources, hosts and /24s", bare))
+	defer func() { err = errors.Join(err, bare.Close()) }()
+	for _, kind := range []struct {
+		sources     int
+		what, notes string
+	}{
+		{1 << 24, "a clean packet more", "target 0.5 µs; %v without; random sources, so that nothing is in a cache; hosts and /24s"},
+		{1000, "a clean packet of 1000 clients more", "%v without"},
+	} {
+		var with, without time.Duration
+		for range 10 {
+			for lab, least := range map[*lab.Lab]*time.Duration{bare: &without, loaded: &with} {
+				each, err := lab.Flood(100, kind.sources)
+				if err != nil {
+					return err
+				}
+				if *least == 0 || each < *least {
+					*least = each
+				}
+			}
+		}
+		b.row(fmt.Sprintf("%s, %d bans", kind.what, n), fmt.Sprintf("%.2f µs", (with-without).Seconds()*1e6), fmt.Sprintf(kind.notes, without))
+	}
 	return nil
 }
 
@@ -519,16 +566,17 @@ blacklists_ipv6: crowdsec6-blacklists
 	return nil
 }
 
-// slab returns the kernel's memory that it can't take back, in bytes.
-func slab() int64 {
+// kernelMemory returns what the kernel has taken and can't take back, in bytes.
+func kernelMemory() (sum int64) {
 	text, _ := os.ReadFile("/proc/meminfo")
 	for line := range strings.Lines(string(text)) {
+		name, rest, _ := strings.Cut(line, ":")
 		var kib int64
-		if _, err := fmt.Sscanf(line, "SUnreclaim: %d kB", &kib); err == nil {
-			return kib << 10
+		if _, err := fmt.Sscanf(rest, "%d kB", &kib); err == nil && (name == "SUnreclaim" || name == "VmallocUsed") {
+			sum += kib << 10
 		}
 	}
-	return 0
+	return sum
 }
 
 // cpuTime returns what a process has used of the processors.

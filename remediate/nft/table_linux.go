@@ -39,6 +39,9 @@ const (
 	// goingSoon: elements that the kernel drops within this time are not
 	// deleted where deleting an absent one is an error.
 	goingSoon = 5 * time.Second
+	// maxPass bounds the sets that one rule looks into: the kernel takes at most
+	// 128 expressions (NFT_RULE_MAXEXPRS), and each set needs three.
+	maxPass = 40
 	// logRate is how many dropped packets are logged in a second.
 	logRate = 10
 )
@@ -450,40 +453,37 @@ func (t *table) structure() {
 		}
 	}
 	for _, h := range t.hooks() {
+		t.newHookChain(h)
 		t.hookRules(h, names)
 	}
-	for _, chain := range t.checks() {
-		for _, i := range t.fams {
-			if t.sets || chain == families[i].name {
-				t.checkRules(chain, i)
-			}
-		}
-	}
-	for _, s := range t.sortedSlots() {
-		t.blockRules(s)
-	}
-}
-
-// checks returns the chains that look at source addresses: LayoutMap has one for
-// each family, LayoutSets does it at each hook.
-func (t *table) checks() (chains []string) {
 	if !t.sets {
 		for _, i := range t.fams {
-			chains = append(chains, families[i].name)
+			t.blockRules(families[i].name, i)
 		}
-		return chains
 	}
-	for _, h := range t.hooks() {
-		chains = append(chains, t.hookChain(h))
-	}
-	return chains
 }
 
-// sortedSlots returns the slots as the rules stand: narrow prefixes first.
-func (t *table) sortedSlots() []slot {
+// rulesAnew replaces the rules that look at source addresses.
+func (t *table) rulesAnew() {
+	for _, h := range t.hooks() {
+		t.tx.delRules(t.name, t.hookChain(h))
+		t.hookRules(h, 0)
+	}
+	if !t.sets {
+		for _, i := range t.fams {
+			t.tx.delRules(t.name, families[i].name)
+			t.blockRules(families[i].name, i)
+		}
+	}
+}
+
+// sortedSlots returns the slots of a family as the rules stand: narrow prefixes first.
+func (t *table) sortedSlots(family uint8) []slot {
 	list := make([]slot, 0, len(t.slots))
 	for s := range t.slots {
-		list = append(list, s)
+		if s.family == family {
+			list = append(list, s)
+		}
 	}
 	sort.Slice(list, func(i, j int) bool {
 		if list[i].bits != list[j].bits {
@@ -494,9 +494,9 @@ func (t *table) sortedSlots() []slot {
 	return list
 }
 
-// hookRules makes the chain of a hook and the rules for all families.
-func (t *table) hookRules(name string, interfaces uint32) {
-	tx, h, chain := &t.tx, hooks[name], t.hookChain(name)
+// newHookChain makes the chain of a hook.
+func (t *table) newHookChain(name string) {
+	h := hooks[name]
 	priority := h.priority
 	if p := t.cfg.family(t.fams[0]).Priority; p != nil {
 		priority = *p
@@ -507,14 +507,20 @@ func (t *table) hookRules(name string, interfaces uint32) {
 	if name == "ingress" {
 		devices = t.cfg.Interfaces
 	}
-	tx.newHookChain(t.name, chain, h, priority, devices)
+	t.tx.newHookChain(t.name, t.hookChain(name), h, priority, devices)
+}
+
+// hookRules appends the rules of a hook. interfaces is the number of their set
+// in this transaction, 0 if it exists.
+func (t *table) hookRules(name string, interfaces uint32) {
+	tx, h, chain := &t.tx, hooks[name], t.hookChain(name)
 	leave := func(build func(ruleWriter)) {
 		tx.rule(t.name, chain, func(r ruleWriter) {
 			build(r)
 			r.verdict(unix.NFT_RETURN, "")
 		})
 	}
-	if interfaces != 0 && devices == nil {
+	if len(t.cfg.Interfaces) > 0 && name != "ingress" {
 		leave(func(r ruleWriter) {
 			r.interfaceName(h.out)
 			r.lookup(t.interfacesName(), interfaces, true)
@@ -527,27 +533,53 @@ func (t *table) hookRules(name string, interfaces uint32) {
 	case t.cfg.Conntrack == Original:
 		leave(ruleWriter.isReply)
 	}
+	for _, i := range t.fams {
+		t.passRule(chain, i)
+	}
 	if t.sets {
+		t.blockRules(chain, t.fams[0])
 		return
 	}
 	for _, i := range t.fams {
 		tx.rule(t.name, chain, func(r ruleWriter) {
 			r.isFamily(&families[i])
-			r.verdict(unix.NFT_JUMP, families[i].name)
+			r.verdict(unix.NFT_GOTO, families[i].name)
 		})
 	}
 }
 
-// checkRules begins a chain that looks at the addresses of a family.
-func (t *table) checkRules(chain string, i uint8) {
+// passRule appends the rule that counts the packets of a family and lets go, at
+// once, those from nobody in the sets. Most are, and each further rule would cost
+// them as much as a set does.
+func (t *table) passRule(chain string, i uint8) {
+	f, slots := &families[i], t.sortedSlots(i)
+	t.tx.rule(t.name, chain, func(r ruleWriter) {
+		t.isFamily(r, f)
+		r.count(t.processed(i))
+		if len(slots) > maxPass {
+			return
+		}
+		for _, s := range slots {
+			r.source(f, int(s.bits))
+			r.lookup(t.slots[s], 0, true)
+		}
+		r.verdict(unix.NFT_RETURN, "")
+	})
+}
+
+// blockRules appends the rules that drop what is in the sets of a family, unless
+// it is ignored.
+func (t *table) blockRules(chain string, i uint8) {
 	f := &families[i]
-	t.tx.rule(t.name, chain, func(r ruleWriter) { r.count(t.processed(i)) })
 	t.tx.rule(t.name, chain, func(r ruleWriter) {
 		t.isFamily(r, f)
 		r.source(f, 8*f.keyLen)
 		r.lookup(t.ignoreName(i), 0, false)
 		r.verdict(unix.NFT_RETURN, "")
 	})
+	for _, s := range t.sortedSlots(i) {
+		t.blockRule(chain, s)
+	}
 }
 
 // isFamily is needed where the table is of both, for nft to list the rule.
@@ -575,29 +607,24 @@ func (t *table) addSet(s slot) {
 	t.slots[s] = name
 }
 
-// blockRules appends the rules that drop what is in a map or set.
-func (t *table) blockRules(s slot) {
+// blockRule appends the rule that drops what is in a map or set.
+func (t *table) blockRule(chain string, s slot) {
 	f := &families[s.family]
-	for _, chain := range t.checks() {
-		if !t.sets && chain != f.name {
-			continue
+	t.tx.rule(t.name, chain, func(r ruleWriter) {
+		t.isFamily(r, f)
+		r.source(f, int(s.bits))
+		if t.sets {
+			r.lookup(t.slots[s], 0, false)
+			r.count(t.counterName(s.family, t.labels[s.origin]))
+		} else {
+			r.countByMap(t.slots[s])
 		}
-		t.tx.rule(t.name, chain, func(r ruleWriter) {
-			t.isFamily(r, f)
-			r.source(f, int(s.bits))
-			if t.sets {
-				r.lookup(t.slots[s], 0, false)
-				r.count(t.counterName(s.family, t.labels[s.origin]))
-			} else {
-				r.countByMap(t.slots[s])
-			}
-			if t.cfg.Log {
-				r.verdict(unix.NFT_GOTO, t.denyChain())
-			} else {
-				t.deny(r)
-			}
-		})
-	}
+		if t.cfg.Log {
+			r.verdict(unix.NFT_GOTO, t.denyChain())
+		} else {
+			t.deny(r)
+		}
+	})
 }
 
 // deny ends a packet.
@@ -756,11 +783,11 @@ func (t *table) ensure(changes []remediate.Change) error {
 		}
 		if s := t.slotOf(c.Prefix, c.Origin); t.slots[s] == "" {
 			t.addSet(s)
-			if t.attached {
-				t.blockRules(s)
-				structural = true
-			}
+			structural = t.attached
 		}
+	}
+	if structural {
+		t.rulesAnew()
 	}
 	if t.tx.empty() {
 		return nil

@@ -158,7 +158,7 @@ func TestForeignFlush(t *testing.T) {
 			}
 			t.Logf("blocked again after %v, %d repairs", time.Since(began), r.Stats().Repairs)
 			blocked(t, lab, "203.0.113.5", false)
-			if out := lab.Host.Run("nft", "list", "ruleset"); strings.Count(out, "@v4_32") != 1 {
+			if out := lab.Host.Run("nft", "list", "ruleset"); strings.Count(out, "map @v4_32") != 1 {
 				t.Errorf("want one rule for hosts:\n%s", out)
 			}
 		})
@@ -318,7 +318,7 @@ func TestKillAndRestart(t *testing.T) {
 				t.Errorf("%d of %d packets passed during kill and restart", passed, sent)
 			}
 			out := lab.Host.Run("nft", "-t", "list", "ruleset")
-			for what, want := range map[string]int{"map v4_32": 1, "@v4_32": 1, "map v6_128": 1, "hook prerouting": 1, "jump ipv4": 1, "counter crowdsec-ipv4": 1} {
+			for what, want := range map[string]int{"map v4_32": 1, "map @v4_32": 1, "map v6_128": 1, "hook prerouting": 1, "goto ipv4": 1, "counter crowdsec-ipv4": 1} {
 				if got := strings.Count(out, what); got != want {
 					t.Errorf("%q is there %d times, want %d:\n%s", what, got, want, out)
 				}
