@@ -19,8 +19,9 @@ import (
 const (
 	// partSize is how many decisions of the whole set are handed out at a time.
 	partSize = 4096
-	// streamBlock is how much of an answer is in memory at a time, unless one value
-	// takes more, which maxValue bounds.
+	// firstBlock and then streamBlock are how much of an answer is in memory at a
+	// time, unless one value takes more, which maxValue bounds.
+	firstBlock  = 1 << 10
 	streamBlock = 64 << 10
 	maxValue    = 1 << 20
 )
@@ -323,7 +324,11 @@ func (s *streamReader) fill() error {
 		if len(rest) > maxValue {
 			return fmt.Errorf("a value of more than %d bytes", maxValue)
 		}
-		fresh := make([]byte, len(rest), max(streamBlock, 2*len(rest)))
+		size := streamBlock
+		if s.block == nil { // most answers have no news
+			size = firstBlock
+		}
+		fresh := make([]byte, len(rest), max(size, 2*len(rest)))
 		copy(fresh, rest)
 		s.block, s.at = fresh, 0
 	}

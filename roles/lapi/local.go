@@ -13,6 +13,9 @@ import (
 // are none: a sign of life, as a poll would be.
 const feedInterval = 10 * time.Second
 
+// feedPart is how many decisions are told at a time, or a page of the log more.
+const feedPart = 4096
+
 // Local is the server for an agent in the same process: what a Client does
 // over HTTP, as function calls.
 type Local struct {
@@ -62,6 +65,8 @@ type Feed struct {
 	name  string
 	at    decisions.Cursor
 	query decisions.Query
+	whole *news // the whole set that is being told, from where it goes on
+	part  int   // of it
 }
 
 // Feed returns the link for a bouncer, which hears of addresses and ranges. It
@@ -78,33 +83,52 @@ func (f *Feed) Report(ctx context.Context, report api.ComponentMetrics) error {
 }
 
 // Resync makes the next delta the whole set.
-func (f *Feed) Resync() { f.at = decisions.Cursor{} }
+func (f *Feed) Resync() { f.at, f.whole = decisions.Cursor{}, nil }
 
 // Next returns the next change. It blocks until there is one, or for ten
-// seconds (then the delta is empty). The first delta is Full.
+// seconds (then the delta is empty). The first delta is Full. Many decisions come
+// in parts, so that they are never in memory all at once.
 func (f *Feed) Next(ctx context.Context) (decisions.Delta, error) {
 	if err := f.s.ensureBouncer(ctx, f.name); err != nil {
 		return decisions.Delta{}, err
 	}
-	n := news{s: f.s, query: f.query, from: f.at}
-	delta := decisions.Delta{Full: !f.s.decisions.Knows(f.at)}
-	wait := feedInterval
-	if delta.Full {
-		n.from, wait = decisions.Cursor{}, 0
+	n := f.whole
+	if n == nil {
+		n = &news{s: f.s, query: f.query, from: f.at}
+		full, wait := !f.s.decisions.Knows(f.at), feedInterval
+		if full {
+			n.from, wait = decisions.Cursor{}, 0
+		}
+		if err := n.await(ctx, wait); err != nil {
+			return decisions.Delta{}, err
+		}
+		if full {
+			f.whole, f.part = n, 0
+		}
 	}
-	if err := n.await(ctx, wait); err != nil {
-		return decisions.Delta{}, err
-	}
-	for at, more := n.from.ID, true; more; {
+	delta := decisions.Delta{Full: f.whole != nil}
+	at, more := n.from.ID, true
+	for more && len(delta.New) < feedPart {
 		if err := ctx.Err(); err != nil {
 			return decisions.Delta{}, err
 		}
 		at, more = f.s.decisions.New(n.query, at, n.to.ID, n.now, func(r *decisions.Row) { delta.New = append(delta.New, r.Decision()) })
 	}
-	if !delta.Full {
+	if delta.Full {
+		delta.Part, delta.More = f.part, more
+		f.part++
+		if more {
+			n.from.ID = at
+			return delta, nil
+		}
+		f.whole = nil
+	} else {
 		delta.Deleted = f.s.decisions.Deleted(n.query, n.from, n.to)
 	}
 	f.at = n.to
-	f.s.bouncers.told(f.name, n.to)
+	if more {
+		f.at.ID = at // the rest is news, too
+	}
+	f.s.bouncers.told(f.name, f.at)
 	return delta, nil
 }
