@@ -22,9 +22,9 @@ import (
 )
 
 // TestSoak folds an hour of event time into seconds: logs that are rotated, syslog over
-// UDP, TCP and a unix socket, and HTTP bring failed logins of many addresses, with an
-// attacker each minute, while alerts are refused now and then and the agent is reloaded. All attackers
-// are reported once, memory and goroutines don't grow. CS_SOAK is how long it takes, such as 3m.
+// UDP, TCP and a unix socket, HTTP, a container, the journal and Kafka bring failed logins of many addresses, with an
+// attacker each minute, while alerts are refused now and then, connections are cut, journalctl is killed and the agent is
+// reloaded. All attackers are reported once, memory and goroutines don't grow. CS_SOAK is how long it takes, such as 3m.
 func TestSoak(t *testing.T) {
 	length := 4 * time.Second
 	if testing.Short() {
@@ -45,6 +45,8 @@ func TestSoak(t *testing.T) {
 		defer l.Close()
 		return l.Addr().(*net.TCPAddr).Port
 	}
+	goroutines := runtime.NumGoroutine()
+	journal, container, topic := newJournal(t), newContainer(t), newTopic(t)
 	syslogPort, httpPort := port(), port()
 	log, sock := filepath.Join(dir, "auth.log"), filepath.Join(dir, "s")
 	acquis := filepath.Join(dir, "acquis.yaml")
@@ -66,13 +68,32 @@ headers: {x-key: secret}
 transform: trim(evt.Line.Raw, "\"")
 use_time_machine: true
 labels: {type: syslog}
-`, log, syslogPort, sock, httpPort)
+---
+source: docker
+docker_host: unix://%s
+container_name: [box]
+use_time_machine: true
+labels: {type: syslog}
+---
+source: journalctl
+journalctl_filter: [_COMM=sshd]
+use_time_machine: true
+labels: {type: syslog}
+---
+source: kafka
+brokers: ['%s']
+topic: logs
+partition: 0
+batch: {max_wait: 50ms}
+use_time_machine: true
+labels: {type: syslog}
+`, log, syslogPort, sock, httpPort, container.path, strings.Join(topic.brokers, "', '"))
 	if err := os.WriteFile(acquis, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	appendTo(t, log, "")
 	inputs, faults := engine.Acquisitions(acquis, func(string) (string, bool) { return "", false })
-	if len(faults) > 0 || len(inputs) != 3 {
+	if len(faults) > 0 || len(inputs) != 6 {
 		t.Fatal(inputs, faults)
 	}
 	var mu sync.Mutex
@@ -92,8 +113,7 @@ labels: {type: syslog}
 		}
 		return true, nil
 	}}
-	goroutines := runtime.NumGoroutine()
-	cfg := Config{DataDir: filepath.Join(dir, "data"), LAPI: lapi, Content: starter, Inputs: inputs, Engine: pipeline.Options{MaxBuckets: 20_000}}
+	cfg := Config{FromStart: true, DataDir: filepath.Join(dir, "data"), LAPI: lapi, Content: starter, Inputs: inputs, Engine: pipeline.Options{MaxBuckets: 20_000}}
 	r := start(t, cfg)
 
 	udp, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", syslogPort))
@@ -146,7 +166,7 @@ labels: {type: syslog}
 	begin := time.Now()
 	sent, rss := 0, [2]int{}
 	for minute := range minutes {
-		var all [5][]string // one for each way in
+		var all [8][]string // one for each way in
 		for second := range 60 {
 			at := event.Add(time.Duration(60*minute+second) * time.Second).Format(time.Stamp)
 			line := func(addr string) string {
@@ -162,7 +182,7 @@ labels: {type: syslog}
 			}
 		}
 		appendTo(t, log, strings.Join(all[0], "\n")+"\n")
-		for way, err := range []error{write(udp, all[1], "<38>", ""), write(tcp, all[2], "<38>", "\n"), write(unix, all[3], "<38>", "\n"), post(all[4])} {
+		for way, err := range []error{write(udp, all[1], "<38>", ""), write(tcp, all[2], "<38>", "\n"), write(unix, all[3], "<38>", "\n"), post(all[4]), container.write(all[5]), journal.write(all[6]), topic.write(all[7])} {
 			if err != nil {
 				t.Fatalf("way %d: %v", way+1, err)
 			}
@@ -176,6 +196,10 @@ labels: {type: syslog}
 				t.Fatal(err)
 			}
 			appendTo(t, log, "")
+		}
+		if minute%30 == 12 {
+			container.cut()
+			journal.kill()
 		}
 		if minute%15 == 8 {
 			if err := r.agent.Reload(t.Context(), cfg); err != nil {
@@ -207,6 +231,8 @@ labels: {type: syslog}
 	})
 	r.end()
 	client.CloseIdleConnections()
+	container.close()
+	topic.close()
 	eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
 	if n := r.agent.lines.Load(); n != int64(sent) {
 		t.Errorf("%d lines were read, %d sent", n, sent)
