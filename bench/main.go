@@ -105,6 +105,7 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	sections := []section{
 		{"lines", b.lines},
+		{"sources", b.sources},
 		{"sizes", b.sizes},
 		{"cold", b.cold},
 		{"memory", b.memory},
