@@ -15,7 +15,6 @@ import (
 
 	"cs/decisions"
 	"cs/pipeline/bucket"
-	"cs/pipeline/count"
 	"cs/pipeline/enrich"
 	"cs/pipeline/event"
 	"cs/pipeline/expr"
@@ -291,7 +290,9 @@ type worker struct {
 	own   chunk // of alone
 	ahead ahead
 	tally tally
-	meter meter
+
+	meter  *meter   // of the source of the line at hand
+	meters []*meter // of the sources that were there last
 }
 
 // tally is what a worker counts until it is put back.
@@ -319,8 +320,6 @@ func (e *Engine) newWorker() *worker {
 	w.parse = node.NewRunner(e.stages, &w.ctx, w.failed)
 	w.parse.MayStash = w.ahead.mayStash
 	w.pour = e.set.NewRunner(&w.ctx, w.overflow, w.failed)
-	w.meter.nodes, w.meter.poured = count.New(len(e.stages.Labels())*node.Counted), count.New(e.set.Len())
-	w.parse.Counts, w.pour.Counts = w.meter.nodes, w.meter.poured
 	e.trace(w.parse, w.pour, &w.ctx, new(*scenario.Overflow))
 	return w
 }
@@ -363,7 +362,9 @@ func (e *Engine) count(w *worker) {
 		e.mu.Unlock()
 	}
 	w.tally, w.pour.Poured = tally{}, 0
-	e.collect(w)
+	for _, m := range w.meters {
+		e.collect(m)
+	}
 }
 
 // line does all that there is to do with a line.

@@ -121,39 +121,82 @@ func (m *Meters) Traffic() []Traffic {
 	return all
 }
 
-// meter is what a worker counts of one source, until it comes to another one or is
-// put back.
+// meter is what a worker counts of one source, until it is put back or there are too many others.
 type meter struct {
 	labels        map[string]string // with origin: whose lines these are
 	origin        origin
-	known         bool
 	lines, parsed uint64
 	nodes, poured *count.Counts
 	ticks         uint32
 	traffic       *traffic // whose times are taken
 }
 
+// maxMeters is how many sources may take turns, as those of a syslog server do, without a look
+// at what all workers share.
+const maxMeters = 16
+
 // met counts a line. It tells whether the time is to be taken of what it costs.
 func (w *worker) met(l *event.Line) (timed bool) {
-	m := &w.meter
-	if m.known && l.Src == m.origin.source && l.Module == m.origin.module && !sameMap(l.Labels, m.labels) && l.Labels["type"] == m.origin.typ {
-		m.labels = l.Labels
-	}
-	if !m.known || l.Src != m.origin.source || l.Module != m.origin.module || !sameMap(l.Labels, m.labels) {
-		w.engine.collect(w)
-		m.labels, m.known = l.Labels, true
-		from := origin{l.Src, l.Module, l.Labels["type"]}
-		meters := w.engine.opt.Meters
-		meters.mu.Lock()
-		m.traffic = meters.of(from)
-		meters.mu.Unlock()
-		if m.origin = m.traffic.origin; m.origin != from { // it is counted with others
-			m.origin = origin{strings.Clone(l.Src), l.Module, from.typ}
-		}
+	m := w.meter
+	if m == nil || !m.counts(l) {
+		m = w.turnTo(l)
 	}
 	m.lines++
 	m.ticks++
 	return m.ticks%timedEvery == 1
+}
+
+// counts tells whether a line is of the meter's source.
+func (m *meter) counts(l *event.Line) bool {
+	if l.Src != m.origin.source || l.Module != m.origin.module {
+		return false
+	}
+	if !sameMap(l.Labels, m.labels) {
+		if l.Labels["type"] != m.origin.typ {
+			return false
+		}
+		m.labels = l.Labels
+	}
+	return true
+}
+
+// turnTo makes the meter of a line's source that of the moment.
+func (w *worker) turnTo(l *event.Line) *meter {
+	if w.meter != nil {
+		w.meter.nodes.Sure()
+		w.meter.poured.Sure()
+	}
+	var m *meter
+	switch i := slices.IndexFunc(w.meters, func(m *meter) bool { return m.counts(l) }); {
+	case i >= 0:
+		m = w.meters[i]
+	case len(w.meters) < maxMeters:
+		m = &meter{nodes: count.New(len(w.engine.stages.Labels()) * node.Counted), poured: count.New(w.engine.set.Len())}
+		w.meters = append(w.meters, m)
+		w.engine.assign(m, l)
+	default: // the one that has been there for the longest time
+		m = w.meters[0]
+		w.meters = append(w.meters[:0], w.meters[1:]...)
+		w.meters = append(w.meters, m)
+		w.engine.collect(m)
+		w.engine.assign(m, l)
+	}
+	w.meter = m
+	w.parse.Counts, w.pour.Counts = m.nodes, m.poured
+	return m
+}
+
+// assign makes a meter that of a line's source.
+func (e *Engine) assign(m *meter, l *event.Line) {
+	from := origin{l.Src, l.Module, l.Labels["type"]}
+	meters := e.opt.Meters
+	meters.mu.Lock()
+	m.traffic = meters.of(from)
+	meters.mu.Unlock()
+	m.labels = l.Labels
+	if m.origin = m.traffic.origin; m.origin != from { // it is counted with others
+		m.origin = origin{strings.Clone(l.Src), l.Module, from.typ}
+	}
 }
 
 // sameMap tells whether two maps are one, whatever is in them.
@@ -161,9 +204,8 @@ func sameMap(a, b map[string]string) bool {
 	return *(*unsafe.Pointer)(unsafe.Pointer(&a)) == *(*unsafe.Pointer)(unsafe.Pointer(&b))
 }
 
-// collect adds what a worker counted to the meters.
-func (e *Engine) collect(w *worker) {
-	m := &w.meter
+// collect adds what a worker counted of one source to the meters.
+func (e *Engine) collect(m *meter) {
 	if m.lines == 0 {
 		return
 	}

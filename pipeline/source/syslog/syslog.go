@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"cs/pipeline/event"
 	"cs/pipeline/source"
 )
 
@@ -136,12 +137,50 @@ func (s *Source) listen(ctx context.Context, protocol string, out source.Sink) (
 
 // client is who sends messages.
 type client struct {
-	src    string
-	parsed [2]string // names of its counters
+	src         string
+	parsed      [2]string // names of its counters
+	round       uint64    // of turns,
+	first, last int       // and which are its packets then
 }
 
 func newClient(src string) *client {
-	return &client{src, [2]string{src + "\x00" + rfc3164, src + "\x00" + rfc5424}}
+	return &client{src: src, parsed: [2]string{src + "\x00" + rfc3164, src + "\x00" + rfc5424}}
+}
+
+// turns brings together what each client has sent of the packets of one read, for the engine
+// takes several lines of one source side by side. The zero value is ready.
+type turns struct {
+	round   uint64
+	clients []*client
+	next    []int // packet of the same client, by number; -1 at the end
+}
+
+// begin is called before the packets of a read, of which there are n.
+func (t *turns) begin(n int) {
+	clear(t.clients)
+	t.clients = t.clients[:0]
+	t.round++
+	t.next = slices.Grow(t.next[:0], n)[:n]
+}
+
+// add takes a packet by its number.
+func (t *turns) add(c *client, packet int) {
+	if c.round != t.round {
+		c.round, c.first = t.round, packet
+		t.clients = append(t.clients, c)
+	} else {
+		t.next[c.last] = packet
+	}
+	c.last, t.next[packet] = packet, -1
+}
+
+// each calls f for each packet.
+func (t *turns) each(f func(c *client, packet int)) {
+	for _, c := range t.clients {
+		for i := c.first; i >= 0; i = t.next[i] {
+			f(c, i)
+		}
+	}
 }
 
 // admits tells whether messages from an address are taken.
@@ -187,6 +226,15 @@ func (s *Source) packets(ctx context.Context, conn packetConn, out source.Sink) 
 	local := newClient(s.keys.ListenSocket)
 	clients := map[netip.Addr]*client{}
 	b := source.NewBatch(s.spec.Line(""), 0, s.spec.Meter)
+	var now time.Time
+	var turns turns
+	take := func(from *client, packet int) {
+		msg, _, cut := in.packet(packet)
+		if cut {
+			s.spec.Meter.Cut.Add(1)
+		}
+		s.take(b, from, msg, now)
+	}
 	for {
 		n, err := in.read()
 		if err != nil {
@@ -195,9 +243,10 @@ func (s *Source) packets(ctx context.Context, conn packetConn, out source.Sink) 
 			}
 			return fmt.Errorf("cannot receive syslog messages: %w", err)
 		}
-		now := time.Now()
+		now = time.Now()
+		turns.begin(n)
 		for i := range n {
-			msg, addr, cut := in.packet(i)
+			_, addr, _ := in.packet(i)
 			from := local
 			if addr.IsValid() {
 				if from = clients[addr]; from == nil {
@@ -212,11 +261,13 @@ func (s *Source) packets(ctx context.Context, conn packetConn, out source.Sink) 
 					clients[addr] = from
 				}
 			}
-			if cut {
-				s.spec.Meter.Cut.Add(1)
+			if s.spec.Mode == event.Live {
+				turns.add(from, i)
+			} else { // the times in them must not go back
+				take(from, i)
 			}
-			s.take(b, from, msg, now)
 		}
+		turns.each(take)
 		if err := b.Deliver(ctx, out, now, source.Nowhere); err != nil {
 			return err
 		}

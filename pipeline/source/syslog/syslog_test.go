@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -82,6 +83,46 @@ func TestUDP(t *testing.T) {
 		}
 	})
 	r.Stop()
+}
+
+// TestTurns: the packets of each client come together, in the order in which they came.
+func TestTurns(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	clients := make([]*client, 5)
+	for i := range clients {
+		clients[i] = newClient(fmt.Sprint(i))
+	}
+	var turns turns
+	for range 500 {
+		n := rnd.IntN(20)
+		turns.begin(n)
+		want, order := map[*client][]int{}, []*client(nil)
+		for i := range n {
+			c := clients[rnd.IntN(1+rnd.IntN(len(clients)))]
+			if rnd.IntN(4) == 0 {
+				continue // it is refused
+			}
+			if want[c] == nil {
+				order = append(order, c)
+			}
+			want[c] = append(want[c], i)
+			turns.add(c, i)
+		}
+		turns.each(func(c *client, i int) {
+			for len(want[order[0]]) == 0 {
+				order = order[1:]
+			}
+			if c != order[0] || i != want[c][0] {
+				t.Fatalf("packet %d of %s, want %d of %s", i, c.src, want[order[0]][0], order[0].src)
+			}
+			want[c] = want[c][1:]
+		})
+		for c, left := range want {
+			if len(left) > 0 {
+				t.Fatalf("packets %v of %s are missing", left, c.src)
+			}
+		}
+	}
 }
 
 func TestWithoutParser(t *testing.T) {
