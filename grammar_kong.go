@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -26,62 +25,37 @@ type fullCommands struct {
 // request for help or a mistake, which has been answered, but an exit code.
 //
 // To tell kong what there is takes longer than most commands do, and what it
-// remembers is more than an agent at rest has otherwise: only to answer people.
+// remembers is more than an agent at rest has otherwise: only to answer mistakes.
 func (g *grammar) read(args []string, env *platform.Env) (*call, int) {
 	command, err := flagset.New(env.Program, description, g).Parse(args, env.LookupEnv)
-	if err == nil {
-		help := slices.Concat([]string{"--help"}, args)
-		return &call{command.Target, command.Path(), func() { newGrammar().ask(help, env) }}, 0
-	}
-	*g = *newGrammar()
-	return g.ask(args, env)
-}
-
-// ask reads a command line that asks for help or is mistaken with kong.
-func (g *grammar) ask(args []string, env *platform.Env) (*call, int) {
-	exit := -1
-	app, err := kong.New(g,
-		kong.Name(env.Program), kong.Description(description),
-		kong.Writers(env.Stdout, env.Stderr),
-		kong.Exit(func(code int) { exit = code }), // --help
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
-	)
-	if err != nil {
-		fmt.Fprintln(env.Stderr, "BUG: grammar:", err)
+	usage := func() { _ = command.Usage(env.Stdout) } // nothing to do about a closed terminal
+	switch {
+	case errors.Is(err, flagset.ErrHelp), errors.Is(err, flagset.ErrNoCommand):
+		usage()
+		return nil, 0
+	case err != nil:
+		usage()
+		fmt.Fprintln(env.Stderr, cli.FormatError(env.Program, "", mistake(args, env, err)))
 		return nil, 1
 	}
-	command, err := app.Parse(cli.Arrange(app.Model, args))
-	if exit >= 0 {
-		return nil, exit
-	}
-	if err != nil {
-		return nil, refuse(env, err)
-	}
-	target := command.Selected().Target.Addr().Interface()
-	return &call{target, cli.CommandPath(command), func() { usage(env.Stdout, command) }}, 0
+	return &call{command.Target, command.Path(), usage}, 0
 }
 
-// refuse answers a command line that is no sentence of the grammar. A command
-// that only groups others shows what they are.
-func refuse(env *platform.Env, err error) int {
+// mistake returns in kong's words what is wrong with a command line, err if it
+// finds nothing.
+func mistake(args []string, env *platform.Env, err error) error {
+	app, fault := kong.New(newGrammar(), kong.Name(env.Program), kong.Exit(func(int) {}), kong.Writers(io.Discard, io.Discard))
+	if fault != nil {
+		return fmt.Errorf("BUG: grammar: %w", fault)
+	}
+	_, refusal := app.Parse(cli.Arrange(app.Model, args))
 	var wrong *kong.ParseError
-	if !errors.As(err, &wrong) {
-		fmt.Fprintln(env.Stderr, cli.FormatError(env.Program, "", err))
-		return 1
+	switch {
+	case errors.As(refusal, &wrong):
+		words := strings.TrimSpace(env.Program + " " + cli.CommandPath(wrong.Context))
+		return errors.New(cli.UsageError(refusal, words))
+	case refusal != nil:
+		return refusal
 	}
-	path := cli.CommandPath(wrong.Context)
-	usage(env.Stdout, wrong.Context)
-	if node := wrong.Context.Selected(); (node == nil || !node.Leaf()) && strings.HasPrefix(err.Error(), "expected one of ") {
-		return 0
-	}
-	words := strings.TrimSpace(env.Program + " " + path)
-	fmt.Fprintln(env.Stderr, cli.FormatError(env.Program, "", errors.New(cli.UsageError(err, words))))
-	return 1
-}
-
-func usage(w io.Writer, c *kong.Context) {
-	old := c.Stdout
-	c.Stdout = w
-	_ = c.PrintUsage(false) // nothing to do about a closed terminal
-	c.Stdout = old
+	return err
 }

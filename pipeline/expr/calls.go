@@ -338,7 +338,8 @@ var evtMethods = map[string]*function{
 		if err != nil {
 			return refuse("%v", err)
 		}
-		t := typ{kind: listKind, elem: &addressType}
+		elem := addressType()
+		t := typ{kind: listKind, elem: &elem}
 		return dynamic(t, func(x *Ctx) any {
 			list := []any{}
 			add := func(s string) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 	"time"
 
 	"cs/decisions"
@@ -334,7 +335,7 @@ func (e *Env) object(t reflect.Type) *object {
 	if e != nil && e.types[t] != nil {
 		return e.types[t]
 	}
-	return known.types[t]
+	return known().types[t]
 }
 
 func (e *Env) variable(name string) (value, bool) {
@@ -360,13 +361,15 @@ func (e *Env) names() []string {
 
 // known describes the alert below evt.Overflow, the records of Lookups, the
 // findings of a WAF, and web requests.
-var known = NewEnv().
-	Type(AlertMembers()...).
-	Type(appsecMembers()...).
-	Type(RequestMembers()...).
-	Type(addressMembers()...).
-	Type(lookupMembers()...).
-	Type(ctiMembers()...)
+var known = sync.OnceValue(func() *Env {
+	return NewEnv().
+		Type(AlertMembers()...).
+		Type(appsecMembers()...).
+		Type(RequestMembers()...).
+		Type(addressMembers()...).
+		Type(lookupMembers()...).
+		Type(ctiMembers()...)
+})
 
 // overflow is evt.Overflow, which a log event has, too: an empty one, whose
 // Alert is nil.

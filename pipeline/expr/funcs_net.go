@@ -53,7 +53,7 @@ func addressTest(test func(netip.Addr) bool) *function {
 }
 
 // addressType is an address in a list of them.
-var addressType = known.typeOf(reflect.TypeFor[netip.Addr]())
+func addressType() typ { return known().typeOf(reflect.TypeFor[netip.Addr]()) }
 
 func addressMembers() []Member {
 	return []Member{

@@ -18,6 +18,7 @@ import (
 	"runtime/pprof"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"cs/platform"
@@ -231,29 +232,39 @@ func (d *dump) text(name, text string) {
 
 const redacted = "<redacted>"
 
-var (
-	// secretKey is a line whose key says that a secret follows: of YAML, of JSON,
+// secretTexts are the places of secrets, made when first used.
+type secretTexts struct {
+	// key is a line whose key says that a secret follows: of YAML, of JSON,
 	// of a log.
-	secretKey = regexp.MustCompile(`(?im)^(.*?[\w.-]*(?:password|passwd|secret|token|api_?key|authorization|webhook)[\w-]*["']?\s*[:=]\s*).+$`)
+	key *regexp.Regexp
 	// bareKey is a key that tells of a secret, or of whom it belongs to, by nothing
 	// but itself.
-	bareKey = regexp.MustCompile(`(?m)^(\s*(?:- )?["']?(?:key|user|username|login|host)["']?\s*:\s*).+$`)
-	// userInfo is what stands before the host in a URL, secretParameter behind it.
-	userInfo        = regexp.MustCompile(`(\w://)[^/\s@"']+@`)
-	secretParameter = regexp.MustCompile(`(?i)([?&](?:\w*(?:key|token|password|secret))=)[^&\s"']+`)
-	bearer          = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[\w.+/=~-]+`)
-)
+	bareKey *regexp.Regexp
+	// userInfo is what stands before the host in a URL, parameter behind it.
+	userInfo, parameter, bearer *regexp.Regexp
+}
+
+var secretsLike = sync.OnceValue(func() secretTexts {
+	return secretTexts{
+		key:       regexp.MustCompile(`(?im)^(.*?[\w.-]*(?:password|passwd|secret|token|api_?key|authorization|webhook)[\w-]*["']?\s*[:=]\s*).+$`),
+		bareKey:   regexp.MustCompile(`(?m)^(\s*(?:- )?["']?(?:key|user|username|login|host)["']?\s*:\s*).+$`),
+		userInfo:  regexp.MustCompile(`(\w://)[^/\s@"']+@`),
+		parameter: regexp.MustCompile(`(?i)([?&](?:\w*(?:key|token|password|secret))=)[^&\s"']+`),
+		bearer:    regexp.MustCompile(`(?i)\b(bearer|basic)\s+[\w.+/=~-]+`),
+	}
+})
 
 // redact takes secrets out of a text: known ones, and what looks like one.
 func redact(text string, secrets []string) string {
 	for _, s := range secrets {
 		text = strings.ReplaceAll(text, s, redacted)
 	}
-	text = userInfo.ReplaceAllString(text, "${1}"+redacted+"@")
-	text = secretParameter.ReplaceAllString(text, "${1}"+redacted)
-	text = bearer.ReplaceAllString(text, "$1 "+redacted)
-	text = bareKey.ReplaceAllString(text, "${1}"+redacted)
-	return secretKey.ReplaceAllString(text, "${1}"+redacted)
+	like := secretsLike()
+	text = like.userInfo.ReplaceAllString(text, "${1}"+redacted+"@")
+	text = like.parameter.ReplaceAllString(text, "${1}"+redacted)
+	text = like.bearer.ReplaceAllString(text, "$1 "+redacted)
+	text = like.bareKey.ReplaceAllString(text, "${1}"+redacted)
+	return like.key.ReplaceAllString(text, "${1}"+redacted)
 }
 
 // secrets returns the texts that stand in files of ours as secrets, the longest

@@ -218,7 +218,7 @@ func (s *Source) discover() {
 // isPast tells whether path is what rotation made of a log that is followed: it is read
 // as the past of that log, in order, and not as one of its own.
 func (s *Source) isPast(path string) bool {
-	loc := suffixAtEnd.FindStringIndex(path)
+	loc := suffixAtEnd().FindStringIndex(path)
 	if loc == nil {
 		return false
 	}

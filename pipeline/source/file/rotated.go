@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"cs/pipeline/source"
@@ -25,8 +26,8 @@ const maxSiblings = 10_000
 
 // suffix is what rotation appends to a name: ".1", "-20260102", ".2026-01-02-1767312000".
 var (
-	suffix      = regexp.MustCompile(`^[._-][0-9][0-9._-]*$`)
-	suffixAtEnd = regexp.MustCompile(`[._-][0-9][0-9._-]*$`)
+	suffix      = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[._-][0-9][0-9._-]*$`) })
+	suffixAtEnd = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[._-][0-9][0-9._-]*$`) })
 )
 
 // sibling is a file next to a log.
@@ -102,7 +103,7 @@ func (t *tail) list(accept func(name string) bool) []sibling {
 // isRotation tells whether name is that of the log with a suffix.
 func (t *tail) isRotation(name string) bool {
 	rest, ok := strings.CutPrefix(name, filepath.Base(t.path))
-	return ok && suffix.MatchString(rest)
+	return ok && suffix().MatchString(rest)
 }
 
 // isPackedRotation tells whether name is that of the log with a suffix and compressed.
