@@ -131,7 +131,7 @@ func usualBouncer(change func(*Bouncer)) Bouncer {
 		OnStop: "keep", Resync: 6 * time.Hour, MaxDecisions: 2_000_000, Layout: "map", Conntrack: "all",
 		IPv4:  BouncerFamily{Set: "crowdsec-blacklists", Table: "crowdsec", Chain: "crowdsec-chain"},
 		IPv6:  BouncerFamily{Set: "crowdsec6-blacklists", Table: "crowdsec6", Chain: "crowdsec6-chain"},
-		Ipset: Ipset{Type: "nethash", Comments: true},
+		Ipset: Ipset{Comments: true},
 		Exec:  Exec{Timeout: 30 * time.Second},
 		File:  BouncerFile{Format: "plain", Every: time.Second}, Windows: Windows{Lifetime: "persistent"},
 	}
@@ -215,7 +215,7 @@ func TestEveryKey(t *testing.T) {
 				Off: true, Set: "b6", Table: "t6", Chain: "c6", Priority: new(int), SetOnly: true,
 				SetPerOrigin: map[string]string{"CAPI": "six"}, Chains: []string{"FORWARD6", "INPUT"},
 			}
-			b.Ipset = Ipset{Type: "hash:ip", Size: 9, NoTimeouts: true, Force: true}
+			b.Ipset = Ipset{NoTimeouts: true, Force: true}
 			b.PF = PF{Anchor: "a"}
 			b.Exec = Exec{Program: "/p", Args: []string{"x"}, Timeout: 5 * time.Second}
 			b.File = BouncerFile{Path: "/f", Format: "nft", Set4: "s4", Set6: "s6", Command: []string{"c", "d"}, Every: time.Minute}

@@ -35,7 +35,6 @@ var defaults = [...]fallback{
 	{"bouncer.file.format", "plain", "what most programs read"},
 	{"bouncer.file.every", "1s", "a flood of bans is not a flood of files"},
 	{"bouncer.windows.lifetime", "persistent", "a reboot must not open the door"},
-	{"bouncer.ipset_type", "nethash", "upstream's; it holds ranges"},
 	{"limits.max_decisions", "2000000", "more than the largest public lists together"},
 	{"limits.max_entries", "0", "the kernel says itself when it is full"},
 	{"limits.max_buckets", "262144", "attackers at once; beyond it the emptiest buckets go"},

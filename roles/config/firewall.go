@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -71,7 +72,7 @@ type BouncerSection struct {
 	BlacklistsIPv4       strict.Text `yaml:"blacklists_ipv4"`
 	BlacklistsIPv6       strict.Text `yaml:"blacklists_ipv6"`
 	IpsetType            strict.Text `yaml:"ipset_type"`
-	IpsetSize            int         `yaml:"ipset_size"`
+	IpsetSize            strict.Text `yaml:"ipset_size"` // sets grow as they must
 	IpsetDisableTimeouts bool        `yaml:"ipset_disable_timeouts"`
 	IptablesForce        bool        `yaml:"iptables_force"` // even where nftables does the same
 	IptablesChains       []string    `yaml:"iptables_chains"`
@@ -205,8 +206,6 @@ type BouncerFamily struct {
 
 // Ipset is for iptables with ipset.
 type Ipset struct {
-	Type       string
-	Size       int
 	NoTimeouts bool
 	Force      bool // even where nftables does the same
 	Comments   bool
@@ -309,6 +308,9 @@ func (f *File) firewallBouncer() (b Bouncer, warnings, errs []error) {
 	default:
 		warn("ipset_type", s.IpsetType.Place, "sets are of type hash:net, which holds ranges, too")
 	}
+	if at := s.IpsetSize; at.Value != "" {
+		warn("ipset_size", at.Place, "sets grow as they must and are never full")
+	}
 	b = r.bouncer(s)
 	b.Enabled, b.LogFile = true, logFile
 	if p := &s.Prometheus; p.Enabled {
@@ -386,8 +388,7 @@ func (r *resolver) bouncer(s *BouncerSection) Bouncer {
 		IPv6:      r.bouncerFamily(s, "ipv6", s.DisableIPv6, s.Nftables.IPv6, s.BlacklistsIPv6, s.IptablesV6Chains),
 
 		Ipset: Ipset{
-			Type: given("bouncer.ipset_type", s.IpsetType).Value, Size: max(s.IpsetSize, 0), NoTimeouts: s.IpsetDisableTimeouts,
-			Force: s.IptablesForce, Comments: s.IptablesRuleComments == nil || *s.IptablesRuleComments,
+			NoTimeouts: s.IpsetDisableTimeouts, Force: s.IptablesForce, Comments: s.IptablesRuleComments == nil || *s.IptablesRuleComments,
 		},
 		PF:   PF{Anchor: s.PF.AnchorName},
 		Exec: Exec{Program: s.Exec.Program, Args: s.Exec.Args, Timeout: r.duration("bouncer.exec.timeout", s.Exec.Timeout)},
@@ -399,6 +400,9 @@ func (r *resolver) bouncer(s *BouncerSection) Bouncer {
 			Lifetime: r.oneOf("bouncer.windows.lifetime", given("bouncer.windows.lifetime", s.Windows.Lifetime), "persistent", "until-reboot", "with-process"),
 			Outbound: s.Windows.Outbound,
 		},
+	}
+	if v := s.IpsetSize; v.Value != "" {
+		r.number("bouncer.ipset_size", v, 1, math.MaxUint32)
 	}
 	switch {
 	case out.Backend == "exec" && out.Exec.Program == "":
