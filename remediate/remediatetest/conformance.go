@@ -63,22 +63,31 @@ func Conformance(t *testing.T, start func(t *testing.T) Backend) {
 	run("every length", func(s *suite) {
 		k, _ := s.open()
 		s.load(k)
-		for bits := 9; bits <= 32; bits++ {
-			p := netip.PrefixFrom(netip.MustParseAddr("203.85.170.85"), bits).Masked()
-			s.apply(k, s.change(remediate.Add, p.String(), "CAPI", time.Hour))
-			s.blocked(p.Addr().String())
-			s.passes(behind(p).String())
-			s.apply(k, s.change(remediate.Remove, p.String(), "CAPI", time.Hour))
-			s.passes(p.Addr().String())
+		together := func(region string, lengths ...int) {
+			var adds, removes []remediate.Change
+			at := netip.MustParsePrefix(region).Addr()
+			for _, bits := range lengths {
+				p := netip.PrefixFrom(after(at, bits, 1), bits) // with room behind it
+				at = after(at, bits, 3)
+				adds = append(adds, s.change(remediate.Add, p.String(), "CAPI", time.Hour))
+				removes = append(removes, s.change(remediate.Remove, p.String(), "CAPI", time.Hour))
+			}
+			s.apply(k, adds...)
+			for i := range adds {
+				s.blocked(adds[i].Prefix.Addr().String(), last(adds[i].Prefix).String())
+				s.passes(last(adds[i].Prefix).Next().String())
+			}
+			s.apply(k, removes...)
+			for i := range adds {
+				s.passes(adds[i].Prefix.Addr().String())
+			}
 		}
-		for bits := 33; bits <= 128; bits += 5 {
-			p := netip.PrefixFrom(netip.MustParseAddr("2001:db8:5555:5555:5555:5555:5555:5555"), bits).Masked()
-			s.apply(k, s.change(remediate.Add, p.String(), "CAPI", time.Hour))
-			s.blocked(p.Addr().String())
-			s.passes(behind(p).String())
-			s.apply(k, s.change(remediate.Remove, p.String(), "CAPI", time.Hour))
-			s.passes(p.Addr().String())
-		}
+		// Each needs two bits more than the one before.
+		together("202.128.0.0/9", 9)
+		together("203.0.0.0/8", 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32)
+		together("203.0.0.0/9", 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
+		together("2001:db7:8000::/33", 33)
+		together("2001:db8::/32", 34, 38, 43, 48, 53, 58, 64, 68, 73, 78, 83, 88, 93, 98, 103, 108, 113, 118, 123, 126, 128)
 		s.check(k, true)
 	})
 
@@ -317,12 +326,29 @@ func (s *suite) change(op remediate.Op, prefix, origin string, left time.Duratio
 	return remediate.Change{Op: op, Entry: s.entry(prefix, origin, left)}
 }
 
-// behind returns the first address after p.
-func behind(p netip.Prefix) netip.Addr {
-	last := p.Addr().AsSlice()
-	for i := p.Bits(); i < 8*len(last); i++ {
-		last[i/8] |= 0x80 >> (i % 8)
+// after returns the address that is n prefixes of a length behind a.
+func after(a netip.Addr, bits, n int) netip.Addr {
+	b := a.AsSlice()
+	for i, carry := bits-1, n; i >= 0 && carry > 0; i, carry = i-1, carry>>1 {
+		mask := byte(0x80 >> (i % 8))
+		if carry&1 == 0 {
+			continue
+		}
+		if b[i/8]&mask != 0 {
+			carry += 2
+		}
+		b[i/8] ^= mask
 	}
-	a, _ := netip.AddrFromSlice(last)
-	return a.Next()
+	a, _ = netip.AddrFromSlice(b)
+	return a
+}
+
+// last returns the last address of p.
+func last(p netip.Prefix) netip.Addr {
+	b := p.Addr().AsSlice()
+	for i := p.Bits(); i < 8*len(b); i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
 }
