@@ -113,6 +113,12 @@ type Probing interface {
 	Probe(ctx context.Context, entries []Entry) ([]Found, error)
 }
 
+// Vouching is a Kernel that can't be asked for single prefixes, but whether all is in place.
+type Vouching interface {
+	// Vouch asks now; known is false when it can't tell.
+	Vouch(ctx context.Context) (inPlace, known bool, err error)
+}
+
 // Ignoring is a Kernel that can let packets pass before it looks at entries. For
 // one that can't, the Reconciler leaves out the entries that cover such addresses.
 type Ignoring interface {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"cs/decisions"
@@ -25,6 +26,7 @@ type Verdict struct {
 	Asked       int          `json:"asked"`        // entries that should be there
 	AskedAbsent int          `json:"asked_absent"` // neighbours of them, which should not
 	Structure   bool         `json:"structure"`    // rules and sets are as we made them
+	Vouched     bool         `json:"vouched"`      // the packet filter itself says that all is in place, and can't be asked for entries
 	Differences []Difference `json:"differences"`
 }
 
@@ -37,18 +39,19 @@ type Difference struct {
 }
 
 // Verify asks the kernel for up to n entries, some of them at random if there
-// are more, and for as many neighbours that nothing should be about.
+// are more, and for as many neighbours that nothing should be about. The error is
+// errors.ErrUnsupported if it can't be asked at all.
 func (r *Reconciler) Verify(ctx context.Context, n int) (Verdict, error) {
 	var v Verdict
 	r.mu.Lock()
-	k, ok := r.kernel.(Probing)
-	if !ok {
-		r.mu.Unlock()
-		return v, fmt.Errorf("cannot verify: %s can't be asked for single entries: %w", r.kernel.Name(), errors.ErrUnsupported)
-	}
 	if !r.loaded {
 		r.mu.Unlock()
 		return v, errors.New("cannot verify: nothing was loaded yet")
+	}
+	k, ok := r.kernel.(Probing)
+	if !ok {
+		defer r.mu.Unlock()
+		return r.vouch(ctx)
 	}
 	list := r.sample(n)
 	v.Structure = !r.broken
@@ -65,6 +68,22 @@ func (r *Reconciler) Verify(ctx context.Context, n int) (Verdict, error) {
 			return v, err
 		}
 	}
+	return v, nil
+}
+
+// vouch asks a kernel that can't be asked for entries.
+func (r *Reconciler) vouch(ctx context.Context) (v Verdict, err error) {
+	known := false
+	if k, ok := r.kernel.(Vouching); ok {
+		if v.Structure, known, err = k.Vouch(ctx); err != nil {
+			return v, fmt.Errorf("cannot verify: %w", err)
+		}
+	}
+	if !known {
+		return v, fmt.Errorf("cannot verify: %s can't tell what it blocks: %w", r.kernel.Name(), errors.ErrUnsupported)
+	}
+	v.Vouched = v.Structure
+	v.Structure = v.Structure && !r.broken
 	return v, nil
 }
 
@@ -98,6 +117,9 @@ func (r *Reconciler) verify(ctx context.Context, k Probing, list []netip.Prefix,
 		it, ok := r.bans.item(p, r.bans.first(p))
 		if !ok || it.applied.after() <= now+timeSlack {
 			continue // it has gone since, or may go any moment
+		}
+		if slices.ContainsFunc(r.ignored, func(i netip.Prefix) bool { return i.Bits() <= p.Bits() && i.Contains(p.Addr()) }) {
+			continue // never blocked, whether it is there or not
 		}
 		origin := r.origins.keys[it.given]
 		ask, ends = append(ask, Entry{Prefix: p, Origin: origin}), append(ends, it.applied.after())

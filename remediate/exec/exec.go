@@ -235,6 +235,14 @@ func (s *Script) Check(ctx context.Context) (bool, error) {
 	return inPlace || s.blind, err
 }
 
+// Vouch asks the program now.
+func (s *Script) Vouch(ctx context.Context) (inPlace, known bool, err error) {
+	if !s.open {
+		return false, false, os.ErrClosed
+	}
+	return s.ask(ctx)
+}
+
 // Close calls the program a last time if all has to be lifted.
 func (s *Script) Close(ctx context.Context, remove bool) error {
 	if !s.open {

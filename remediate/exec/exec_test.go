@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"cs/decisions"
 	"cs/remediate"
 	"cs/remediate/remediatetest"
 )
@@ -271,6 +272,45 @@ func TestBlind(t *testing.T) {
 	}
 	if got, err := os.ReadFile(count); err != nil || string(got) != "check \nremove \n" {
 		t.Errorf("calls: %q, %v", got, err)
+	}
+}
+
+// Verify believes the program, which can't be asked for single entries.
+func TestVerify(t *testing.T) {
+	verify := func(s *Script) (remediate.Verdict, error) {
+		r := remediate.New(remediate.Config{Kernel: s})
+		if _, err := r.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Verify(t.Context(), 10); err == nil {
+			t.Error("verified before anything was loaded")
+		}
+		if _, err := r.Apply(t.Context(), decisions.Delta{Full: true, New: []decisions.Decision{
+			{ID: 1, Type: "ban", Scope: "Ip", Value: "203.0.113.4", Origin: "cscli", Until: time.Now().Add(time.Hour)},
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		return r.Verify(t.Context(), 10)
+	}
+	s, path := blocking(t, Config{})
+	if v, err := verify(s); err != nil || !v.Structure || !v.Vouched || v.Asked != 0 {
+		t.Errorf("in place: %+v, %v", v, err)
+	}
+	os.Remove(path)
+	r := remediate.New(remediate.Config{Kernel: s})
+	if _, err := r.Apply(t.Context(), decisions.Delta{Full: true}); err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(path)
+	if v, err := r.Verify(t.Context(), 10); err != nil || v.Structure || v.Vouched {
+		t.Errorf("gone: %+v, %v", v, err)
+	}
+	s, err := New(Config{Program: script(t, `[ "$1" = check ] && exit 2; exit 0`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err := verify(s); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("blind: %+v, %v", v, err)
 	}
 }
 

@@ -30,6 +30,7 @@ import (
 	"strings"
 	"time"
 
+	"cs/decisions"
 	"cs/platform"
 	"cs/platform/order"
 	"cs/remediate"
@@ -219,6 +220,65 @@ func (f *File) write(ctx context.Context) error {
 func (f *File) same() bool {
 	now, err := os.Stat(f.cfg.Path)
 	return err == nil && f.stat != nil && os.SameFile(now, f.stat) && now.Size() == f.stat.Size() && now.ModTime().Equal(f.stat.ModTime())
+}
+
+// Probe reads the file back, and tells whether it has what covers the entries.
+func (f *File) Probe(ctx context.Context, entries []remediate.Entry) ([]remediate.Found, error) {
+	if !f.loaded {
+		return nil, errors.New("the file was not written as a whole")
+	}
+	if f.dirty {
+		if err := f.write(ctx); err != nil {
+			return nil, err
+		}
+	}
+	have, err := f.read()
+	if err != nil {
+		return nil, err
+	}
+	covered := func(p netip.Prefix) bool {
+		for bits := p.Bits(); bits >= 0; bits-- {
+			if wider, _ := p.Addr().Prefix(bits); have[wider] {
+				return true
+			}
+		}
+		return false
+	}
+	out := make([]remediate.Found, len(entries))
+	for i, e := range entries {
+		parts := remediate.Subtract(nil, e.Prefix, f.ignore)
+		out[i] = remediate.Found{Present: len(parts) > 0, Where: f.cfg.Path}
+		for _, p := range parts {
+			ok := covered(p)
+			if !ok && p.Bits() == 0 { // as ipset has it
+				low, high := remediate.Halves(p)
+				ok = have[low] && have[high]
+			}
+			out[i].Present = out[i].Present && ok
+		}
+	}
+	return out, nil
+}
+
+// read returns the prefixes that the file has.
+func (f *File) read() (map[netip.Prefix]bool, error) {
+	text, err := os.ReadFile(f.cfg.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read bans back: %w", err)
+	}
+	have := make(map[netip.Prefix]bool, len(f.entries))
+	for line := range strings.Lines(string(text)) {
+		words := strings.FieldsFunc(line, func(r rune) bool { return r <= ' ' || r == '=' || r == ',' || r == '{' || r == '}' })
+		for _, word := range words {
+			if p, err := decisions.ParsePrefix(word); err == nil {
+				have[p] = true
+			}
+		}
+	}
+	return have, nil
 }
 
 // Check tells whether the file is as it was written, and writes what was put

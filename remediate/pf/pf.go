@@ -470,6 +470,30 @@ func (f *Filter) Check(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
+// Probe looks for entries in the tables, which it has listed.
+func (f *Filter) Probe(ctx context.Context, entries []remediate.Entry) ([]remediate.Found, error) {
+	if !f.open {
+		return nil, os.ErrClosed
+	}
+	lists := map[*table]map[netip.Prefix]bool{}
+	out := make([]remediate.Found, len(entries))
+	for i, e := range entries {
+		t := f.of(e.Prefix)
+		if t == nil {
+			continue
+		}
+		if lists[t] == nil {
+			list, err := f.ctl.show(ctx, t.name)
+			if err != nil {
+				return nil, err
+			}
+			lists[t] = list
+		}
+		out[i] = remediate.Found{Present: lists[t][e.Prefix], Where: "table <" + t.name + ">"}
+	}
+	return out, nil
+}
+
 // Close does nothing but, with remove, take the anchor's content away or empty the operator's tables.
 func (f *Filter) Close(ctx context.Context, remove bool) error {
 	if !f.open {

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,7 +25,7 @@ import (
 // TestMain makes the test a pfctl when it is called as one.
 func TestMain(m *testing.M) {
 	if path := os.Getenv("FAKE_PF"); path != "" {
-		os.Exit(fakeMain(path, os.Args[1:]))
+		syscall.Exit(fakeMain(path, os.Args[1:])) // os.Exit waits a second for races to be told
 	}
 	os.Exit(m.Run())
 }
@@ -135,6 +136,20 @@ func (f *fake) pfctl(stdin []byte, args []string) (out, errs string) {
 		n := len(list)
 		clear(list)
 		return "", fmt.Sprintf("%d addresses deleted.\n", n)
+	case "-T show":
+		list, ok := f.Tables[key]
+		if !ok {
+			return "", "pfctl: Table does not exist."
+		}
+		var b strings.Builder
+		for _, value := range slices.Sorted(maps.Keys(list)) {
+			if strings.HasPrefix(value, "!") {
+				fmt.Fprintf(&b, "  %s\n", value)
+			} else {
+				fmt.Fprintf(&b, "   %s\n", value)
+			}
+		}
+		return b.String(), ""
 	case "-T add -f -", "-T delete -f -", "-T replace -f -":
 		return "", f.change(key, args[1], string(stdin))
 	default:

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"cs/decisions"
 	"cs/remediate"
 )
 
@@ -201,6 +202,24 @@ func (c *ctl) change(ctx context.Context, table, verb string, list []netip.Prefi
 		return 0, errors.New("cannot read what pfctl says: " + out[:min(len(out), 200)])
 	}
 	return n, nil
+}
+
+// show returns what is in a table, without what is negated:
+//
+//	 203.0.113.4
+//	!203.0.113.0/24
+func (c *ctl) show(ctx context.Context, table string) (map[netip.Prefix]bool, error) {
+	list := map[netip.Prefix]bool{}
+	out, err := c.run(ctx, nil, c.in("-t", table, "-T", "show")...)
+	if err != nil && strings.Contains(err.Error(), "Table does not exist") {
+		return list, nil
+	}
+	for line := range strings.Lines(out) {
+		if p, err := decisions.ParsePrefix(strings.TrimSpace(line)); err == nil {
+			list[p] = true
+		}
+	}
+	return list, err
 }
 
 // empty removes everything from a table, if it is there.

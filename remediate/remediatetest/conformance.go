@@ -227,6 +227,37 @@ func Conformance(t *testing.T, start func(t *testing.T) Backend) {
 		}
 	})
 
+	run("can be asked", func(s *suite) {
+		k, _ := s.open()
+		p, ok := k.(remediate.Probing)
+		if !ok {
+			s.Skip("it can't")
+		}
+		ask := func(want bool, prefixes ...string) {
+			s.Helper()
+			var list []remediate.Entry
+			for _, text := range prefixes {
+				list = append(list, s.e(text))
+			}
+			found, err := p.Probe(s.Context(), list)
+			if err != nil {
+				s.Fatal(err)
+			}
+			for i := range found {
+				if found[i].Present != want {
+					s.Errorf("%s in %s: %v, want %v", prefixes[i], found[i].Where, found[i].Present, want)
+				}
+			}
+		}
+		all := []string{"203.0.113.4/32", "203.0.114.0/24", "2001:db8::5/128", "2001:db8:1::/48"}
+		s.load(k, s.e(all[0]), s.e(all[1]), s.e(all[2]), s.e(all[3]))
+		ask(true, all...)
+		ask(false, "203.0.113.5/32", "203.0.115.0/24", "2001:db8::6/128", "2001:db8:2::/48")
+		s.apply(k, s.change(remediate.Remove, all[0], "crowdsec", time.Hour), s.change(remediate.Add, "203.0.113.9/32", "crowdsec", time.Hour))
+		ask(true, "203.0.113.9/32", all[1])
+		ask(false, all[0])
+	})
+
 	run("others remove it", func(s *suite) {
 		if s.b.Flush == nil {
 			s.Skip("nobody else can")

@@ -127,18 +127,21 @@ func (e *winEngine) deleteFilter(key uint64) error {
 	return code(uint32(r))
 }
 
-func (e *winEngine) has(key uint64) (bool, error) {
+func (e *winEngine) written(p netip.Prefix) []netip.Prefix { return halves(p) }
+
+func (e *winEngine) remotes(key uint64) ([]netip.Prefix, bool, error) {
 	g := filterKey(key)
 	var f *filter0
 	r, _, _ := procFilterGetByKey.Call(e.handle, uintptr(unsafe.Pointer(&g)), uintptr(unsafe.Pointer(&f)))
 	switch s := status(r); s {
 	case 0:
+		list := remotesOf(f)
 		procFreeMemory.Call(uintptr(unsafe.Pointer(&f)))
-		return true, nil
+		return list, true, nil
 	case errFilterNotFound:
-		return false, nil
+		return nil, false, nil
 	default:
-		return false, s
+		return nil, false, s
 	}
 }
 

@@ -3,6 +3,7 @@ package wfp
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"unsafe"
 
@@ -115,10 +116,11 @@ type v6AddrMask struct {
 
 // Numbers of fwptypes.h and fwpmtypes.h.
 const (
-	typeUint8      = 1
-	typeUint32     = 3
-	typeV4AddrMask = 256
-	typeV6AddrMask = 257
+	typeUint8       = 1
+	typeUint32      = 3
+	typeByteArray16 = 11
+	typeV4AddrMask  = 256
+	typeV6AddrMask  = 257
 
 	matchEqual = 0
 
@@ -177,12 +179,7 @@ func newCFilter(f *filter, flags uint32) *cFilter {
 	c := &cFilter{owner: providerKey, name: utf16("cs: blocked addresses")}
 	remotes := make([]netip.Prefix, 0, len(f.remotes)+1)
 	for _, p := range f.remotes {
-		if p.Bits() > 0 {
-			remotes = append(remotes, p)
-			continue
-		}
-		low, high := remediate.Halves(p) // a mask without bits is no mask
-		remotes = append(remotes, low, high)
+		remotes = append(remotes, halves(p)...)
 	}
 	// Made at once, so that pointers into them stay good.
 	if f.layer.v6() {
@@ -219,6 +216,43 @@ func newCFilter(f *filter, flags uint32) *cFilter {
 		nConditions: uint32(len(c.list)), conditions: &c.list[0], action: action0{typ: action},
 	}
 	return c
+}
+
+// halves returns a prefix as conditions can have it: a mask without bits is no mask.
+func halves(p netip.Prefix) []netip.Prefix {
+	if p.Bits() > 0 {
+		return []netip.Prefix{p}
+	}
+	low, high := remediate.Halves(p)
+	return []netip.Prefix{low, high}
+}
+
+// remotesOf returns the addresses in a filter's conditions, as we or the engine write them.
+func remotesOf(f *filter0) (list []netip.Prefix) {
+	v4 := func(a, mask uint32) netip.Prefix {
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], a)
+		return netip.PrefixFrom(netip.AddrFrom4(b), bits.LeadingZeros32(^mask)).Masked()
+	}
+	for _, c := range unsafe.Slice(f.conditions, f.nConditions) {
+		if c.field != fieldRemoteAddress {
+			continue
+		}
+		switch v := c.value; v.typ {
+		case typeUint32:
+			list = append(list, v4(uint32(v.value), ^uint32(0)))
+		case typeV4AddrMask:
+			m := *(**v4AddrMask)(unsafe.Pointer(&v.value))
+			list = append(list, v4(m.addr, m.mask))
+		case typeByteArray16:
+			a := netip.AddrFrom16(**(**[16]byte)(unsafe.Pointer(&v.value)))
+			list = append(list, netip.PrefixFrom(a, 128))
+		case typeV6AddrMask:
+			m := *(**v6AddrMask)(unsafe.Pointer(&v.value))
+			list = append(list, netip.PrefixFrom(netip.AddrFrom16(m.addr), int(m.length)).Masked())
+		}
+	}
+	return list
 }
 
 // utf16 returns ASCII text as Windows wants it, with the zero at its end.

@@ -1,14 +1,17 @@
 package wfp
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"os/exec"
 	"strconv"
 	"strings"
 	"time"
 
+	"cs/decisions"
 	"cs/remediate"
 )
 
@@ -58,11 +61,7 @@ func (r *rules) addFilter(f *filter) error {
 	}
 	var list []netip.Prefix
 	for _, p := range f.remotes {
-		for _, q := range remediate.Subtract(nil, p, r.ignore) {
-			if usable(q) {
-				list = append(list, q)
-			}
-		}
+		list = append(list, r.written(p)...)
 	}
 	// A range with holes in it can be many.
 	dir := "in"
@@ -110,12 +109,42 @@ func (r *rules) deleteFilter(key uint64) error {
 	return nil
 }
 
-func (r *rules) has(key uint64) (bool, error) {
+// written cuts what is ignored, and what the Windows Firewall refuses, out of a prefix.
+func (r *rules) written(p netip.Prefix) (list []netip.Prefix) {
+	for _, q := range remediate.Subtract(nil, p, r.ignore) {
+		if usable(q) {
+			list = append(list, q)
+		}
+	}
+	return list
+}
+
+// remotes finds the addresses in what netsh prints, whatever is around them.
+func (r *rules) remotes(key uint64) (list []netip.Prefix, there bool, err error) {
 	out, err := r.netsh("advfirewall", "firewall", "show", "rule", "name="+name(key))
 	if err != nil && !errors.As(err, new(*exec.ExitError)) {
-		return false, netshError(err, out)
+		return nil, false, netshError(err, out)
 	}
-	return err == nil && strings.Contains(out, name(key)), nil
+	if err != nil || !strings.Contains(out, name(key)) {
+		return nil, false, nil
+	}
+	for _, word := range strings.FieldsFunc(out, func(r rune) bool { return r <= ' ' || r == ',' }) {
+		if p, err := decisions.ParsePrefix(dotted(word)); err == nil {
+			list = append(list, p)
+		}
+	}
+	return list, true, nil
+}
+
+// dotted writes the length of an IPv4 prefix with a mask, as older versions print it
+// ("203.0.113.0/255.255.255.0"), as a number.
+func dotted(word string) string {
+	value, mask, _ := strings.Cut(word, "/")
+	if m, err := netip.ParseAddr(mask); err == nil && m.Is4() {
+		b := m.As4()
+		return value + "/" + strconv.Itoa(bits.LeadingZeros32(^binary.BigEndian.Uint32(b[:])))
+	}
+	return word
 }
 
 // filters finds the names of our rules in what netsh prints, whatever is around them.

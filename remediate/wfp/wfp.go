@@ -66,8 +66,8 @@ type engine interface {
 	deleteSublayer() error
 	addFilter(f *filter) error
 	deleteFilter(key uint64) error
-	// has tells whether a filter is there.
-	has(key uint64) (bool, error)
+	// remotes returns the addresses of a filter, false if it isn't there.
+	remotes(key uint64) ([]netip.Prefix, bool, error)
 	// filters returns the keys of all filters of our provider.
 	filters() ([]uint64, error)
 	close() error
@@ -78,6 +78,8 @@ type engine interface {
 	// leaves out of a filter what setIgnore said last.
 	ignores() bool
 	setIgnore(list []netip.Prefix)
+	// written returns how a filter has an address: in parts, if it can't have it as it is.
+	written(p netip.Prefix) []netip.Prefix
 	// pace is the least time between two looks at what is there.
 	pace() time.Duration
 }
@@ -500,11 +502,48 @@ func (f *Filter) Check(context.Context) (bool, error) {
 	for range min(checkAtOnce, len(f.keys)) {
 		key := f.keys[len(f.keys)-1]
 		f.keys = f.keys[:len(f.keys)-1]
-		if ok, err := f.e.has(key); err != nil || !ok {
+		if _, ok, err := f.e.remotes(key); err != nil || !ok {
 			return false, err
 		}
 	}
 	return true, nil
+}
+
+// Probe asks for the filters of entries, and whether they have their addresses.
+func (f *Filter) Probe(_ context.Context, entries []remediate.Entry) ([]remediate.Found, error) {
+	if f.e == nil {
+		return nil, os.ErrClosed
+	}
+	have := map[*bucket]map[netip.Prefix]int{} // in how many layers
+	for _, e := range entries {
+		b := f.where[e.Prefix]
+		if b == nil || have[b] != nil {
+			continue
+		}
+		have[b] = map[netip.Prefix]int{}
+		for _, key := range b.keys {
+			list, _, err := f.e.remotes(key)
+			if err != nil {
+				return nil, fmt.Errorf("cannot ask for a filter: %w", err)
+			}
+			for _, p := range list {
+				have[b][p]++
+			}
+		}
+	}
+	out := make([]remediate.Found, len(entries))
+	for i, e := range entries {
+		family := familyOf(e.Prefix)
+		for b, in := range have {
+			all := b.family == family
+			for _, p := range f.e.written(e.Prefix) {
+				all = all && in[p] >= len(f.layers[family])
+			}
+			out[i].Present = out[i].Present || all
+		}
+		out[i].Where = f.Name()
+	}
+	return out, nil
 }
 
 // Close gives up the engine. With remove, all that is ours goes.

@@ -229,9 +229,14 @@ func (s *fakeSession) deleteFilter(key uint64) error {
 	return nil
 }
 
-func (s *fakeSession) has(key uint64) (bool, error) {
+func (s *fakeSession) written(p netip.Prefix) []netip.Prefix { return []netip.Prefix{p} }
+
+func (s *fakeSession) remotes(key uint64) ([]netip.Prefix, bool, error) {
 	s.calls++
-	return s.b.filters[key] != nil, s.usable()
+	if f := s.b.filters[key]; f != nil {
+		return f.remotes, true, s.usable()
+	}
+	return nil, false, s.usable()
 }
 
 func (s *fakeSession) filters() ([]uint64, error) {
@@ -371,7 +376,8 @@ func (w *fakeNetsh) run(args ...string) (string, error) {
 		if b.Len() == 0 {
 			return said("Es stimmen keine Regeln mit den angegebenen Kriterien überein.")
 		}
-		return b.String(), nil
+		// As some versions write a mask.
+		return strings.ReplaceAll(b.String(), "/24", "/255.255.255.0"), nil
 	default:
 		return said("?")
 	}
@@ -748,6 +754,9 @@ func TestCFilter(t *testing.T) {
 	if v := list[0].value; v.typ != typeUint32 || v.value != 0xcb007104 {
 		t.Errorf("an address: %+v", v)
 	}
+	if got := remotesOf(&c.filter0); !slices.Equal(got, prefixes("203.0.113.4/32", "203.0.112.0/22", "0.0.0.0/1", "128.0.0.0/1")) {
+		t.Errorf("read back: %v", got)
+	}
 	masks := []v4AddrMask{{}, {0xcb007000, 0xfffffc00}, {0, 0x80000000}, {0x80000000, 0x80000000}}
 	for i := 1; i < 4; i++ {
 		if v := list[i].value; v.typ != typeV4AddrMask || v.value != uintptr(unsafe.Pointer(&c.mask4[i])) || c.mask4[i] != masks[i] {
@@ -757,6 +766,9 @@ func TestCFilter(t *testing.T) {
 	c = newCFilter(&filter{key: 8, layer: outbound6, permit: true, remotes: prefixes("2001:db8::/32")}, 0)
 	if c.flags != 0 || c.action.typ != actionPermit || c.weight.value <= 8 || c.mask6[0].length != 32 || c.mask6[0].addr[1] != 0x01 || c.layer != layerKeys[outbound6] {
 		t.Errorf("%+v, %+v", c.filter0, c.mask6)
+	}
+	if got := remotesOf(&c.filter0); !slices.Equal(got, prefixes("2001:db8::/32")) {
+		t.Errorf("read back: %v", got)
 	}
 	if key, ok := keyOf(c.key); !ok || key != 8 {
 		t.Errorf("the key is %d, %v", key, ok)

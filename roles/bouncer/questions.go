@@ -22,7 +22,7 @@ import (
 type Commands struct {
 	Serve   Command        `cmd:"" default:"withargs" hidden:"" help:"Block in the firewall what the LAPI decided."`
 	Status  StatusCommand  `cmd:"" help:"What the running bouncer enforces, and what it doesn't."`
-	Verify  VerifyCommand  `cmd:"" help:"Ask the kernel whether it blocks what it should; exit 1 on any difference."`
+	Verify  VerifyCommand  `cmd:"" help:"Ask the kernel whether it blocks what it should; exit 1 on any difference, or if it can't be asked."`
 	Explain ExplainCommand `cmd:"" help:"Which decisions and elements are about an address."`
 	Try     TryCommand     `cmd:"" help:"Block for a while only, then take it all back."`
 }
@@ -150,6 +150,10 @@ func (c *VerifyCommand) Run(ctx context.Context, env *platform.Env, flags *confi
 		}
 		if !v.Structure {
 			fmt.Fprintln(w, "the rules are not as they were made")
+		}
+		if v.Vouched {
+			fmt.Fprintln(w, "the program says that all is in place; it can't be asked for single entries")
+			return
 		}
 		fmt.Fprintf(w, "asked for %d entries and %d neighbours: %d differences\n", v.Asked, v.AskedAbsent, len(v.Differences))
 	})
