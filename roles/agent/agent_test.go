@@ -222,9 +222,7 @@ func TestRealEngine(t *testing.T) {
 	if got := lapi.stored()[0]; !strings.Contains(got, "192.0.2.7") {
 		t.Fatalf("got %q", got)
 	}
-	if !strings.Contains(r.text(), "192.0.2.7") {
-		t.Fatalf("the alert is not in the log:\n%s", r.text())
-	}
+	eventually(t, "the alert is in the log", func() bool { return strings.Contains(r.text(), "192.0.2.7") })
 	r.end()
 	eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
 }

@@ -33,7 +33,7 @@ type Reading struct {
 	// Inputs, if there are any, are read instead of all others.
 	Inputs []config.Acquisition `kong:"-"`
 
-	sweepEvery time.Duration // that of follow.go; tests shorten it
+	sweepEvery time.Duration // that of follow.go; tests shorten it, and looking may take any share then
 }
 
 // Overlay lays the flags over the file.

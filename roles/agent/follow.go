@@ -30,11 +30,14 @@ const (
 // The files are looked at now and then, rather than watched: they are few, may lie on any
 // file system, and are replaced in many ways.
 func (f *Reading) Follow(ctx context.Context, env *platform.Env, a *Agent, hup <-chan os.Signal, resolve func() (config.Resolved, error)) {
-	w := files{reading: f, every: cmp.Or(f.sweepEvery, sweepEvery)}
+	w, share := files{reading: f, every: cmp.Or(f.sweepEvery, sweepEvery)}, time.Duration(sweepShare)
+	if f.sweepEvery > 0 {
+		share = 0
+	}
 	w.resolved, _ = resolve() // what the agent was made of
 	seen, took := w.sweep()
 	for {
-		pause := time.NewTimer(max(w.every, took*sweepShare))
+		pause := time.NewTimer(max(w.every, took*share))
 		select {
 		case <-ctx.Done():
 			pause.Stop()

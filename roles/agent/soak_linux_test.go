@@ -197,7 +197,7 @@ labels: {type: syslog}
 			}
 			appendTo(t, log, "")
 		}
-		if minute%30 == 12 {
+		if minute%30 == 12 && !testing.Short() { // coming back takes seconds
 			container.cut()
 			journal.kill()
 		}

@@ -33,12 +33,17 @@ func TestTortureKilled(t *testing.T) {
 	length, rate := tortureLength(t)
 	dir := t.TempDir()
 	kills := 0
-	life := func(length time.Duration) {
+	life := func(wait bool, length time.Duration) { // with wait, from the moment on when it follows
+		os.Remove(filepath.Join(dir, following)) // that of the life before
 		cmd := exec.Command(os.Args[0], "-test.run=^TestTortureKilled$")
 		cmd.Env = append(os.Environ(), "CS_TEST_TORTURED="+dir)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(20 * time.Second); wait && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+			_, err := os.Stat(filepath.Join(dir, following))
+			wait = err != nil
 		}
 		time.Sleep(length)
 		if err := cmd.Process.Kill(); err != nil {
@@ -48,18 +53,16 @@ func TestTortureKilled(t *testing.T) {
 		kills++
 	}
 	o := newTorture(t, dir, kinds)
-	for deadline := time.Now().Add(20 * time.Second); len(outputs(dir)) == 0 && time.Now().Before(deadline); {
-		life(time.Second) // what was gone before anybody looked is nobody's loss
-	}
+	life(true, 0) // what was gone before anybody looked is nobody's loss
 	o.start(t, rate)
 	rnd := rand.New(rand.NewPCG(uint64(o.begin.UnixNano()), 7))
 	for time.Since(o.begin) < length {
-		life(time.Duration(200+rnd.IntN(800)) * time.Millisecond)
+		life(false, time.Duration(200+rnd.IntN(800)) * time.Millisecond)
 	}
 	o.end()
 	parsed := 0
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline) && o.missing() > 0; {
-		life(2 * time.Second)
+		life(true, time.Second)
 		all := outputs(dir)
 		for _, path := range all[parsed:] {
 			err := eachGroup(path, func(line []byte) {
@@ -75,6 +78,9 @@ func TestTortureKilled(t *testing.T) {
 	o.judge(t)
 	t.Logf("%d kills", kills)
 }
+
+// following is a file that is made when followTo has begun to follow.
+const following = "following"
 
 // outputs returns what followTo has written, oldest first.
 func outputs(dir string) []string {
@@ -119,7 +125,11 @@ func followTo(dir string, globs []string) error {
 			_ = positions.Save() // it is tried again
 		}
 	}()
-	s, err := New(Config{Globs: globs, FromStart: true, Labels: map[string]string{"type": "x"}, Positions: positions})
+	started := func() {
+		_ = positions.Save() // it is tried again
+		_ = os.WriteFile(filepath.Join(dir, following), nil, 0o600)
+	}
+	s, err := New(Config{Globs: globs, FromStart: true, Labels: map[string]string{"type": "x"}, Positions: positions, Started: started})
 	if err != nil {
 		return err
 	}

@@ -293,7 +293,7 @@ func (w *writer) storm() {
 func TestEachLineOnce(t *testing.T) {
 	runs := 50
 	if testing.Short() {
-		runs = 20
+		runs = 12
 	}
 	for seed := range runs {
 		if !t.Run(fmt.Sprint(seed), func(t *testing.T) { modelRun(t, uint64(seed)) }) {
