@@ -76,6 +76,11 @@ func (u *unit) truth(n syntax.Node) (value, error) {
 	if err != nil {
 		return v, err
 	}
+	return u.condition(n, v)
+}
+
+// condition makes a condition of the value of n.
+func (u *unit) condition(n syntax.Node, v value) (value, error) {
 	switch v.typ.kind {
 	case boolKind:
 		return v, nil

@@ -2,6 +2,7 @@ package expr
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,8 +62,7 @@ func (u *unit) unary(n *syntax.Unary) (value, error) {
 }
 
 func (u *unit) binary(n *syntax.Binary) (value, error) {
-	switch n.Operator {
-	case "&&", "and", "||", "or":
+	if isLogic(n) {
 		return u.logic(n)
 	}
 	a, err := u.node(n.Left)
@@ -136,11 +136,41 @@ func (u *unit) mismatch(n *syntax.Binary, a, b value) error {
 	return u.errorf(n, "invalid operation: %s %s %s", a.typ, n.Operator, b.typ)
 }
 
+// logic compiles a chain of conditions. It leans to the left, and may have
+// hundreds of them: a recursion would need megabytes of stack.
 func (u *unit) logic(n *syntax.Binary) (value, error) {
-	a, err := u.truth(n.Left)
-	if err != nil {
-		return a, err
+	var chain []*syntax.Binary // from the last condition to the first
+	first := syntax.Node(n)
+	for {
+		pair, ok := first.(*syntax.Binary)
+		if !ok || !isLogic(pair) {
+			break
+		}
+		chain = append(chain, pair)
+		first = pair.Left
 	}
+	v, err := u.node(first)
+	for _, pair := range slices.Backward(chain) {
+		if err != nil {
+			break
+		}
+		if v, err = u.condition(pair.Left, v); err == nil {
+			v, err = u.join(pair, v)
+		}
+	}
+	return v, err
+}
+
+func isLogic(n *syntax.Binary) bool {
+	switch n.Operator {
+	case "&&", "and", "||", "or":
+		return true
+	}
+	return false
+}
+
+// join compiles the right side of a pair of conditions, and both together.
+func (u *unit) join(n *syntax.Binary, a value) (value, error) {
 	b, err := u.truth(n.Right)
 	if err != nil {
 		return b, err
