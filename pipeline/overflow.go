@@ -102,7 +102,6 @@ func (w *worker) settleOne(o *scenario.Overflow, now time.Time) {
 		a.ctx.Now, a.ctx.Alert, a.ctx.Sources = now, &o.Alerts[0], o.Keys
 		a.ctx.Alerts, a.ctx.Mapkey, a.ctx.Reprocess = o.Alerts, o.Mapkey, o.Reprocess
 		a.parse.Run() // an overflow that no stage understands is one all the same
-		e.collectAfter(a)
 		if e.opt.Tracer != nil {
 			e.opt.Tracer.Overflowed(ev, o)
 		}

@@ -365,6 +365,9 @@ func (e *Engine) count(w *worker) {
 	for _, m := range w.meters {
 		e.collect(m)
 	}
+	if w.after != nil {
+		e.collectAfter(w.after)
+	}
 }
 
 // line does all that there is to do with a line.

@@ -47,10 +47,10 @@ type team struct {
 	mu      sync.Mutex
 	room    *sync.Cond // a chunk has been poured
 	rest    []event.Line
-	cost    int     // of the rest
-	chunks  []chunk // a ring
-	first   int     // chunk to be poured next; they are numbered from the start of the batch
-	next    int     // chunk to be cut next
+	cost    int      // of the rest
+	chunks  []*chunk // a ring; apart, or workers at two would write to one line of the cache
+	first   int      // chunk to be poured next; they are numbered from the start of the batch
+	next    int      // chunk to be cut next
 	pouring bool
 	pending []*scenario.Overflow // of what has been poured, to be settled; whoever pours has it
 }
@@ -76,7 +76,7 @@ func (e *Engine) share(w *worker, batch []event.Line, total, helpers int, now ti
 	t := e.team()
 	t.rest, t.cost, t.now, t.size = batch, total, now, helpers+1
 	for len(t.chunks) < chunksEach*t.size {
-		t.chunks = append(t.chunks, chunk{})
+		t.chunks = append(t.chunks, new(chunk))
 	}
 	t.helpers.Add(helpers)
 	for range helpers {
@@ -157,7 +157,7 @@ func (t *team) work(w *worker) {
 // cut takes a chunk off the rest. The last ones are small, so that all workers
 // end at about the same time.
 func (t *team) cut() *chunk {
-	c := &t.chunks[t.next%len(t.chunks)]
+	c := t.chunks[t.next%len(t.chunks)]
 	t.next++
 	most := min(max(t.cost/(2*t.size), minChunk), maxChunk)
 	n := 0
@@ -172,7 +172,7 @@ func (t *team) cut() *chunk {
 // pour pours the chunks whose turn it is, if nobody does.
 func (t *team) pour(w *worker) {
 	for !t.pouring && t.first < t.next {
-		c := &t.chunks[t.first%len(t.chunks)]
+		c := t.chunks[t.first%len(t.chunks)]
 		if !c.judged {
 			return
 		}

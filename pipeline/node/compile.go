@@ -510,6 +510,7 @@ func (c *Compiler) whitelist(doc *whitelistDoc) (*whitelist, error) {
 			return nil, t.Place.Errorf("%w", err)
 		}
 		w.progs = append(w.progs, p)
+		w.acts = w.acts || p.Acts()
 	}
 	w.exprs = expr.NewIndex(w.progs)
 	return w, nil

@@ -134,7 +134,7 @@ type Runner struct {
 	may     []*expr.Candidates // of stages with an index
 	lists   []listed           // by stage
 	listed  *listed            // of the stage that runs
-	changes uint64             // counts what may have changed the event; see listed
+	changes uint64             // counts what may have changed the event
 	machine match.Machine
 	values  []string
 	dates   enrich.Dates
@@ -250,12 +250,12 @@ func (r *Runner) runStage(stage int, nodes []*Node) (any bool, err error) {
 	if may != nil {
 		may.Find(r.Expr)
 	}
-	acted := false // since the candidates were found
+	when := r.changes // for which the candidates were found
 	for i := 0; i < len(nodes); i++ {
 		if may != nil {
-			if acted {
+			if when != r.changes {
 				may.Renew(r.Expr)
-				acted = false
+				when = r.changes
 			}
 			if i = may.Next(i); i < 0 {
 				break
@@ -267,7 +267,6 @@ func (r *Runner) runStage(stage int, nodes []*Node) (any bool, err error) {
 			if ok, err = n.act(r); err != nil {
 				return any, err
 			}
-			acted = true
 		}
 		if r.Trace != nil {
 			r.Trace(r.stages.names[stage], n, ok)

@@ -78,10 +78,6 @@ var alertTargets = map[string]func(*decisions.Alert) *string{
 // up: an expression gave something that can't be a text.
 func (n *Node) assign(r *Runner, statics []static) error {
 	e := r.Expr.Event
-	if len(statics) == 0 {
-		return nil
-	}
-	r.changes++
 	for i := range statics {
 		s := &statics[i]
 		var v string
@@ -92,6 +88,9 @@ func (n *Node) assign(r *Runner, statics []static) error {
 			v = e.Get(s.field)
 		case fromExpr:
 			text, ok, err := s.expr.Text(r.Expr)
+			if s.expr.Acts() {
+				r.changes++
+			}
 			if err != nil {
 				r.failed(n, err)
 				if fatal := (*expr.StaticError)(nil); errors.As(err, &fatal) {
@@ -103,11 +102,13 @@ func (n *Node) assign(r *Runner, statics []static) error {
 				v = text
 			}
 		}
-		switch {
-		case v == "" && s.dest != viaParseDate: // an old value stays
-		case s.dest == toSlot:
+		if v == "" && s.dest != viaParseDate {
+			continue // an old value stays
+		}
+		r.changes++
+		if s.dest == toSlot {
 			e.Set(s.slot, v)
-		default:
+		} else {
 			s.set(n, r, v)
 		}
 	}

@@ -18,6 +18,7 @@ type whitelist struct {
 	progs    []*expr.Program
 	exprs    *expr.Index // of progs; nil if the stage has them in its own, at first
 	first    int
+	acts     bool // one of progs may change the event
 }
 
 // apply marks the event if it is listed. The first whitelist that lists an
@@ -49,6 +50,9 @@ func (w *whitelist) lists(n *Node, r *Runner) bool {
 		}
 	} else if slices.ContainsFunc(r.Expr.Sources, w.covers) {
 		return true
+	}
+	if w.acts {
+		r.changes++
 	}
 	var listed bool
 	var err error
