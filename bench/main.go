@@ -106,6 +106,7 @@ func run(ctx context.Context, args []string) (err error) {
 	sections := []section{
 		{"lines", b.lines},
 		{"sources", b.sources},
+		{"buckets", b.buckets},
 		{"sizes", b.sizes},
 		{"cold", b.cold},
 		{"memory", b.memory},

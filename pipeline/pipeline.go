@@ -63,6 +63,10 @@ type Options struct {
 	// worker with it: nil for most.
 	Tracer Tracer
 
+	// Mapkeys says that overflows shall have the names of their buckets, even if no
+	// expression asks for them: more is kept with each event then.
+	Mapkeys bool
+
 	// Warn is told what is doubtful in the content but disables nothing, while
 	// Load runs. May be nil.
 	Warn func(message string)
@@ -168,7 +172,7 @@ func Load(opt Options) (*Engine, []error) {
 	// Postoverflows have a name space of their own, which starts from the same patterns.
 	after := node.Compiler{Expr: ec, Grok: patterns.Clone(), Files: files, Stashes: e.stashes, Lookups: lookups, Warn: opt.Warn}
 	scenarios := scenario.NewCompiler(ec, files) // before the parsers: its few fields must have room
-	scenarios.Warn, scenarios.ContextLength, scenarios.Mapkeys = opt.Warn, opt.ContextLength, opt.Tracer != nil
+	scenarios.Warn, scenarios.ContextLength, scenarios.Mapkeys = opt.Warn, opt.ContextLength, opt.Mapkeys
 	items, done := hub.ParseAhead(opt.Content.Items)
 	defer done()
 	for _, item := range items {

@@ -134,7 +134,7 @@ func Run(ctx context.Context, opt Options, src source.Source) (*Record, []error,
 		Poured:  map[string][]*Event{},
 	}}
 	rec.known = map[*event.Event]known{}
-	opt.Engine.Tracer = rec
+	opt.Engine.Tracer, opt.Engine.Mapkeys = rec, true
 	engine, faulty := pipeline.Load(opt.Engine)
 	err := src.Run(ctx, func(_ context.Context, batch []event.Line, done func()) error {
 		for i := range batch {
