@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -365,4 +366,51 @@ func TestCatchUp(t *testing.T) {
 		t.Errorf("%d lines are stale", s.Stale)
 	}
 	r.end()
+}
+
+// TestMemoryLimit: limits.memory_limit is that of the runtime, and bounds the buckets; at their bound some
+// are evicted, and counted, and who goes on attacking is caught all the same.
+func TestMemoryLimit(t *testing.T) {
+	before := debug.SetMemoryLimit(-1)
+	defer debug.SetMemoryLimit(before)
+	dir := t.TempDir()
+	env, _ := testEnv()
+	file := new(config.File)
+	config.Set(&file.Limits.MemoryLimit, "24MB")
+	r := Reading{Logs: []string{filepath.Join(dir, "auth.log")}, Types: []string{"syslog"}}
+	r.Overlay(file)
+	resolved, errs := file.Resolve(env.LookupEnv)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	cfg, err := r.Config(env, resolved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Engine.MaxBuckets >= 100_000 || cfg.Engine.MaxBuckets < 1000 {
+		t.Errorf("%d buckets in 24 MB", cfg.Engine.MaxBuckets)
+	}
+	cfg.Engine.MaxBuckets = 500
+	cfg.DataDir, cfg.LAPI, cfg.Content = filepath.Join(dir, "data"), &fakeLAPI{}, starter
+	appendTo(t, r.Logs[0], "")
+	a := start(t, cfg)
+	if got := debug.SetMemoryLimit(-1); got != cfg.MemoryLimit || got != 24<<20 && got != 24_000_000 {
+		t.Errorf("the limit of the runtime is %d", got)
+	}
+	var text strings.Builder
+	for n := range 5000 {
+		line := strings.Replace(sshFailure(n), "192.0.2.7", fmt.Sprintf("10.1.%d.%d", n>>8, n&255), 1)
+		if text.WriteString(line); n%500 < 9 {
+			text.WriteString(sshFailure(n))
+		}
+	}
+	appendTo(t, r.Logs[0], text.String())
+	eventually(t, "the attacker is caught", func() bool {
+		return slices.ContainsFunc(cfg.LAPI.(*fakeLAPI).stored(), func(m string) bool { return strings.Contains(m, "192.0.2.7") })
+	})
+	eventually(t, "what is evicted is counted", func() bool { return a.agent.stats().Buckets.Evicted > 1000 })
+	if s := a.agent.stats(); s.Buckets.Buckets > 500 {
+		t.Errorf("%d buckets", s.Buckets.Buckets)
+	}
+	a.end()
 }

@@ -62,7 +62,7 @@ func (f *follower) rotatePacked(ending string) {
 // what came and went since, once each.
 func TestPackedWhileAway(t *testing.T) {
 	for _, ending := range []string{".gz", ".zst"} {
-		for _, long := range []int{1, 4000} { // with less and more than tells files apart, than a buffer holds
+		for _, long := range []int{1, 1500} { // with less and more than tells files apart, than a buffer holds
 			f := newFollower(t, Config{Globs: []string{"app.log"}, FromStart: true})
 			lines := func(first, n int) (list []string) {
 				for i := range n {
@@ -115,7 +115,7 @@ func TestKilledWhileUnpacking(t *testing.T) {
 	f.look()
 	var want []string
 	f.kill(func() {
-		for i := range 3 * bufferSize / 8 {
+		for i := range bufferSize / 4 {
 			want = append(want, fmt.Sprintf("line %d", i))
 		}
 		f.write("app.log", strings.Join(want, "\n")+"\n")
