@@ -57,7 +57,7 @@ func TestTortureKilled(t *testing.T) {
 	o.start(t, rate)
 	rnd := rand.New(rand.NewPCG(uint64(o.begin.UnixNano()), 7))
 	for time.Since(o.begin) < length {
-		life(false, time.Duration(200+rnd.IntN(800)) * time.Millisecond)
+		life(false, time.Duration(200+rnd.IntN(800))*time.Millisecond)
 	}
 	o.end()
 	parsed := 0

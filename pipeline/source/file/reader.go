@@ -176,8 +176,12 @@ func (r *reader) read(ctx context.Context, s *Source, limit int64, final bool, o
 			s.buf = make([]byte, bufferSize) // one huge line must not pin its size for ever
 		}
 	}()
-	if r.size < max(r.off, int64(r.headLen)) {
-		return false, errTruncated
+	if r.size < max(r.off, int64(r.headLen)) { // or its beginning was looked at later than its size
+		if size, err := r.look(s.now()); err != nil {
+			return false, err
+		} else if size < max(r.off, int64(r.headLen)) {
+			return false, errTruncated
+		}
 	}
 	if r.headLen == 0 { // what is read must be of the file that this head is of
 		if _, err := r.same(&s.headBuf); err != nil {

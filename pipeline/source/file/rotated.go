@@ -117,6 +117,9 @@ func (t *tail) findRest(pos source.Position) *reader {
 	found := t.find(func(string) bool { return true }, func(sib sibling) bool { return sib.id == pos.File },
 		func(r *reader) bool { return (r.packed == nil || pos.HeadLen > 0) && r.resume(t.s, pos) })
 	if found == nil {
+		if slices.ContainsFunc(t.listed, func(sib sibling) bool { return sib.id == pos.File }) {
+			t.listed = nil // it was emptied, perhaps just now
+		}
 		return t.findCopy(pos)
 	}
 	return found
@@ -165,11 +168,17 @@ func (t *tail) findPacked(pos source.Position) *reader {
 // find returns the newest file with a name that accept takes for which likely and, once
 // it is open, is are true; nil if there is none.
 func (t *tail) find(accept func(name string) bool, likely func(sibling) bool, is func(*reader) bool) *reader {
-	for range listTries {
-		all := t.siblings(accept)
+	for try := range listTries {
+		all := t.listed
+		if all == nil || try > 0 {
+			all = t.siblings(func(string) bool { return true })
+		}
+		if t.resuming {
+			t.listed = all
+		}
 		moved := false
 		for _, sib := range slices.Backward(all) {
-			if !likely(sib) {
+			if !accept(filepath.Base(sib.path)) || !likely(sib) {
 				continue
 			}
 			r, err := t.openSibling(sib)
@@ -261,7 +270,13 @@ func (t *tail) addMissed(r *reader) {
 // errMoved, when files were renamed meanwhile.
 func (t *tail) missed(r *reader, known []*reader) (missed []*reader, err error) {
 	all := t.siblings(func(string) bool { return true })
-	if i := slices.IndexFunc(all, func(sib sibling) bool { return sib.id == r.id }); i >= 0 {
+	i := slices.IndexFunc(all, func(sib sibling) bool { return sib.id == r.id })
+	if id, err := platform.FileIDAt(t.path); i < 0 && (err != nil || id != r.id) { // it was deleted
+		if fi, err := r.f.Stat(); err == nil {
+			i = slices.IndexFunc(all, func(sib sibling) bool { return sib.changed.After(fi.ModTime()) })
+		}
+	}
+	if i >= 0 {
 		all = all[:i] // what is newer came after it
 	}
 	// The last one may be deleted. What came after it came after the one before it, too,
@@ -327,7 +342,7 @@ func (t *tail) missed(r *reader, known []*reader) (missed []*reader, err error) 
 		if err != nil {
 			continue
 		}
-		if m.id == r.id || t.s.follows(m.id) || t.knows(m) || m.copies(r) || m.copied(r, t.s) {
+		if m.id == r.id || t.next != nil && m.id == t.next.id || t.s.follows(m.id) || t.knows(m) || m.copies(r) || m.copied(r, t.s) {
 			m.close()
 			continue
 		}

@@ -30,6 +30,12 @@ type tail struct {
 
 	cur *reader   // the file at path; nil when there is none
 	old []*reader // rotated ones, oldest first
+
+	// While positions of an earlier process are taken over: what is about to become cur, and the
+	// files beside the log, for there may be as many positions as files.
+	resuming bool
+	next     *reader
+	listed   []sibling
 }
 
 // look reads what there is to read. Errors are those of the sink and of ctx; trouble with the
@@ -197,6 +203,8 @@ func (t *tail) takeOver() {
 // resume finds the files that an earlier process has left positions of; false if there are none.
 // If one of them is of r, the file at the path, r goes on there.
 func (t *tail) resume(r *reader) bool {
+	t.resuming, t.next = true, r
+	defer func() { t.resuming, t.next, t.listed = false, nil, nil }()
 	saved := t.s.cfg.Positions.Saved(t.key())
 	if len(saved) == 0 && r != nil {
 		// Rotated to a path that we follow as well.
@@ -218,6 +226,9 @@ func (t *tail) resume(r *reader) bool {
 		case i < len(saved)-1 && pos.HeadLen == 0: // was empty; another file may have its inode now
 			gap = true
 		default:
+			if r != nil && pos.File == r.id {
+				t.listed = nil // it was emptied, perhaps just now
+			}
 			found := t.findRest(pos)
 			if found != nil && found.f == nil { // killed between finding the copy and going on with the log
 				gap = true
