@@ -5,13 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +24,7 @@ import (
 	"cs/remediate"
 	"cs/remediate/nft"
 	"cs/remediate/remediatetest"
+	"cs/roles/api"
 	"cs/roles/config"
 )
 
@@ -500,6 +505,167 @@ func TestConfiguredAnew(t *testing.T) {
 	}
 	stop()
 	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTroubleInTheKernel tells the stories of a LAPI that is away, of a damaged
+// saved set and of a list that is cut short, with real packets.
+func TestTroubleInTheKernel(t *testing.T) {
+	lab, dir := remediatetest.NewLab(t), t.TempDir()
+	away := errors.New("connection refused")
+	var log output
+	// begin starts a bouncer on a host that has just booted: nothing of ours is in the kernel.
+	begin := func() *live {
+		ready := make(chan struct{})
+		l := newLive(t, lab, dir, nft.Config{}, func(c *Config) {
+			c.OnStop, c.Log = Clean, slog.New(slog.NewTextHandler(&log, nil))
+			c.Ready = func() { close(ready) }
+		})
+		l.feed.next <- away
+		select {
+		case <-ready:
+		case <-time.After(20 * time.Second):
+			t.Fatal("it does not become ready without the LAPI")
+		}
+		return l
+	}
+	stop := func(l *live) {
+		t.Helper()
+		if err := l.end(); err != nil {
+			t.Fatal(err)
+		}
+		l.blocks("203.0.113.1", false)
+	}
+
+	l := begin() // neither a LAPI nor a saved set
+	l.blocks("203.0.113.1", false)
+	l.tell(decisions.Delta{Full: true, New: []decisions.Decision{ban(1, "203.0.113.1", time.Hour)}})
+	l.blocks("203.0.113.1", true)
+	stop(l)
+
+	l = begin() // the saved set
+	l.blocks("203.0.113.1", true)
+	l.blocks("203.0.113.2", false)
+	stop(l)
+
+	saved := filepath.Join(dir, savedName)
+	text, err := os.ReadFile(saved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text[len(text)/2] ^= 0x40
+	if err := os.WriteFile(saved, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l = begin() // a damaged one
+	l.blocks("203.0.113.1", false)
+	if !strings.Contains(log.String(), "starting without the saved set") {
+		t.Errorf("of the damaged saved set nothing is said:\n%s", log.String())
+	}
+	var many []decisions.Decision
+	for i := range 2500 {
+		many = append(many, ban(int64(i+1), netip.AddrFrom4([4]byte{203, 0, byte(112 + i>>8), byte(i)}).String(), time.Hour))
+	}
+	l.tell(decisions.Delta{Full: true, New: many})
+	l.blocks("203.0.114.7", true)
+	l.tell(decisions.Delta{Full: true, New: many[:300]}) // cut short: not believed
+	l.tell(decisions.Delta{New: []decisions.Decision{ban(9000, "203.0.200.1", time.Hour)}})
+	l.blocks("203.0.200.1", true)
+	l.blocks("203.0.114.7", true)
+	l.tell(decisions.Delta{Full: true, New: many[:300]}) // the second one agrees
+	l.blocks("203.0.114.7", false)
+	l.blocks("203.0.112.7", true)
+	if err := l.end(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestHangingLAPIInTheKernel: a LAPI that accepts and never answers opens nothing.
+func TestHangingLAPIInTheKernel(t *testing.T) {
+	var hanging atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodHead:
+			w.WriteHeader(http.StatusMethodNotAllowed)
+		case hanging.Load():
+			<-r.Context().Done()
+		default:
+			io.WriteString(w, `{"new":[{"id":1,"duration":"4h","origin":"CAPI","scenario":"s","scope":"Ip","type":"ban","value":"203.0.113.1"}],"deleted":null}`)
+		}
+	}))
+	defer server.Close()
+	lab, dir := remediatetest.NewLab(t), t.TempDir()
+	begin := func() *live {
+		return newLive(t, lab, dir, nft.Config{}, func(c *Config) {
+			c.OnStop = Clean
+			c.Feed = &remote{Client: api.ClientConfig{URL: server.URL, APIKey: "k"}, Stream: api.StreamConfig{Interval: time.Millisecond}}
+		})
+	}
+	l := begin()
+	l.blocks("203.0.113.1", true)
+	hanging.Store(true)
+	time.Sleep(50 * time.Millisecond) // the next question hangs
+	l.blocks("203.0.113.1", true)
+	if err := l.end(); err != nil {
+		t.Fatal(err)
+	}
+	l.blocks("203.0.113.1", false)
+	l = begin() // after a boot
+	l.blocks("203.0.113.1", true)
+	if err := l.end(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestUsageOverARebuild: the LAPI is told of each dropped packet once, though the
+// kernel's counters begin anew.
+func TestUsageOverARebuild(t *testing.T) {
+	lab := remediatetest.NewLab(t)
+	l := newLive(t, lab, t.TempDir(), nft.Config{Plain: true}, nil)
+	l.tell(decisions.Delta{Full: true, New: []decisions.Decision{by("CAPI", ban(1, "203.0.113.1", time.Hour))}})
+	l.blocks("203.0.113.1", true)
+	var dropped float64
+	l.b.cfg.Usage.Report = func(_ context.Context, c api.ComponentMetrics) error {
+		dropped = 0
+		for _, item := range c.Metrics[0].Items {
+			if item.Name == "dropped" && item.Unit == "packet" && item.Labels["origin"] == "CAPI" {
+				dropped += item.Value
+			}
+		}
+		return nil
+	}
+	report := func(want float64) {
+		t.Helper()
+		if err := l.b.reportUsage(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if dropped != want {
+			t.Errorf("%v dropped packets were reported, want %v", dropped, want)
+		}
+	}
+	send := func(n int) {
+		for range n {
+			lab.Blocked(netip.MustParseAddr("203.0.113.1"))
+		}
+	}
+	if err := l.b.reportUsage(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	send(7)
+	report(7)
+	lab.Host.Run("nft", "flush", "ruleset")
+	for deadline := time.Now().Add(20 * time.Second); l.b.Stats().Repairs == 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not repaired")
+		}
+	}
+	send(3)
+	report(3)
+	report(0)
+	send(5)
+	report(5)
+	if err := l.end(); err != nil {
 		t.Error(err)
 	}
 }
