@@ -286,7 +286,8 @@ func TestConforms(t *testing.T) {
 }
 
 func TestTablesOnlyConforms(t *testing.T) {
-	// Tables of the operator's, and the same as a program.
+	// Tables of the operator's; in some stories pfctl is a program.
+	programs := []string{"loads", "nested_ranges", "many"}
 	remediatetest.Conformance(t, func(t *testing.T) remediatetest.Backend {
 		path := filepath.Join(t.TempDir(), "pf")
 		f := newFake()
@@ -317,7 +318,12 @@ func TestTablesOnlyConforms(t *testing.T) {
 					t.Fatal(err)
 				}
 				k.ctl.run = func(ctx context.Context, stdin []byte, args ...string) (string, error) {
-					return call(ctx, os.Args[0], stdin, args...)
+					if slices.Contains(programs, filepath.Base(t.Name())) {
+						return call(ctx, os.Args[0], stdin, args...)
+					}
+					read()
+					defer write()
+					return f.run(ctx, stdin, args...)
 				}
 				return k
 			},

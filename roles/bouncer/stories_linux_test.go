@@ -622,19 +622,20 @@ func TestHangingLAPIInTheKernel(t *testing.T) {
 // kernel's counters begin anew.
 func TestUsageOverARebuild(t *testing.T) {
 	lab := remediatetest.NewLab(t)
-	l := newLive(t, lab, t.TempDir(), nft.Config{Plain: true}, nil)
+	var dropped float64
+	l := newLive(t, lab, t.TempDir(), nft.Config{Plain: true}, func(c *Config) {
+		c.Usage.Report = func(_ context.Context, c api.ComponentMetrics) error {
+			dropped = 0
+			for _, item := range c.Metrics[0].Items {
+				if item.Name == "dropped" && item.Unit == "packet" && item.Labels["origin"] == "CAPI" {
+					dropped += item.Value
+				}
+			}
+			return nil
+		}
+	})
 	l.tell(decisions.Delta{Full: true, New: []decisions.Decision{by("CAPI", ban(1, "203.0.113.1", time.Hour))}})
 	l.blocks("203.0.113.1", true)
-	var dropped float64
-	l.b.cfg.Usage.Report = func(_ context.Context, c api.ComponentMetrics) error {
-		dropped = 0
-		for _, item := range c.Metrics[0].Items {
-			if item.Name == "dropped" && item.Unit == "packet" && item.Labels["origin"] == "CAPI" {
-				dropped += item.Value
-			}
-		}
-		return nil
-	}
 	report := func(want float64) {
 		t.Helper()
 		if err := l.b.reportUsage(t.Context()); err != nil {
