@@ -110,11 +110,12 @@ type Engine struct {
 	stashes *node.Stashes
 	lookups *enrich.Lookups
 
-	mu      sync.Mutex
-	idle    []*worker // as many as ever worked at once
-	teams   []*team   // idle, too
-	spare   int       // goroutines that may still be started
-	lastErr string
+	mu       sync.Mutex
+	idle     []*worker // as many as ever worked at once
+	teams    []*team   // idle, too
+	spare    int       // goroutines that may still be started
+	lastItem string    // that failed last, worded when somebody asks
+	lastErr  error
 
 	clock struct { // what Advance works with
 		mu     sync.Mutex
@@ -261,8 +262,12 @@ func (e *Engine) Scenarios() []string { return e.set.Names() }
 // Stats returns the counters.
 func (e *Engine) Stats() Stats {
 	e.mu.Lock()
-	last := e.lastErr
+	item, err := e.lastItem, e.lastErr
 	e.mu.Unlock()
+	last := ""
+	if err != nil {
+		last = item + ": " + err.Error()
+	}
 	return Stats{
 		Lines:       e.lines.Load(),
 		Parsed:      e.parsed.Load(),
@@ -362,7 +367,7 @@ func (e *Engine) count(w *worker) {
 	if w.tally.failures > 0 {
 		e.failures.Add(w.tally.failures)
 		e.mu.Lock()
-		e.lastErr = w.tally.lastItem + ": " + w.tally.lastErr.Error()
+		e.lastItem, e.lastErr = w.tally.lastItem, w.tally.lastErr
 		e.mu.Unlock()
 	}
 	w.tally, w.pour.Poured = tally{}, 0
