@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -41,20 +42,23 @@ func NewLab(t testing.TB) *Lab {
 	for !cpus.IsSet(l.cpu) {
 		l.cpu++
 	}
-	for _, n := range []*Namespace{l.Host, l.Peer} { // IPv6 addresses are usable at once
-		n.Run("sh", "-c", "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad")
+	set := func(n *Namespace, name, value string) {
+		var err error
+		n.Do(func() { err = os.WriteFile("/proc/sys/net/ipv6/"+name, []byte(value), 0o600) })
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
+	for _, n := range []*Namespace{l.Host, l.Peer} { // IPv6 addresses are usable at once
+		set(n, "conf/default/accept_dad", "0")
+	}
+	set(l.Peer, "ip_nonlocal_bind", "1")
 	Join(l.Host, "csf-host", l.Peer, "csf-peer")
-	l.Host.Run("ip", "addr", "add", Host4.String()+"/24", "dev", "csf-host")
-	l.Host.Run("ip", "addr", "add", Host6.String()+"/64", "dev", "csf-host", "nodad")
-	l.Peer.Run("ip", "addr", "add", "10.99.0.2/24", "dev", "csf-peer")
-	l.Peer.Run("ip", "addr", "add", "fd99::2/64", "dev", "csf-peer", "nodad")
 	// The peer owns every address of the nets, and the host routes them to it.
-	l.Peer.Run("ip", "route", "add", "local", Net4.String(), "dev", "lo")
-	l.Peer.Run("ip", "-6", "route", "add", "local", Net6.String(), "dev", "lo")
-	l.Peer.Run("sh", "-c", "echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind")
-	l.Host.Run("ip", "route", "add", Net4.String(), "via", "10.99.0.2")
-	l.Host.Run("ip", "-6", "route", "add", Net6.String(), "via", "fd99::2")
+	l.Peer.IP("addr add 10.99.0.2/24 dev csf-peer", "addr add fd99::2/64 dev csf-peer nodad",
+		"route add local "+Net4.String()+" dev lo", "route add local "+Net6.String()+" dev lo")
+	l.Host.IP("addr add "+Host4.String()+"/24 dev csf-host", "addr add "+Host6.String()+"/64 dev csf-host nodad",
+		"route add "+Net4.String()+" via 10.99.0.2", "route add "+Net6.String()+" via fd99::2")
 	l.Host.Do(func() {
 		for i, a := range []netip.Addr{Host4, Host6} {
 			c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 9)))

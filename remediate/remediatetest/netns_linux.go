@@ -87,13 +87,26 @@ func (n *Namespace) Run(name string, args ...string) string {
 	return out
 }
 
+// IP makes several settings with one run of the ip program.
+func (n *Namespace) IP(lines ...string) {
+	n.t.Helper()
+	n.Do(func() {
+		cmd := exec.Command("ip", "-batch", "-")
+		cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			n.t.Errorf("cannot set up a network: %v: %s", err, out)
+		}
+	})
+	if n.t.Failed() {
+		n.t.FailNow()
+	}
+}
+
 // Join connects two namespaces with a pair of virtual interfaces of the given
 // names.
 func Join(a *Namespace, aName string, b *Namespace, bName string) {
 	a.t.Helper()
 	peer := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), b.fd)
-	a.Run("ip", "link", "add", aName, "type", "veth", "peer", "name", bName)
-	a.Run("ip", "link", "set", bName, "netns", peer)
-	a.Run("ip", "link", "set", aName, "up")
-	b.Run("ip", "link", "set", bName, "up")
+	a.IP("link add "+aName+" type veth peer name "+bName, "link set "+bName+" netns "+peer, "link set "+aName+" up")
+	b.IP("link set " + bName + " up")
 }
