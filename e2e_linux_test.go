@@ -95,9 +95,15 @@ func (h *host) waits(p *lab.Proc, text string) {
 // cs runs an operator's command in the namespace.
 func (h *host) cs(args ...string) string {
 	h.t.Helper()
-	out, err := h.Sh(h.ctx, h.bin+" "+strings.Join(args, " ")+" --data-dir "+h.path("lapi"))
+	return h.run(h.bin, append(args, "--data-dir", h.path("lapi"))...)
+}
+
+// run runs a program in the namespace and returns all it printed.
+func (h *host) run(program string, args ...string) string {
+	h.t.Helper()
+	out, err := h.Sh(h.ctx, program+" "+strings.Join(args, " "))
 	if err != nil {
-		h.t.Fatalf("cs %v: %v\n%s", args, err, out)
+		h.t.Fatalf("%s %v: %v\n%s", filepath.Base(program), args, err, out)
 	}
 	return out
 }

@@ -315,25 +315,52 @@ func TestTakeover(t *testing.T) {
 	h.bruteForceUntil(lab.Attacker, old)
 	d.cscli("decisions", "add", "--range", "198.51.100.0/24", "--duration", "10h", "--reason", "by-hand")
 	d.cscli("decisions", "add", "--ip", "192.0.2.99", "--duration", "1h", "--type", "captcha")
-	seen := func() string {
+	seen := func(cscli func(...string) string) string {
 		remaining := regexp.MustCompile(`,(\d+h)?(\d+m)?\d+(\.\d+)?s,`)
-		return remaining.ReplaceAllString(d.cscli("decisions", "list", "-o", "raw"), ",T,")
+		return remaining.ReplaceAllString(cscli("decisions", "list", "-o", "raw"), ",T,")
 	}
-	before := seen()
+	before := seen(d.cscli)
 	h.mentions(before, lab.Attacker.String(), "198.51.100.0/24", "by-hand", "192.0.2.99")
 	old.Kill() // so that a part of it is in the log of its database only
 
-	h.mentions(h.cs("takeover", "--from", d.etc), "1 machine and 1 bouncer", "3 decisions, of which 3 in force")
-	h.mentions(h.cs("takeover", "--from", d.etc, "--apply", "--units", h.path("units"), "--links", h.path("links")), "The way back")
-	h.start("lapi", "-c", d.etc+"/config.yaml", "--data-dir", h.path("lapi"))
-	h.mentions(d.cscli("lapi", "status"), "You can successfully interact with Local API")
-	if after := seen(); after != before {
-		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	takeover := func(args ...string) string {
+		return h.run(h.bin, append([]string{"takeover", "--from", d.etc}, args...)...)
 	}
-	h.mentions(d.cscli("alerts", "list"), "crowdsecurity/ssh-bf")
+	h.mentions(takeover(), "1 machine and 1 bouncer", "3 decisions, of which 3 in force")
+	h.mentions(takeover("--apply", "--units", h.path("units")), "The way back")
+
+	// From here on the host calls what it always called. Without systemd nobody
+	// but this test puts our program in the old ones' place.
+	for _, name := range []string{"crowdsec", "cscli"} {
+		if err := os.Symlink(h.bin, h.path(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.run(h.path("crowdsec"), "-c", d.etc+"/config.yaml", "-t")
+	p, err := h.Start(nil, h.path("crowdsec"), "-c", d.etc+"/config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.waits(p, lab.Ready("run"))
+	cscli := func(args ...string) string {
+		return h.run(h.path("cscli"), append([]string{"-c", d.etc + "/config.yaml"}, args...)...)
+	}
+	for whose, cscli := range map[string]func(...string) string{"Debian's": d.cscli, "our": cscli} {
+		h.mentions(cscli("lapi", "status"), "You can successfully interact with Local API")
+		if after := seen(cscli); after != before {
+			t.Errorf("before:\n%s\nafter, by %s cscli:\n%s", before, whose, after)
+		}
+		h.mentions(cscli("alerts", "list"), "crowdsecurity/ssh-bf")
+		h.mentions(cscli("machines", "list"), "debian")
+		h.mentions(cscli("bouncers", "list"), "debian-fw")
+	}
 	d.bouncer(key)
 	h.drops(lab.Attacker)
 	h.passes(lab.Innocent)
+	cscli("decisions", "delete", "--ip", lab.Attacker.String())
+	h.passes(lab.Attacker)
+	h.bruteForceUntil(lab.Attacker, p) // the old agent's machine, log and scenario
+	h.drops(lab.Attacker)
 	d.cscli("decisions", "delete", "--ip", lab.Attacker.String())
 	h.passes(lab.Attacker)
 }
