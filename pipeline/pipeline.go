@@ -79,6 +79,8 @@ const DefaultCatchUp = 10 * time.Minute
 // Tracer watches lines go through the engine. Its methods are called within
 // Process, by each goroutine that is in it. Events are valid until they return.
 type Tracer interface {
+	// Began tells that a line begins. What follows is about it and its overflows.
+	Began(l *event.Line)
 	// Parsed tells how a document of a stage ended.
 	Parsed(e *event.Event, step Step)
 	// Arrived tells that the event was understood and goes to the scenarios.
@@ -390,6 +392,9 @@ func (w *worker) line(l event.Line, now time.Time) {
 	ev := w.ctx.Event
 	ev.Reset(l)
 	ev.Time = now
+	if w.engine.opt.Tracer != nil {
+		w.engine.opt.Tracer.Began(&ev.Line)
+	}
 	ok := w.parse.Run() && w.arrived(ev)
 	if timed {
 		parsed = time.Now()

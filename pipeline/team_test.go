@@ -47,6 +47,7 @@ func teamOf(t *testing.T, workers int, opt pipeline.Options) (*pipeline.Engine, 
 // blind is a tracer: with one, an engine does one line after the other.
 type blind struct{}
 
+func (blind) Began(*event.Line)                           {}
 func (blind) Parsed(*event.Event, pipeline.Step)          {}
 func (blind) Arrived(*event.Event)                        {}
 func (blind) Poured(*event.Event, string)                 {}

@@ -193,6 +193,9 @@ func (r *recorder) full() error {
 	return nil
 }
 
+// Began implements pipeline.Tracer.
+func (r *recorder) Began(*event.Line) {}
+
 // Parsed implements pipeline.Tracer.
 func (r *recorder) Parsed(e *event.Event, step pipeline.Step) {
 	copied := snapshot(e)

@@ -1,7 +1,6 @@
 package explain
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -15,12 +14,14 @@ import (
 	"cs/pipeline/event"
 	"cs/pipeline/scenario"
 	"cs/pipeline/source"
-	"cs/platform/order"
 )
+
+// maxAtOnce bounds the lines that go through the engine before they are printed.
+const maxAtOnce = 64
 
 // Tree prints what happens to each line: the stages that it came to, the
 // documents that were tried there with what they found, and the scenarios whose
-// buckets it went into (spec cli §5.1). It holds one line at a time.
+// buckets it went into (spec cli §5.1). It holds some lines at a time.
 type Tree struct {
 	Verbose        bool // list what each document changed
 	Failures       bool // leave out the lines that reached the scenarios
@@ -42,18 +43,18 @@ func (t Tree) Run(ctx context.Context, opt pipeline.Options, src source.Source, 
 		opt.Now = time.Now
 	}
 	engine, faulty := pipeline.Load(opt)
-	out := bufio.NewWriterSize(w, 64<<10)
 	err = src.Run(ctx, func(_ context.Context, batch []event.Line, done func()) error {
-		for i := range batch {
-			l.begin()
-			engine.Process(batch[i:i+1], opt.Now())
-			if _, err := out.Write(l.text(batch[i].Raw)); err != nil {
+		for part := range slices.Chunk(batch, maxAtOnce) { // what is printed of them is kept
+			l.out = l.out[:0]
+			engine.Process(part, opt.Now())
+			l.end()
+			if _, err := w.Write(l.out); err != nil {
 				return err
 			}
 		}
 		lines += len(batch)
 		done()
-		return out.Flush()
+		return nil
 	})
 	if err != nil {
 		return lines, faulty, fmt.Errorf("cannot explain %s: %w", src.Name(), err)
@@ -66,7 +67,11 @@ type trace struct {
 	Tree
 
 	fields event.Slots // those that are compared; nil before the first step
+	paths  []string    // of the fields, by slot; "" until one is shown
 	known  state       // the event as the last document that succeeded left it
+
+	raw string // the line at hand
+	any bool   // there is one
 
 	steps     []step
 	changes   []change // of all steps, if somebody wants to see them
@@ -75,7 +80,7 @@ type trace struct {
 	reason    string // why it was pardoned
 	scenarios []string
 
-	buf []byte
+	out []byte // what is printed
 }
 
 // step is what a document did.
@@ -110,8 +115,19 @@ type state struct {
 	docs          map[string]any
 }
 
-// begin forgets the last line.
-func (l *trace) begin() {
+// Began implements pipeline.Tracer.
+func (l *trace) Began(line *event.Line) {
+	l.end()
+	l.raw, l.any = line.Raw, true
+}
+
+// end prints the line at hand, and forgets it.
+func (l *trace) end() {
+	if !l.any {
+		return
+	}
+	l.print()
+	l.any = false
 	l.steps, l.changes, l.scenarios = l.steps[:0], l.changes[:0], l.scenarios[:0]
 	l.arrived, l.pardoned, l.reason = false, false, ""
 	has, values := l.known.has, l.known.values
@@ -200,6 +216,7 @@ func (l *trace) compareFields(s *step, e *event.Event) {
 	k := &l.known
 	if l.fields == nil {
 		l.fields = e.Schema().Of(event.Parsed, event.Enriched, event.Meta)
+		l.paths = make([]string, e.Schema().Len())
 		k.has, k.values = make([]bool, e.Schema().Len()), make([]string, e.Schema().Len())
 	}
 	first := len(l.changes)
@@ -215,19 +232,19 @@ func (l *trace) compareFields(s *step, e *event.Event) {
 		}
 		k.has[slot], k.values[slot] = true, value
 	}
-	if len(l.changes) == first {
-		return
-	}
-	order.Sort(l.changes[first:], func(a, b change) int { return strings.Compare(a.path, b.path) })
+	slices.SortFunc(l.changes[first:], func(a, b change) int { return strings.Compare(a.path, b.path) })
 }
 
-// path names a field, if it will be shown.
+// path names a field: "Parsed.program".
 func (l *trace) path(schema *event.Schema, slot event.Slot) string {
 	if !l.Verbose {
 		return ""
 	}
-	space, name := schema.Name(slot)
-	return space.String() + "." + name
+	if l.paths[slot] == "" { // some get their names late
+		space, name := schema.Name(slot)
+		l.paths[slot] = space.String() + "." + name
+	}
+	return l.paths[slot]
 }
 
 // createAll notes the leaves of a document.
@@ -289,13 +306,12 @@ func branch(isLast bool) string {
 	return more
 }
 
-// text returns what is printed of the line, valid until the next call.
-func (l *trace) text(raw string) []byte {
-	l.buf = l.buf[:0]
+// print appends what is to be printed of the line.
+func (l *trace) print() {
 	if l.arrived && l.Failures {
-		return nil
+		return
 	}
-	l.put("line: ", l.Plain(raw), "\n")
+	l.put("line: ", l.Plain(l.raw), "\n")
 	stage, begin := "", 0
 	for i := range l.steps {
 		s := &l.steps[i]
@@ -322,7 +338,6 @@ func (l *trace) text(raw string) []byte {
 		l.put("\t└-------- parser failure ", bad, "\n")
 	}
 	l.put("\n")
-	return l.buf
 }
 
 // lastOfStage tells whether no later step of the stage is shown.
@@ -344,18 +359,18 @@ func (l *trace) putStep(s *step, changes []change, isLast bool) {
 		return
 	}
 	l.put("\t|\t", branch(isLast), " ", good, " ", s.node, " (")
-	begin := len(l.buf)
+	begin := len(l.out)
 	part := func(sign byte, n int) {
 		if n > 0 {
-			if len(l.buf) > begin {
+			if len(l.out) > begin {
 				l.put(" ")
 			}
-			l.buf = strconv.AppendInt(append(l.buf, sign), int64(n), 10)
+			l.out = strconv.AppendInt(append(l.out, sign), int64(n), 10)
 		}
 	}
 	part('+', s.created)
 	part('~', s.updated)
-	if len(l.buf) == begin {
+	if len(l.out) == begin {
 		l.put("unchanged")
 	}
 	if s.pardoned {
@@ -374,6 +389,6 @@ func (l *trace) putStep(s *step, changes []change, isLast bool) {
 
 func (l *trace) put(texts ...string) {
 	for _, t := range texts {
-		l.buf = append(l.buf, t...)
+		l.out = append(l.out, t...)
 	}
 }
