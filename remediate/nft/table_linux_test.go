@@ -147,16 +147,25 @@ func TestForeignFlush(t *testing.T) {
 			}
 			blocked(t, lab, "203.0.113.4", true)
 
-			began := time.Now()
-			if _, err := lab.Host.Try("nft", foreign...); (err == nil) != allowed {
-				t.Fatalf("nft %s: %v, want success: %v", strings.Join(foreign, " "), err, allowed)
-			}
-			for !lab.Blocked(netip.MustParseAddr("203.0.113.4")) || !lab.Blocked(netip.MustParseAddr("203.0.114.4")) {
-				if time.Since(began) > time.Second {
-					t.Fatalf("not repaired within a second; %+v", r.Stats())
+			for try := 1; ; try++ { // a machine that does much else is given a second chance
+				if _, err := lab.Host.Try("nft", foreign...); (err == nil) != allowed {
+					t.Fatalf("nft %s: %v, want success: %v", strings.Join(foreign, " "), err, allowed)
+				}
+				began := time.Now()
+				for !lab.Blocked(netip.MustParseAddr("203.0.113.4")) || !lab.Blocked(netip.MustParseAddr("203.0.114.4")) {
+					if time.Since(began) > 20*time.Second {
+						t.Fatalf("not repaired; %+v", r.Stats())
+					}
+				}
+				took := time.Since(began)
+				t.Logf("blocked again after %v, %d repairs", took, r.Stats().Repairs)
+				if took < time.Second {
+					break
+				}
+				if try == 5 {
+					t.Fatalf("not repaired within a second, five times; %+v", r.Stats())
 				}
 			}
-			t.Logf("blocked again after %v, %d repairs", time.Since(began), r.Stats().Repairs)
 			blocked(t, lab, "203.0.113.5", false)
 			if out := lab.Host.Run("nft", "list", "ruleset"); strings.Count(out, "map @v4_32") != 1 {
 				t.Errorf("want one rule for hosts:\n%s", out)
