@@ -375,3 +375,54 @@ func TestTruncatedWhileResuming(t *testing.T) {
 		t.Errorf("reports %q", f.errs)
 	}
 }
+
+// A log is rotated while positions are taken over, and one of the files of which there is a position is
+// deleted then: the log that is about to be followed is no missed one.
+func TestRotatedWhileResuming(t *testing.T) {
+	f := newFollower(t, Config{Globs: []string{"app.log"}, FromStart: true})
+	f.write("app.log", "a\n")
+	f.look()
+	f.rotateBy(false)
+	f.write("app.log", "b\n")
+	f.behind()
+	f.rotateBy(false)
+	f.write("app.log", "c\n")
+	f.behind()
+	f.want("a")
+	f.kill(func() {
+		f.remove("app.log.2") // a
+		f.write("app.log", "c too\n")
+	})
+	done := false
+	f.src.now = func() time.Time {
+		if tails := f.src.tails; !done && len(tails) > 0 && len(tails[0].old) == 2 { // a, which is gone, and b
+			done = true
+			f.remove("app.log.1") // b
+			f.rotateBy(false)
+			f.write("app.log", "d\n")
+		}
+		return f.now
+	}
+	f.look()
+	f.look()
+	if f.want("b", "c", "c too", "d"); !done {
+		t.Error("nothing was rotated")
+	}
+}
+
+// That more of the beginning of a file is known than there was when its size was taken is no sign of
+// truncation: it grows.
+func TestGrowsBetweenLooks(t *testing.T) {
+	f := newFollower(t, Config{Globs: []string{"app.log"}, FromStart: true})
+	f.write("app.log", "1\n")
+	f.look()
+	f.write("app.log", "2\n")
+	r := f.src.tails[0].cur
+	if _, err := r.same(&f.src.headBuf); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.read(t.Context(), f.src, noLimit, false, f.sink); err != nil {
+		t.Fatal(err)
+	}
+	f.want("1", "2")
+}
