@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"syscall"
 	"time"
 
 	"cs/bench/gen"
@@ -17,9 +18,9 @@ import (
 	"cs/pipeline/hub"
 )
 
-// rounds is how often each figure is taken; the fastest one counts, since the
+// rounds is how often each figure is taken; the least one counts, since the
 // machine may be shared.
-const rounds = 7
+const rounds = 15
 
 // batch is how many lines are handed over at once, as sources do it.
 const batch = 1000
@@ -34,9 +35,11 @@ type course struct {
 	target  float64 // ns a line, or how many times those of against; 0 for none
 }
 
-// run measures the course with a number of workers on as many cores: the
-// nanoseconds that a line costs, in the fastest of the rounds.
-func (c course) run(workers int) (ns float64, note string, err error) {
+// run measures the course with a number of workers on as many cores: the nanoseconds
+// that a line takes, and those of processor time that it costs, each in the best of the
+// rounds. Others on the machine, and name servers that are asked about an attacker, make
+// lines take longer, but hardly cost more.
+func (c course) run(workers int) (took, cost float64, note string, err error) {
 	old := runtime.GOMAXPROCS(workers)
 	defer runtime.GOMAXPROCS(old)
 	engine, errs := pipeline.Load(pipeline.Options{
@@ -45,7 +48,7 @@ func (c course) run(workers int) (ns float64, note string, err error) {
 		Alert:   func(decisions.Alert) {},
 	})
 	if len(errs) > 0 {
-		return 0, "", fmt.Errorf("%s: %w", c.name, errors.Join(errs...))
+		return 0, 0, "", fmt.Errorf("%s: %w", c.name, errors.Join(errs...))
 	}
 	labels := map[string]string{"type": c.kind}
 	now := time.Now()
@@ -53,26 +56,36 @@ func (c course) run(workers int) (ns float64, note string, err error) {
 	for i, l := range c.lines {
 		lines[i] = event.Line{Raw: l, Src: "/var/log/x", Module: "file", Labels: labels, Time: now, Mode: event.Replay}
 	}
-	best, allocs := time.Duration(1<<62), uint64(0)
+	best, least, allocs := time.Duration(1<<62), time.Duration(1<<62), uint64(0)
 	for range rounds {
 		var before, after runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
-		start := time.Now()
+		start, spent := time.Now(), ownTime()
 		for part := range slices.Chunk(lines, batch) {
 			engine.Process(part, now)
 		}
-		took := time.Since(start)
+		best, least = min(best, time.Since(start)), min(least, ownTime()-spent)
 		runtime.ReadMemStats(&after)
-		best, allocs = min(best, took), after.Mallocs-before.Mallocs
+		allocs = after.Mallocs - before.Mallocs
 	}
 	n, s := uint64(len(lines)), engine.Stats()
 	note = fmt.Sprintf("%.0f lines/s, %.4f allocations a line; of %d lines %d parsed, %d poured, %d alerts",
-		float64(n)/best.Seconds(), float64(allocs)/float64(n), n, s.Parsed/rounds, s.Poured/rounds, s.Alerts/rounds)
-	return float64(best.Nanoseconds()) / float64(n), note, nil
+		float64(n)/least.Seconds(), float64(allocs)/float64(n), n, s.Parsed/rounds, s.Poured/rounds, s.Alerts/rounds)
+	return float64(best.Nanoseconds()) / float64(n), float64(least.Nanoseconds()) / float64(n), note, nil
 }
 
-// lines measures the engine: whole lines, pours included, on one core and on two.
+// ownTime is the processor time that this process has spent so far.
+func ownTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err) // not with these arguments
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// lines measures the engine: whole lines, pours included, on one core and on two. Where
+// nothing else is said, it is processor time.
 func (b *bench) lines(context.Context) error {
 	const n = 20_000
 	web, foreign, ssh := gen.NewWeb(false).Lines(n), gen.NewWeb(true).Lines(n), gen.SSH(n)
@@ -101,7 +114,7 @@ func (b *bench) lines(context.Context) error {
 	}
 	figures := map[string]float64{}
 	for _, c := range courses {
-		ns, note, err := c.run(1)
+		took, ns, note, err := c.run(1)
 		if err != nil {
 			return err
 		}
@@ -114,11 +127,12 @@ func (b *bench) lines(context.Context) error {
 		}
 		b.row(c.name, fmt.Sprintf("%.0f ns a line", ns), note)
 		if c.name == "nginx lines, base-http-scenarios" && runtime.NumCPU() > 1 {
-			two, _, err := c.run(2)
+			two, both, _, err := c.run(2)
 			if err != nil {
 				return err
 			}
-			b.row("  two workers", fmt.Sprintf("%.0f ns a line", two), fmt.Sprintf("%.2f times as fast as one, target 1.9", ns/two))
+			b.row("  two workers", fmt.Sprintf("%.0f ns a line", two),
+				fmt.Sprintf("by the clock, %.2f times as fast as one, target 1.9; %.0f ns of processor time", took/two, both))
 		}
 	}
 	return nil
