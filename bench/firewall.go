@@ -227,14 +227,14 @@ func (b *bench) bouncer(ctx context.Context, n int) (err error) {
 	}
 	args = slices.DeleteFunc(args, func(arg string) bool { return arg == "--update-frequency" || arg == "1s" })
 	return run("cs bouncer: process start with a saved set", "", true, func(_ *lab.Lab, p *lab.Proc) error {
-		time.Sleep(4 * time.Second)
 		return b.idle(p, n, "polled each 10 s, as by default")
 	})
 }
 
 // idle measures what a bouncer without news needs.
 func (b *bench) idle(p *lab.Proc, n int, how string) error {
-	const rest = 20 * time.Second
+	const settle, rest = 10 * time.Second, 20 * time.Second
+	time.Sleep(settle) // the set is saved, and memory given back
 	before, err := exactTime(p.Pid())
 	if err != nil {
 		return err
