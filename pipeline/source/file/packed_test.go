@@ -62,6 +62,9 @@ func (f *follower) rotatePacked(ending string) {
 // what came and went since, once each.
 func TestPackedWhileAway(t *testing.T) {
 	for _, ending := range []string{".gz", ".zst"} {
+		if !unpackable(ending) {
+			continue // in this build
+		}
 		for _, long := range []int{1, 1500} { // with less and more than tells files apart, than a buffer holds
 			f := newFollower(t, Config{Globs: []string{"app.log"}, FromStart: true})
 			lines := func(first, n int) (list []string) {
