@@ -31,6 +31,8 @@ const (
 	maxDepth = 64      // of nested values
 	maxOpen  = 1024    // of what deepest counts; the YAML parser recurses
 	maxNodes = 100_000 // of a document, aliases expanded
+
+	maxErrors = 100 // that are told of a document
 )
 
 // Place is where a value stands.
@@ -312,7 +314,12 @@ type reader struct {
 }
 
 func (r *reader) fail(n *yaml.Node, key, format string, args ...any) {
-	r.errs = append(r.errs, r.place(n, key).Errorf(format, args...))
+	switch p := r.place(n, key); {
+	case len(r.errs) < maxErrors:
+		r.errs = append(r.errs, p.Errorf(format, args...))
+	case len(r.errs) == maxErrors:
+		r.errs = append(r.errs, p.Errorf("there are more errors from here on"))
+	}
 }
 
 func (r *reader) place(n *yaml.Node, key string) Place {

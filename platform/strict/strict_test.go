@@ -196,6 +196,18 @@ func TestErrors(t *testing.T) {
 }
 
 // Aliases of aliases must not make a small file large.
+func TestManyErrors(t *testing.T) {
+	docs, err := strict.Parse("f.yaml", []byte(strings.Repeat("bad: 1\n", 5000)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v struct{}
+	text := docs[0].Decode(&v).Error()
+	if n := strings.Count(text, "\n") + 1; n != 101 || !strings.HasSuffix(text, "there are more errors from here on") {
+		t.Errorf("%d errors:\n%s", n, text)
+	}
+}
+
 func TestLaughs(t *testing.T) {
 	text := "labels:\n a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
 	for i := range 9 {
