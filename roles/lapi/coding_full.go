@@ -27,7 +27,8 @@ var codings = []*coding{{name: "zstd", pack: zstandard(), unpack: unzstandard()}
 
 func zstandard() func([]byte) []byte {
 	encoder := sync.OnceValue(func() *zstd.Encoder { // safe for concurrent use
-		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
+		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true),
+			zstd.WithWindowSize(512<<10)) // packs a piece as well as 4 MB do, in 1.2 MB of memory instead of 4.8
 		if err != nil {
 			panic("BUG: zstd: " + err.Error())
 		}
