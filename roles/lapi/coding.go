@@ -14,8 +14,6 @@ type coding struct {
 	head []byte
 	// pack compresses a piece.
 	pack func(raw []byte) []byte
-	// unpack appends what a piece was before; only the first coding must have it.
-	unpack func(dst, packed []byte) []byte
 	// tail ends a body with a checksum (CRC-32, IEEE) and a length; nil: none is needed.
 	tail func(sum uint32, length int64) []byte
 }

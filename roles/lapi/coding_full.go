@@ -14,7 +14,7 @@ import (
 
 // codings are known ones, the best first. A body in zstd is a row of frames, as
 // RFC 8878 allows.
-var codings = []*coding{{name: "zstd", pack: zstandard(), unpack: unzstandard()}, {
+var codings = []*coding{{name: "zstd", pack: zstandard()}, {
 	name: "gzip",
 	head: []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255},
 	pack: deflate,
@@ -35,23 +35,6 @@ func zstandard() func([]byte) []byte {
 		return enc
 	})
 	return func(raw []byte) []byte { return encoder().EncodeAll(raw, nil) }
-}
-
-func unzstandard() func(dst, packed []byte) []byte {
-	decoder := sync.OnceValue(func() *zstd.Decoder { // as many at a time as there are processors
-		dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderLowmem(true))
-		if err != nil {
-			panic("BUG: zstd: " + err.Error())
-		}
-		return dec
-	})
-	return func(dst, packed []byte) []byte {
-		dst, err := decoder().DecodeAll(packed, dst)
-		if err != nil {
-			panic("BUG: what was packed can't be unpacked: " + err.Error())
-		}
-		return dst
-	}
 }
 
 // deflate returns blocks that end on a byte's boundary and refer to nothing

@@ -141,9 +141,8 @@ type Server struct {
 	started   time.Time
 	soonest   chan struct{} // wakes the clock: something may end earlier than it thinks
 
-	background context.Context // ends with the work that no request waits for
-	stop       context.CancelFunc
-	done       sync.WaitGroup
+	stop context.CancelFunc
+	done sync.WaitGroup
 }
 
 // Open opens the store, loads what must be in memory, and starts the
@@ -186,10 +185,11 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 	if err := s.load(ctx); err != nil {
 		return nil, errors.Join(err, s.store.Close())
 	}
-	s.background, s.stop = context.WithCancel(context.Background())
-	s.done.Go(func() { s.clock(s.background) })
-	s.done.Go(func() { s.keepBooks(s.background) })
-	s.done.Go(func() { s.sendNotifications(s.background) })
+	background, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.done.Go(func() { s.clock(background) })
+	s.done.Go(func() { s.keepBooks(background) })
+	s.done.Go(func() { s.sendNotifications(background) })
 	return s, nil
 }
 

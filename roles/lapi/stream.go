@@ -84,7 +84,7 @@ func (s *Server) streamDecisions(w http.ResponseWriter, r *http.Request, bouncer
 	if q.Has("tally") && !a.query.Longest && a.query.Want == nil {
 		h.Set(api.HeaderTally, api.FormatTally(a.tally))
 	}
-	if a.long = full && a.query.Want == nil && a.tally.Count >= compressFrom; a.long {
+	if full && a.query.Want == nil && a.tally.Count >= compressFrom {
 		a.out.coding = acceptedCoding(r.Header)
 	}
 	if a.write(r.Context(), f) == nil {
@@ -112,8 +112,7 @@ type news struct {
 // streamAnswer is news on their way to a bouncer.
 type streamAnswer struct {
 	news
-	long bool // the whole set, and worth keeping
-	out  streamWriter
+	out streamWriter
 }
 
 // await finds the place to tell up to: now, or as soon as there is something to
@@ -161,22 +160,23 @@ func (a *streamAnswer) write(ctx context.Context, f *decisionFilter) error {
 	for _, d := range log.Again(a.query, a.from, a.to, a.now) {
 		out.buf = api.AppendDecision(out.next(), &d, a.now, true)
 	}
-	if out.coding == nil && a.counts && a.tally.Count >= compressFrom { // it will take a while
-		if err := out.flush(); err != nil {
+	if out.coding != nil {
+		if err := a.s.pieces.write(ctx, a, f.text(a.query.Longest)); err != nil {
 			return err
 		}
-	}
-	var err error
-	switch {
-	case out.coding != nil:
-		err = a.s.pieces.write(ctx, a, f.text(a.query.Longest))
-	case a.long && len(codings) > 0:
-		err = a.s.pieces.writePlain(ctx, a, f.text(a.query.Longest), codings[0])
-	default:
-		err = a.writeRows(ctx, &api.Rows{Now: a.now, WithUUID: true}, a.from.ID, a.to.ID)
-	}
-	if err != nil {
-		return err
+	} else {
+		if a.counts && a.tally.Count >= compressFrom { // it will take a while
+			if err := out.flush(); err != nil {
+				return err
+			}
+		}
+		rows := api.Rows{Now: a.now, WithUUID: true}
+		for at, more := a.from.ID, true; more; {
+			at, more = log.New(a.query, at, a.to.ID, a.now, func(r *decisions.Row) { out.buf = rows.Append(out.next(), r) })
+			if err := out.flushIfLong(ctx); err != nil {
+				return err
+			}
+		}
 	}
 	out.begin(`], "deleted": [`)
 	for _, d := range log.Deleted(a.query, a.from, a.to) {
@@ -187,18 +187,6 @@ func (a *streamAnswer) write(ctx context.Context, f *decisionFilter) error {
 	}
 	out.begin(`]}`)
 	return out.end()
-}
-
-// writeRows sends the decisions after one ID and up to another.
-func (a *streamAnswer) writeRows(ctx context.Context, rows *api.Rows, after, upTo int64) error {
-	out := &a.out
-	for more := true; more; {
-		after, more = a.s.decisions.New(a.query, after, upTo, a.now, func(r *decisions.Row) { out.buf = rows.Append(out.next(), r) })
-		if err := out.flushIfLong(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // streamWriter writes the two arrays of an answer, and sends them when they
