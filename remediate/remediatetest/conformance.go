@@ -129,7 +129,7 @@ func Conformance(t *testing.T, start func(t *testing.T) Backend) {
 
 	run("times", func(s *suite) {
 		k, _ := s.open()
-		short := 1500 * time.Millisecond // time for a loaded machine to ask before it is over
+		short := 2500 * time.Millisecond // time for a loaded machine to ask before it is over
 		s.load(k, s.e("203.0.113.1/32"), s.entry("203.0.113.2/32", "crowdsec", short))
 		s.apply(k,
 			s.change(remediate.Add, "203.0.113.3/32", "crowdsec", short),
