@@ -37,37 +37,25 @@ const (
 // a network of its own. A LAPI that answers from memory stands in, so that the
 // figures are the bouncers'.
 func (b *bench) firewall(ctx context.Context) error {
-	if err := lab.Usable(); err != nil {
-		return err
-	}
-	for _, n := range []int{bans, moreBans} {
-		if err := b.bouncer(ctx, n); err != nil {
-			return err
-		}
-	}
-	return nil
+	return withMany(ctx, b.bouncer)
 }
 
 // filter measures what the packet filter itself needs.
 func (b *bench) filter(ctx context.Context) error {
-	if err := lab.Usable(); err != nil {
-		return err
-	}
-	for _, n := range []int{bans, moreBans} {
-		if err := b.kernel(ctx, n); err != nil {
-			return err
-		}
-	}
-	return nil
+	return withMany(ctx, b.kernel)
 }
 
 // latency measures how long one more ban takes, with many present.
 func (b *bench) latency(ctx context.Context) error {
+	return withMany(ctx, b.newBan)
+}
+
+func withMany(ctx context.Context, measure func(ctx context.Context, n int) error) error {
 	if err := lab.Usable(); err != nil {
 		return err
 	}
 	for _, n := range []int{bans, moreBans} {
-		if err := b.newBan(ctx, n); err != nil {
+		if err := measure(ctx, n); err != nil {
 			return err
 		}
 	}
