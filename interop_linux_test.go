@@ -369,7 +369,7 @@ func TestTakeover(t *testing.T) {
 // tells that it reads a log a moment before it does.
 func (h *host) bruteForceUntil(from netip.Addr, p *lab.Proc) {
 	h.t.Helper()
-	for !strings.Contains(p.Output(), from.String()) {
+	for !strings.Contains(p.Output(), "Ip "+from.String()+" performed") {
 		h.bruteForce(from)
 		select {
 		case <-time.After(time.Second):
