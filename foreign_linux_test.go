@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"cs/platform/sharedtest"
 )
 
 // TestForeignCPUs runs the builds for small routers under an emulator: they
@@ -32,12 +34,7 @@ func TestForeignCPUs(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			if f.emulator != "" {
-				if _, err := exec.LookPath(f.emulator); err != nil {
-					if os.Getenv("CS_REQUIRE_SHARED") == "1" {
-						t.Fatal(err)
-					}
-					t.Skipf("no emulator: %v", err)
-				}
+				sharedtest.Program(t, f.emulator)
 			}
 			bin, err := build("edge", append(strings.Fields(f.env), "GOOS=linux"))
 			if err != nil {

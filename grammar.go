@@ -10,6 +10,7 @@ import (
 
 	"cs/pipeline/hub/catalog"
 	"cs/platform"
+	"cs/platform/flagset"
 	"cs/roles/agent"
 	"cs/roles/bouncer"
 	"cs/roles/cli"
@@ -52,6 +53,23 @@ type grammar struct {
 	Version cli.Version `cmd:"" group:"Operators' commands" help:"What this program is."`
 
 	fullCommands `embed:""`
+}
+
+// read fills the grammar from a command line. There is no call if that was a
+// request for help or a mistake, which has been answered, but an exit code.
+func (g *grammar) read(args []string, env *platform.Env) (*call, int) {
+	command, err := flagset.New(env.Program, description, g).Parse(args, env.LookupEnv)
+	usage := func() { _ = command.Usage(env.Stdout) } // nothing to do about a closed terminal
+	switch {
+	case errors.Is(err, flagset.ErrHelp), errors.Is(err, flagset.ErrNoCommand):
+		usage()
+		return nil, 0
+	case err != nil:
+		usage()
+		fmt.Fprintln(env.Stderr, cli.FormatError(env.Program, "", mistake(args, env, err)))
+		return nil, 1
+	}
+	return &call{command.Target, command.Path(), usage}, 0
 }
 
 // newGrammar returns the grammar, to be filled.

@@ -15,23 +15,8 @@ import (
 	"time"
 
 	"cs/pipeline/event"
+	"cs/platform/sharedtest"
 )
-
-// program returns the path of a program of the system, or skips the test; in CI
-// it must be there.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	for _, dir := range []string{"", "/usr/sbin/"} {
-		if path, err := exec.LookPath(dir + name); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("CS_REQUIRE_SHARED") == "1" {
-		t.Fatalf("%s is required but missing (.ci/deps test installs it)", name)
-	}
-	t.Skipf("%s is not installed", name)
-	return ""
-}
 
 // TestNginx reads what a real nginx logs under the load of wrk, while its log is
 // rotated as logrotate does it.
@@ -39,7 +24,7 @@ func TestNginx(t *testing.T) {
 	if testing.Short() {
 		t.Skip("nginx and wrk take their time")
 	}
-	nginx, wrk := program(t, "nginx"), program(t, "wrk")
+	nginx, wrk := sharedtest.Program(t, "nginx"), sharedtest.Program(t, "wrk")
 	dir := t.TempDir()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -10,21 +10,14 @@ import (
 	"time"
 
 	"cs/pipeline/source"
+	"cs/platform/sharedtest"
 )
 
 // realJournal writes entries to a journal file as systemd does.
 func realJournal(t *testing.T, path string, from, to int) {
 	t.Helper()
-	remote, err := exec.LookPath("/lib/systemd/systemd-journal-remote")
-	if err == nil {
-		_, err = exec.LookPath(program)
-	}
-	if err != nil {
-		if os.Getenv("CS_REQUIRE_SHARED") == "1" {
-			t.Fatalf("systemd's programs are required but missing (.ci/deps test installs them): %v", err)
-		}
-		t.Skipf("systemd's programs are not there: %v", err)
-	}
+	remote := sharedtest.Program(t, "/lib/systemd/systemd-journal-remote")
+	sharedtest.Program(t, program)
 	var text strings.Builder
 	for n := from; n < to; n++ {
 		fmt.Fprintf(&text, "__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=%d\n_BOOT_ID=0123456789abcdef0123456789abcdef\n"+

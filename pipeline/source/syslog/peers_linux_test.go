@@ -11,27 +11,12 @@ import (
 	"time"
 
 	"cs/pipeline/source/sourcetest"
+	"cs/platform/sharedtest"
 )
-
-// program returns the path of a program of the system, or skips the test; in CI
-// it must be there.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	for _, dir := range []string{"", "/usr/sbin/", "/sbin/"} {
-		if path, err := exec.LookPath(dir + name); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("CS_REQUIRE_SHARED") == "1" {
-		t.Fatalf("%s is required but missing (.ci/deps test installs it)", name)
-	}
-	t.Skipf("%s is not installed", name)
-	return ""
-}
 
 // TestLogger: what logger(1) sends in its formats and framings is understood.
 func TestLogger(t *testing.T) {
-	logger := program(t, "logger")
+	logger := sharedtest.Program(t, "logger")
 	port := sourcetest.FreePort(t)
 	socket := filepath.Join(t.TempDir(), "log")
 	r := start(t, port, "protocol: udp,tcp\nlisten_socket: "+socket+"\n")
@@ -63,7 +48,7 @@ func TestLogger(t *testing.T) {
 // TestRsyslog: so is what rsyslog forwards, over UDP, over TCP with newlines and with
 // counts of bytes, and to a unix socket.
 func TestRsyslog(t *testing.T) {
-	rsyslogd := program(t, "rsyslogd")
+	rsyslogd := sharedtest.Program(t, "rsyslogd")
 	dir := t.TempDir()
 	port := sourcetest.FreePort(t)
 	socket := filepath.Join(dir, "log")
