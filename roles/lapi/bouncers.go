@@ -18,7 +18,7 @@ import (
 
 // maxSharing bounds the rows made for the addresses that share one key. At the
 // bound the row that has been silent for longest is given up for a new one.
-const maxSharing = 256
+const maxSharing = 4096
 
 // bouncers holds the rows of all bouncers in memory, so that a poll doesn't
 // touch the store, and collects what polls change.
@@ -167,6 +167,14 @@ func (b *bouncers) flush(ctx context.Context, store storage.Store, all bool) err
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// heard is when something was last heard of a bouncer.
+func (r *bouncerRow) heard() time.Time {
+	if r.LastPull.Before(r.Created) {
+		return r.Created
+	}
+	return r.LastPull
 }
 
 // again marks rows that could not be written.
@@ -332,7 +340,7 @@ func (b *bouncers) sharing(hash string) (owner, idle string) {
 	}
 	var silent *bouncerRow
 	for _, r := range rows {
-		if r.AutoCreated && (silent == nil || r.LastPull.Before(silent.LastPull)) {
+		if r.AutoCreated && (silent == nil || r.heard().Before(silent.heard())) {
 			silent = r
 		}
 	}

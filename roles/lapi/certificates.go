@@ -147,7 +147,7 @@ func (b *bouncers) idlest(commonName string) string {
 			continue
 		}
 		n++
-		if silent == nil || row.LastPull.Before(silent.LastPull) {
+		if silent == nil || row.heard().Before(silent.heard()) {
 			silent = row
 		}
 	}

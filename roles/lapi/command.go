@@ -99,6 +99,7 @@ func NewConfig(env *platform.Env, r config.Resolved) Config {
 		Secret:                r.LAPI.Secret,
 		MaxAlerts:             r.LAPI.MaxAlerts,
 		MaxAlertAge:           r.LAPI.MaxAlertAge,
+		MaxUsageAge:           r.LAPI.MaxMetricsAge,
 		MaxDecisions:          r.LAPI.MaxDecisions,
 		IdleMachines:          r.LAPI.IdleMachines,
 		IdleCertMachines:      r.LAPI.IdleCertMachines,

@@ -203,26 +203,35 @@ func (b *bounded) Read(p []byte) (int, error) {
 }
 
 // forwarded is the other end of the connection, or whom a trusted proxy
-// names: the last entry of X-Forwarded-For that is no trusted proxy itself.
+// names: the last entry of X-Forwarded-For that is no trusted proxy itself. If
+// all are, it is the first: with use_forwarded_for_headers alone everybody is
+// trusted. Nobody becomes this host by what another one's proxy says.
 func (s *Server) forwarded(r *http.Request) netip.Addr {
 	from := peer(r)
 	if !within(s.conf.TrustedProxies, from) {
 		return from
 	}
+	named := s.namedByProxy(r)
+	if !named.IsValid() || named.IsLoopback() && !from.IsLoopback() {
+		return from
+	}
+	return named
+}
+
+// namedByProxy returns whom the headers of a request name; the zero Addr if nobody.
+func (s *Server) namedByProxy(r *http.Request) netip.Addr {
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for _, hop := range slices.Backward(hops) {
+	for i, hop := range slices.Backward(hops) {
 		a, err := decisions.ParseAddr(strings.TrimSpace(hop))
 		if err != nil {
 			break
 		}
-		if !within(s.conf.TrustedProxies, a) {
+		if i == 0 || !within(s.conf.TrustedProxies, a) {
 			return a
 		}
 	}
-	if a, err := decisions.ParseAddr(strings.TrimSpace(r.Header.Get("X-Real-IP"))); err == nil {
-		return a
-	}
-	return from
+	a, _ := decisions.ParseAddr(strings.TrimSpace(r.Header.Get("X-Real-IP")))
+	return a
 }
 
 func within(list []netip.Prefix, a netip.Addr) bool {

@@ -91,6 +91,7 @@ type Config struct {
 
 	MaxAlerts    int           // alerts kept; 0: 5000
 	MaxAlertAge  time.Duration // 0: 7 days
+	MaxUsageAge  time.Duration // reports of usage are kept for so long; 0: 7 days
 	MaxDecisions int           // live decisions held in memory; 0: 2 million
 	// Machines and bouncers that have been silent for so long are deleted, those
 	// that come by certificate after another time; 0: never.
@@ -164,6 +165,7 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 		soonest: make(chan struct{}, 1),
 		ruled:   make(chan struct{}, 1),
 	}
+	s.usage.age = conf.MaxUsageAge
 	s.commits.turn = make(chan struct{}, 1)
 	s.started = s.now()
 	var err error
@@ -219,6 +221,9 @@ func (c *Config) complete() error {
 	}
 	if c.MaxAlertAge == 0 {
 		c.MaxAlertAge = 7 * 24 * time.Hour
+	}
+	if c.MaxUsageAge == 0 {
+		c.MaxUsageAge = 7 * 24 * time.Hour
 	}
 	if c.MaxDecisions == 0 {
 		c.MaxDecisions = 2_000_000

@@ -292,6 +292,9 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	v := machine(t, s, "m")
 	v.want("GET", "/v1/nothing", "", 404, "")
 	v.want("GET", "/", "", 404, "")
+	for _, path := range []string{"/v1//alerts", "//v1/alerts", "/v1/alerts//", "/v1/./alerts", "/v1/x/../alerts", "/v1/alerts/.."} {
+		v.want("GET", path, "", 404, "")
+	}
 	if w := v.want("PUT", "/v1/alerts", "", 405, ""); w.Header().Get("Allow") != "DELETE, GET, HEAD, POST" {
 		t.Fatal(w.Header())
 	}
@@ -409,6 +412,18 @@ func TestTrustedProxies(t *testing.T) {
 	f("10.0.0.1", "1.1.1.1, nonsense", "192.0.2.99")
 	f("10.0.0.1", "", "192.0.2.99")
 	f("::ffff:10.0.0.1", "::ffff:203.0.113.7", "203.0.113.7")
+	f("10.0.0.1", "10.1.1.1, 10.2.2.2", "10.1.1.1") // the proxies' network has clients, too
+	f("10.0.0.1", "127.0.0.1", "10.0.0.1")
+	f("10.0.0.1", "::1", "10.0.0.1")
+	f("10.0.0.1", "203.0.113.7:80", "192.0.2.99")
+
+	// This is what use_forwarded_for_headers makes if no proxy is named.
+	s.conf.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+	f("127.0.0.1", "203.0.113.7", "203.0.113.7")
+	f("127.0.0.1", "1.1.1.1, 203.0.113.7", "1.1.1.1")
+	f("127.0.0.1", "127.0.0.1", "127.0.0.1")
+	f("198.51.100.1", "127.0.0.1", "198.51.100.1")
+	f("2001:db8::1", "203.0.113.7", "2001:db8::1")
 }
 
 func TestOpenRefuses(t *testing.T) {

@@ -18,16 +18,16 @@ import (
 // decisionFilter is what a bouncer asks for (GET /v1/decisions). Keys that nobody
 // knows are ignored: bouncers send all sorts of them.
 type decisionFilter struct {
-	places      []netip.Prefix // from ip= and range=; a decision must fit all
-	contains    bool
-	scopes      []string
-	value, kind string
-	origins     []string
-	words, not  []string // lower case, looked for in the scenario
-	simulated   bool
-	limit       int // 0: none
-	offset      int
-	after       int64
+	places   []netip.Prefix // from ip= and range=; a decision must fit all
+	contains bool
+	// Of each of these a decision must have one; nil: any will do.
+	scopes, values, kinds, origins []string
+
+	words, not []string // lower case, looked for in the scenario
+	simulated  bool
+	limit      int // 0: none
+	offset     int
+	after      int64
 }
 
 // parseDecisionFilter reads a query. scopes is what counts when the query
@@ -45,13 +45,16 @@ func parseDecisionFilter(q params, scopes []string) (f decisionFilter, err error
 		}
 		f.scopes = append(slices.Clone(f.scopes), normalScopes(list)...)
 	}
-	f.value, f.kind = q.Get("value"), q.Get("type")
+	// An empty one is one that no decision has: who could not find out the
+	// country of a client must not be told the bans of all countries.
+	f.values, f.kinds = q.exact("value"), q.exact("type")
 	f.origins = split(q.Get("origins"))
 	f.words = split(strings.ToLower(q.Get("scenarios_containing")))
 	f.not = split(strings.ToLower(q.Get("scenarios_not_containing")))
 	f.simulated = q.Has("simulated") && q.Get("simulated") != "false"
 	for _, key := range []string{"ip", "range"} {
-		if v := q.Get(key); v != "" {
+		if q.Has(key) {
+			v := q.Get(key)
 			p, err := decisions.ParsePrefix(v)
 			if err != nil {
 				return f, fmt.Errorf("unable to convert '%s' to int: invalid ip address '%s': invalid ip address / range", v, v)
@@ -88,10 +91,18 @@ func (q params) count(key string) (n int, err error) {
 	return n, nil
 }
 
+// exact returns what a key demands: nil if it isn't there.
+func (q params) exact(key string) []string {
+	if !q.Has(key) {
+		return nil
+	}
+	return []string{q.Get(key)}
+}
+
 // query returns what the log is asked for; limit, offset and after are not in it.
 func (f *decisionFilter) query(longest bool) decisions.Query {
 	q := decisions.Query{Kind: f.wantsKind, Longest: longest}
-	if f.value != "" || len(f.places) > 0 {
+	if len(f.values) > 0 || len(f.places) > 0 {
 		q.Want = f.wantsValue
 	}
 	return q
@@ -108,7 +119,7 @@ func (f *decisionFilter) wantsKind(k *decisions.Kind) bool {
 	switch {
 	case k.Simulated && !f.simulated,
 		len(f.scopes) > 0 && !slices.Contains(f.scopes, k.Scope),
-		f.kind != "" && k.Type != f.kind,
+		len(f.kinds) > 0 && !slices.Contains(f.kinds, k.Type),
 		len(f.origins) > 0 && !slices.Contains(f.origins, k.Origin):
 		return false
 	case len(f.words) == 0 && len(f.not) == 0:
@@ -121,7 +132,7 @@ func (f *decisionFilter) wantsKind(k *decisions.Kind) bool {
 
 // wantsValue tells it of the value.
 func (f *decisionFilter) wantsValue(d *decisions.Decision) bool {
-	if f.value != "" && d.Value != f.value {
+	if len(f.values) > 0 && !slices.Contains(f.values, d.Value) {
 		return false
 	}
 	if len(f.places) > 0 {
@@ -155,8 +166,8 @@ func (s *Server) find(f *decisionFilter, now time.Time) (found []decisions.Decis
 				set.Covered(f.places[0], collect)
 			}
 		})
-	case f.value != "" && len(f.scopes) == 1 && f.scopes[0] != decisions.ScopeIP && f.scopes[0] != decisions.ScopeRange:
-		s.decisions.View(func(set *decisions.Set) { set.Named(f.scopes[0], f.value, collect) })
+	case len(f.values) == 1 && len(f.scopes) == 1 && f.scopes[0] != decisions.ScopeIP && f.scopes[0] != decisions.ScopeRange:
+		s.decisions.View(func(set *decisions.Set) { set.Named(f.scopes[0], f.values[0], collect) })
 	default:
 		return nil, false
 	}
@@ -244,8 +255,7 @@ func (o *liveAnswer) end() []byte {
 func (s *Server) deleteDecisions(w http.ResponseWriter, r *http.Request, machineID string) {
 	q, now := r.URL.Query(), s.now()
 	f := decisionFilter{contains: true, simulated: true}
-	var scenario string
-	var uuids []string
+	var scenarios, uuids []string
 	for key, values := range q {
 		v := values[0]
 		var err error
@@ -261,11 +271,11 @@ func (s *Server) deleteDecisions(w http.ResponseWriter, r *http.Request, machine
 		case "origin":
 			f.origins = []string{v}
 		case "value":
-			f.value = v
+			f.values = []string{v}
 		case "type":
-			f.kind = v
+			f.kinds = []string{v}
 		case "scenario":
-			scenario = v
+			scenarios = []string{v}
 		case "ip", "range":
 			var p netip.Prefix
 			if p, err = decisions.ParsePrefix(v); err != nil {
@@ -284,7 +294,7 @@ func (s *Server) deleteDecisions(w http.ResponseWriter, r *http.Request, machine
 	s.decisions.Advance(now)
 	s.decisions.View(func(set *decisions.Set) {
 		match := func(d *decisions.Decision) bool {
-			if d.Active(now) && f.wants(d) && (scenario == "" || d.Scenario == scenario) &&
+			if d.Active(now) && f.wants(d) && (len(scenarios) == 0 || slices.Contains(scenarios, d.Scenario)) &&
 				(len(uuids) == 0 || slices.Contains(uuids, d.UUID)) {
 				ids = append(ids, d.ID)
 			}

@@ -77,6 +77,14 @@ func TestLiveDecisions(t *testing.T) {
 	b.want("HEAD", "/v1/decisions?ip=1.2.3.4", "", 200, "")
 	b.want("GET", "/v1/decisions?ip=bad", "", 500, `{"message":"unable to convert 'bad' to int: invalid ip address 'bad': invalid ip address / range"}`)
 	b.want("GET", "/v1/decisions?limit=x", "", 500, "*")
+	// Who doesn't know whom to ask about must not take the first ban of all for the answer.
+	b.want("GET", "/v1/decisions?ip=", "", 500, `{"message":"unable to convert '' to int: invalid ip address '': invalid ip address / range"}`)
+	b.want("GET", "/v1/decisions?range=", "", 500, "*")
+	f("?scope=Country&value=", "")
+	f("?value=", "")
+	f("?type=", "")
+	// Lists without a word are none.
+	f("?scopes=&origins=,&scenarios_containing=&scenarios_not_containing=", "1 2 3 4 5 6")
 	b.want("GET", "/v1/decisions?contains=x", "", 500, "*")
 
 	clk.Add(30 * time.Minute)
@@ -109,6 +117,10 @@ func TestDeletingDecisions(t *testing.T) {
 	f("?ip=1.2.3.4&uuid=nonsense", 0)
 	d := live(s)[0]
 	f("?uuid=x&uuid="+d.UUID, 1)
+	for _, key := range []string{"value", "type", "origin", "scenario", "scopes", "uuid"} {
+		f("?"+key+"=", 0)
+	}
+	m.want("DELETE", "/v1/decisions?ip=", "", 500, "*")
 	m.want("DELETE", "/v1/decisions?scope=Ip", "", 500, `{"message":"'scope' doesn't exist: invalid filter"}`)
 	m.want("DELETE", "/v1/decisions?limit=1", "", 500, `{"message":"'limit' doesn't exist: invalid filter"}`)
 	m.want("DELETE", "/v1/decisions/x", "", 400, `{"message":"decision_id must be valid integer"}`)
@@ -170,14 +182,26 @@ func TestSharingIsBounded(t *testing.T) {
 	b := bouncer(t, s, "fw")
 	for i := range maxSharing + 20 {
 		clk.Add(time.Second)
+		if i == maxSharing { // one that comes and asks no more
+			b.from = "192.0.2.77"
+			if _, err := s.bouncer(t.Context(), b.key, b.from, "x/y"); err != nil {
+				t.Fatal(err)
+			}
+		}
 		b.from = fmt.Sprintf("10.0.%d.%d", i>>8, i&255)
 		b.want("GET", "/v1/decisions/stream", "", 200, "*")
+	}
+	if _, err := s.store.Bouncer(t.Context(), "fw@"+b.from); err != nil {
+		t.Fatal("the last row is gone: ", err)
 	}
 	if n := len(s.bouncers.list()); n != maxSharing {
 		t.Fatalf("%d rows", n)
 	}
 	if _, err := s.store.Bouncer(t.Context(), "fw"); err != nil {
 		t.Fatal("the first row was given up: ", err)
+	}
+	if _, err := s.store.Bouncer(t.Context(), "fw@192.0.2.77"); err != nil {
+		t.Fatal("a row that is young was given up before its first poll: ", err)
 	}
 }
 

@@ -106,13 +106,17 @@ type finding struct {
 }
 
 // answered counts a request, once it is answered. The path is the pattern that
-// it matched, "" if there is none.
+// it matched, "" if there is none. A method that nobody knows may be any text
+// of a stranger, and is counted as "other".
 func (q *requests) answered(path, method string, took time.Duration) {
 	switch {
 	case path == api.PathHealth, path == "/metrics": // who looks at the numbers is none of them
 		return
 	case path == "/" || strings.HasSuffix(path, "/{$}"):
 		path = ""
+	}
+	if !slices.Contains(knownMethods, method) {
+		method = "other"
 	}
 	c := entry(&q.mu, &q.routes, route{path, method}, func() *routeCount {
 		const ms = time.Millisecond
@@ -122,29 +126,36 @@ func (q *requests) answered(path, method string, took time.Duration) {
 	c.took.Observe(took)
 }
 
+var knownMethods = []string{"GET", "POST", "HEAD", "DELETE", "PUT", "PATCH", "OPTIONS", "TRACE", "CONNECT"}
+
 // from counts a request by who sends it, but for reports of usage, which
 // upstream doesn't count here.
 func (q *requests) from(bouncer bool, name, path, method string) {
 	if path == api.PathUsageMetrics {
 		return
 	}
-	c := caller{bouncer, name, route{path, method}}
-	q.mu.RLock()
-	n := q.callers[c]
-	crowded := n == nil && len(q.callers) >= maxCallers
-	q.mu.RUnlock()
-	if crowded {
-		c.name = "other"
-	}
-	if n == nil {
-		n = entry(&q.mu, &q.callers, c, func() *atomic.Uint64 { return new(atomic.Uint64) })
-	}
-	n.Add(1)
+	count(&q.mu, &q.callers, caller{bouncer, name, route{path, method}}, caller{bouncer, "other", route{path, method}})
 }
 
 // told counts the answer to a bouncer's question.
 func (q *requests) told(bouncer string, some bool) {
-	entry(&q.mu, &q.found, finding{bouncer, some}, func() *atomic.Uint64 { return new(atomic.Uint64) }).Add(1)
+	count(&q.mu, &q.found, finding{bouncer, some}, finding{"other", some})
+}
+
+// count adds one to what a map holds for a key, or for other if there are
+// maxCallers keys without this one.
+func count[K comparable](mu *sync.RWMutex, m *map[K]*atomic.Uint64, key, other K) {
+	mu.RLock()
+	n := (*m)[key]
+	crowded := n == nil && len(*m) >= maxCallers
+	mu.RUnlock()
+	if crowded {
+		key = other
+	}
+	if n == nil {
+		n = entry(mu, m, key, func() *atomic.Uint64 { return new(atomic.Uint64) })
+	}
+	n.Add(1)
 }
 
 // entry returns what a map holds for a key, made if it isn't there yet.

@@ -1,6 +1,7 @@
 package lapi
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -100,9 +101,24 @@ cs_machines_last_heartbeat_timestamp{machine="m"} 1772359220
 func TestCallersAreBounded(t *testing.T) {
 	var q requests
 	for i := range maxCallers + 50 {
-		q.from(true, strings.Repeat("b", i%7)+string(rune('0'+i%10))+time.Duration(i).String(), "/v1/decisions", "GET")
+		name := strings.Repeat("b", i%7) + string(rune('0'+i%10)) + time.Duration(i).String()
+		q.from(true, name, "/v1/decisions", "GET")
+		q.told(name, true)
 	}
-	if n := len(q.callers); n != maxCallers+1 {
-		t.Fatalf("%d are counted", n)
+	if n, m := len(q.callers), len(q.found); n != maxCallers+1 || m != maxCallers+1 {
+		t.Fatalf("%d callers and %d findings are counted", n, m)
+	}
+}
+
+// TestMethodsAreBounded has a stranger invent methods.
+func TestMethodsAreBounded(t *testing.T) {
+	s := open(t, nil)
+	v := visitor{t: t, h: s.handler()}
+	for i := range 1000 {
+		v.want(fmt.Sprintf("BREW%d", i), "/v1/alerts", "", 405, "")
+		v.want(fmt.Sprintf("BREW%d", i), fmt.Sprint("/", i), "", 404, "")
+	}
+	if n := len(s.requests.routes); n != 1 || !strings.Contains(page(t, s, MetricsFull), `{route="invalid-endpoint",method="other"} 2000`) {
+		t.Fatalf("%d routes are counted", n)
 	}
 }

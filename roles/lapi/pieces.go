@@ -174,5 +174,5 @@ func (v *view) prune(log *decisions.Log) {
 
 // text names what a filter lets through; two with the same text let through the same.
 func (f *decisionFilter) text(longest bool) string {
-	return fmt.Sprintf("%q %q %q %q %q %v %v", f.scopes, f.kind, f.origins, f.words, f.not, f.simulated, longest)
+	return fmt.Sprintf("%q %q %q %q %q %v %v", f.scopes, f.kinds, f.origins, f.words, f.not, f.simulated, longest)
 }

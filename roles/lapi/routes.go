@@ -2,6 +2,7 @@ package lapi
 
 import (
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 
@@ -26,11 +27,9 @@ func (s *Server) socketHandler() http.Handler { return s.routes(viaSocket) }
 // routes builds the table: the paths of CrowdSec's LAPI and our own.
 func (s *Server) routes(how via) http.Handler {
 	mux := http.NewServeMux()
-	add := func(path string, m methods) {
-		mux.Handle(path, m)
-		if path != "/" && !strings.HasSuffix(path, "/") {
-			mux.HandleFunc(path+"/{$}", withoutSlash)
-		}
+	add := func(pattern string, m methods) {
+		mux.Handle(pattern, m)
+		mux.HandleFunc(pattern+"/{$}", withoutSlash)
 	}
 	add(api.PathHealth, methods{"GET": health})
 	add(api.PathWatchers, methods{"POST": s.register})
@@ -74,7 +73,19 @@ func (s *Server) routes(how via) http.Handler {
 		add("/metrics", methods{"GET": s.page().ServeHTTP})
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
-	return s.door(mux, how)
+	return s.door(exactly(mux), how)
+}
+
+// exactly is a mux that doesn't put paths in order ("/v1//decisions"): they
+// are unknown, as to upstream's.
+func exactly(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := r.URL.EscapedPath(); p != "/" && path.Clean(p) != strings.TrimSuffix(p, "/") {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // methods is what a path offers. Others get 405 without a body.

@@ -98,12 +98,11 @@ const (
 	maxListed   = 100
 	maxHubItems = 4096
 	// maxUsage bounds the numbers that are kept of reports, of all senders and
-	// days: about 200 bytes each. At the bound new ones are left out.
+	// days: about 200 bytes each. At the bound the oldest day makes room, and if
+	// there is only one the new number is left out.
 	maxUsage = 20_000
 	// maxUsageItems bounds those of one sender and day.
 	maxUsageItems = 500
-	// usageAge is for how long they are kept.
-	usageAge = 7 * 24 * time.Hour
 )
 
 // limitReport bounds what is kept of a report.
@@ -128,6 +127,7 @@ func limitReport(r *api.ComponentMetrics) {
 // usage adds up what bouncers and machines report, by day, so that a year of
 // reports takes no more room than a week of them.
 type usage struct {
+	age   time.Duration // for how long reports are kept
 	mu    sync.Mutex
 	days  map[usageDay]map[string]api.UsageItem // by usageKey
 	since map[usageDay]time.Time                // of the day's first report
@@ -172,7 +172,7 @@ func (u *usage) put(day usageDay, item api.UsageItem, at time.Time) {
 	key := usageKey(&item)
 	known, ok := items[key]
 	switch {
-	case !ok && (u.size >= maxUsage || len(items) >= maxUsageItems):
+	case !ok && (len(items) >= maxUsageItems || u.size >= maxUsage && !u.dropOldest(day.Day)):
 		return
 	case !ok:
 		u.size++
@@ -218,7 +218,7 @@ func (u *usage) list(now time.Time) []api.Usage {
 	all := make(map[reporter]*usage)
 	since := make(map[reporter]time.Time)
 	// In the order of the days, so that the last state counts.
-	for n := dayOf(now.Add(-usageAge)); n <= dayOf(now); n++ {
+	for n := dayOf(now.Add(-u.age)); n <= dayOf(now); n++ {
 		for day, items := range u.days {
 			if day.Day != n {
 				continue
@@ -256,23 +256,31 @@ func (u *usage) list(now time.Time) []api.Usage {
 
 // forget drops the days that are too old.
 func (u *usage) forget(now time.Time) {
-	oldest := dayOf(now.Add(-usageAge))
-	for day, items := range u.days {
-		if day.Day < oldest {
-			u.size -= len(items)
-			delete(u.days, day)
-			delete(u.since, day)
-			u.dirty = true
-		}
+	oldest := dayOf(now.Add(-u.age))
+	u.drop(func(day usageDay) bool { return day.Day < oldest })
+}
+
+// dropOldest drops the oldest of the days before one, of all senders, and tells
+// whether there was any.
+func (u *usage) dropOldest(before int64) bool {
+	oldest := before
+	for day := range u.days {
+		oldest = min(oldest, day.Day)
 	}
+	u.drop(func(day usageDay) bool { return day.Day == oldest && oldest < before })
+	return oldest < before
 }
 
 // keep drops the reports of those who are no more.
 func (u *usage) keep(known func(reporter) bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.drop(func(day usageDay) bool { return !known(day.reporter) })
+}
+
+func (u *usage) drop(which func(usageDay) bool) {
 	for day, items := range u.days {
-		if !known(day.reporter) {
+		if which(day) {
 			u.size -= len(items)
 			delete(u.days, day)
 			delete(u.since, day)

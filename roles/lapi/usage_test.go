@@ -41,6 +41,7 @@ func TestUsage(t *testing.T) {
 	store := kept{mem.New()}
 	conf := func(c *Config) {
 		turned(c)
+		c.MaxUsageAge = 3 * 24 * time.Hour
 		c.OpenStore = func(context.Context) (storage.Store, error) { return store, nil }
 	}
 	s := open(t, conf)
@@ -81,7 +82,7 @@ func TestUsage(t *testing.T) {
 	if err := s.deleteMachine(t.Context(), "m"); err != nil {
 		t.Fatal(err)
 	}
-	clk.Add(usageAge) // the first day is too old
+	clk.Add(3 * 24 * time.Hour) // the first day is too old
 	want = want[1:]
 	want[0].Since, want[0].Items[1].Value = first.Add(24*time.Hour), 7
 	check()
@@ -104,6 +105,12 @@ func TestUsageIsBounded(t *testing.T) {
 	if s.usage.size != maxUsage {
 		t.Fatalf("%d items kept", s.usage.size)
 	}
+	tomorrow := s.now().Add(24 * time.Hour)
+	s.usage.add(reporter{Name: "late"}, []api.UsageWindow{{Items: []api.UsageItem{{Name: "n"}}}}, tomorrow)
+	if s.usage.size != 1 {
+		t.Fatalf("%d items kept: the oldest day makes room", s.usage.size)
+	}
+	b.want("POST", "/v1/usage-metrics", report("remediation_components", items...), 201, "")
 	s.usage.keep(func(who reporter) bool { return who.Bouncer })
 	if s.usage.size != maxUsageItems {
 		t.Fatalf("%d items kept of the one who is left", s.usage.size)
