@@ -66,7 +66,7 @@ func New(cfg Config) (remediate.Kernel, error) {
 }
 
 func (c *Config) check() error {
-	for _, h := range c.Hooks {
+	for _, h := range slices.Concat(c.Hooks, c.IPv4.Hooks, c.IPv6.Hooks) {
 		if _, ok := hooks[h]; !ok {
 			return fmt.Errorf("cannot use hook %q: known are %s", h, strings.Join(slices.Sorted(maps.Keys(hooks)), ", "))
 		}

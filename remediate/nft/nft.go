@@ -100,6 +100,9 @@ type Family struct {
 	Table, Chain string // of LayoutSets; Chain begins the names of the chains
 	Set          string // begins the names of sets, or is the name of the one set
 	Priority     *int   // of the hooks; nil takes what suits them
+	// Hooks are those of the family, if they are others than Config's. A table for
+	// both families has the hooks of both.
+	Hooks []string
 	// SetOnly keeps the contents of one set in Table and leaves the rules to
 	// others. SetPerOrigin names the sets of some origins, "*" that of the others.
 	SetOnly      bool

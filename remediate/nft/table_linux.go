@@ -365,8 +365,18 @@ func (t *table) swap(f *found) error {
 }
 
 // hooks returns where packets are looked at.
-func (t *table) hooks() []string {
-	if len(t.cfg.Hooks) == 0 {
+func (t *table) hooks() (list []string) {
+	for _, i := range t.fams {
+		for _, h := range t.cfg.family(i).Hooks {
+			if !slices.Contains(list, h) {
+				list = append(list, h)
+			}
+		}
+	}
+	switch {
+	case len(list) > 0:
+		return list
+	case len(t.cfg.Hooks) == 0:
 		return []string{"prerouting"}
 	}
 	return t.cfg.Hooks

@@ -81,9 +81,18 @@ func NewLab(t testing.TB) *Lab {
 // through one processor's queue and can't overtake each other.
 func (l *Lab) Blocked(from netip.Addr) bool {
 	l.t.Helper()
-	clean, host, in := netip.MustParseAddr("10.99.0.2"), Host4, l.in[0]
 	if from.Is6() {
-		clean, host, in = netip.MustParseAddr("fd99::2"), Host6, l.in[1]
+		return l.lost(from, Host6, l.in[1])
+	}
+	return l.lost(from, Host4, l.in[0])
+}
+
+// lost is Blocked for what arrives at in.
+func (l *Lab) lost(from, to netip.Addr, in *net.UDPConn) bool {
+	l.t.Helper()
+	clean := netip.MustParseAddr("10.99.0.2")
+	if from.Is6() {
+		clean = netip.MustParseAddr("fd99::2")
 	}
 	n := l.seq.Add(1)
 	probe, end := fmt.Sprintf("probe %d", n), fmt.Sprintf("end %d", n)
@@ -93,8 +102,8 @@ func (l *Lab) Blocked(from netip.Addr) bool {
 		if err := unix.SchedSetaffinity(0, &one); err != nil {
 			l.t.Errorf("cannot stay on one processor: %v", err)
 		}
-		l.send(from, host, probe)
-		l.send(clean, host, end)
+		l.send(from, to, probe)
+		l.send(clean, to, end)
 	})
 	in.SetReadDeadline(time.Now().Add(2 * time.Second))
 	blocked := true
@@ -109,6 +118,58 @@ func (l *Lab) Blocked(from netip.Addr) bool {
 			return blocked
 		}
 	}
+}
+
+// Container is a host behind the guarded one, as Docker makes them. Packets to its own
+// address are forwarded, those to Published are sent on to it (DNAT).
+type Container struct {
+	l  *Lab
+	in *net.UDPConn
+}
+
+// Addresses of a container, and one of the guarded host that stands for it.
+var (
+	contained = netip.MustParseAddr("10.98.0.2")
+	Published = netip.MustParseAddr("10.99.0.3")
+)
+
+// NewContainer adds one to the lab, IPv4 only.
+func (l *Lab) NewContainer() *Container {
+	l.t.Helper()
+	c, inner := &Container{l: l}, Netns(l.t)
+	Join(l.Host, "csf-in", inner, "csf-eth")
+	l.Host.IP("addr add 10.98.0.1/24 dev csf-in", "addr add "+Published.String()+"/24 dev csf-host")
+	inner.IP("addr add "+contained.String()+"/24 dev csf-eth", "route add default via 10.98.0.1")
+	l.Peer.IP("route add 10.98.0.0/24 via " + Host4.String())
+	l.Host.Run("nft", "add table ip docker; add chain ip docker pre { type nat hook prerouting priority dstnat; }; "+
+		"add rule ip docker pre ip daddr "+Published.String()+" dnat to "+contained.String())
+	l.Host.Do(func() {
+		if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o600); err != nil {
+			l.t.Error(err)
+		}
+	})
+	inner.Do(func() {
+		var err error
+		if c.in, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(contained, 9))); err != nil {
+			l.t.Error(err)
+		}
+	})
+	if l.t.Failed() {
+		l.t.FailNow()
+	}
+	l.t.Cleanup(func() { c.in.Close() })
+	return c
+}
+
+// Blocked tells whether the host drops a datagram from an address to the container, or
+// to what is published of it.
+func (c *Container) Blocked(from netip.Addr, published bool) bool {
+	c.l.t.Helper()
+	to := contained
+	if published {
+		to = Published
+	}
+	return c.l.lost(from, to, c.in)
 }
 
 // send sends one datagram. It runs in the peer's namespace.

@@ -511,6 +511,69 @@ func TestConfiguredAnew(t *testing.T) {
 	}
 }
 
+// TestWherePacketsAreLookedAt: the hooks, or the chains that upstream's file names for
+// iptables, say whether what goes to the host, through it, and to what a container publishes
+// is dropped.
+func TestWherePacketsAreLookedAt(t *testing.T) {
+	f := func(name, mode string, host, forwarded bool, warning string) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), UpstreamName+".yaml")
+			text := "api_url: http://127.0.0.1:1/\napi_key: k\nlockout_guard: false\n" + mode
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var log output
+			env := &platform.Env{Log: slog.New(slog.NewTextHandler(&log, nil)), LookupEnv: func(string) (string, bool) { return "", false }}
+			b, err := readUpstream(env, path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kernels, err := newKernels(env, &b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := log.String(); (warning == "") == strings.Contains(got, "level=WARN") || !strings.Contains(got, warning) {
+				t.Errorf("logged %s", got)
+			}
+			lab := remediatetest.NewLab(t)
+			inner := lab.NewContainer()
+			k := inside{kernels[0], lab.Host}
+			if _, err := k.Open(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			banned := netip.MustParseAddr("203.0.113.1")
+			for _, load := range []bool{false, true} {
+				if load {
+					err := k.Load(t.Context(), slices.Values([]remediate.Entry{{Prefix: netip.PrefixFrom(banned, 32), Origin: "crowdsec", Until: time.Now().Add(time.Hour)}}))
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				if got := lab.Blocked(banned); got != (host && load) {
+					t.Errorf("loaded %v: to the host it is blocked: %v", load, got)
+				}
+				for _, published := range []bool{false, true} {
+					if got := inner.Blocked(banned, published); got != (forwarded && load) {
+						t.Errorf("loaded %v: to a container (published %v) it is blocked: %v", load, published, got)
+					}
+				}
+			}
+			if err := k.Close(t.Context(), true); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	f("default", "mode: nftables\n", true, true, "")
+	f("hooks", "mode: nftables\nnftables_hooks: [input]\niptables_chains: [FORWARD]\n", true, false, "")
+	f("no chains", "mode: iptables\n", true, true, "")
+	f("INPUT", "mode: iptables\niptables_chains: [INPUT]\nnftables_hooks: [forward]\n", true, false, "")
+	f("FORWARD", "mode: iptables\niptables_v4_chains: [FORWARD]\n", false, true, "")
+	f("DOCKER-USER", "mode: iptables\niptables_chains: [DOCKER-USER]\nnftables: {ipv4: {enabled: false, set-only: true}}\n", false, true, "")
+	f("a chain of one's own", "mode: iptables\niptables_chains: [INPUT, ufw-user-input]\n", true, false, "chain=ufw-user-input")
+	f("a hook of one's own", "mode: iptables\niptables_chains: [INPUT]\nhooks: [prerouting]\n", true, true, "")
+}
+
 // TestTroubleInTheKernel tells the stories of a LAPI that is away, of a damaged
 // saved set and of a list that is cut short, with real packets.
 func TestTroubleInTheKernel(t *testing.T) {

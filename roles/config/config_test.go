@@ -525,7 +525,7 @@ func TestFirewallBouncer(t *testing.T) {
 	priority, level := -10, slog.LevelInfo
 	want := usualBouncer(func(b *Bouncer) {
 		b.Enabled, b.APIURL, b.APIKey, b.Types = true, "http://127.0.0.1:8080/", "k3y", []string{"ban"}
-		b.Backend, b.Hooks, b.Layout, b.Level = "iptables", []string{"input", "forward"}, "sets", &level
+		b.Backend, b.Layout, b.Level = "iptables", "sets", &level
 		b.LogFile = LogFile{Path: filepath.Join("/var/log", "crowdsec-firewall-bouncer.log"), MaxSize: 100 << 20, MaxFiles: 3, MaxAge: 30 * 24 * time.Hour}
 		for _, f := range []*BouncerFamily{&b.IPv4, &b.IPv6} {
 			f.Priority, f.Chains = &priority, []string{"INPUT"}

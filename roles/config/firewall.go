@@ -178,7 +178,7 @@ type Bouncer struct {
 	Layout     string   // "map" or "sets"
 	Plain      bool     // others may edit the tables
 	Table      string   // of layout map; "": the backend's own
-	Hooks      []string // empty: the backend's own
+	Hooks      []string // empty: of chains that are named for iptables, or the backend's own
 	Interfaces []string // empty: all
 	Conntrack  string   // "all", "new" or "original"
 	IPv4, IPv6 BouncerFamily
@@ -249,7 +249,8 @@ type Windows struct {
 // ReadFirewallBouncer reads the file of upstream's firewall bouncer, with its
 // ".local" overlay. It means what it means there, but:
 //
-//	mode: iptables                    ->  nftables where the kernel has it, unless iptables_force is set
+//	mode: iptables                    ->  nftables where the kernel has it, unless iptables_force is set; iptables_chains
+//	                                      says at which hooks, as nftables_hooks does in mode nftables
 //	layout                            ->  "sets": tables, chains and sets have upstream's names
 //	nftables_hooks left out           ->  prerouting, which sees what goes into containers, too
 //	retry_initial_connect left out    ->  we retry
@@ -413,9 +414,13 @@ func (r *resolver) bouncer(s *BouncerSection) Bouncer {
 	for _, word := range s.Types {
 		out.Types = append(out.Types, strings.ToLower(word))
 	}
+	chains := len(out.IPv4.Chains)+len(out.IPv6.Chains) > 0
 	for _, list := range [][]strict.Text{s.Hooks, s.NftablesHooks} {
 		if len(out.Hooks) > 0 {
 			break // ours, or a flag's
+		}
+		if out.Backend == "iptables" && chains && len(s.Hooks) == 0 {
+			break // the chains say where
 		}
 		for i, hook := range list {
 			out.Hooks = append(out.Hooks, r.oneOf(fmt.Sprintf("bouncer.hooks[%d]", i), hook, hooks...))
@@ -455,6 +460,11 @@ func (r *resolver) bouncer(s *BouncerSection) Bouncer {
 // of iptables for this family only.
 func (r *resolver) bouncerFamily(s *BouncerSection, name string, off bool, n nftablesFamily, set strict.Text, chains []string) BouncerFamily {
 	key := "bouncer.nftables." + name
+	switch s.Backend.Value {
+	case "iptables", "ipset", "pf":
+		// Files have that section for another mode.
+		n.Enabled, n.SetOnly = nil, false
+	}
 	out := BouncerFamily{
 		Off:     off || n.Enabled != nil && !*n.Enabled,
 		Set:     given("bouncer.blacklists_"+name, set).Value,
