@@ -29,6 +29,17 @@ const (
 	// lateMargin is how long before the kernel drops an entry that has to stay
 	// its time is moved.
 	lateMargin = tenth(3 * time.Second / tenthOf)
+	// maxSpent is how long loading may take in all before repairs wait, repairShare times
+	// as long as the last load took: then somebody changes what is ours again and again,
+	// another bouncer perhaps, and both would load all the time. Rest pays it off.
+	maxSpent    = 6 * time.Second
+	repairShare = 10
+	// auditEvery is how often some entries are asked for, of all of them one in
+	// auditShare, so that each has its turn once a day.
+	auditEvery = time.Minute
+	auditShare = 24 * 60
+	minAudit   = 16
+	maxAudit   = 2000
 	// maxEnding bounds the prefixes whose connections are still to be ended; those
 	// of more end when the peers give up.
 	maxEnding = 10_000
@@ -48,7 +59,8 @@ const (
 // Config says what a Reconciler works with.
 type Config struct {
 	Kernel Kernel
-	// Fallbacks are tried in turn when the Kernel can't be opened.
+	// Fallbacks are tried in turn when the Kernel can't be opened, or turns out not
+	// to be able to do what is needed when it loads for the first time.
 	Fallbacks []Kernel
 	// Wanted picks the decisions to enforce; nil takes bans that are not simulated.
 	Wanted func(*decisions.Decision) bool
@@ -74,6 +86,9 @@ type Config struct {
 	MaxLengths int
 	// Now is the clock; nil takes time.Now.
 	Now func() time.Time
+	// Slept tells for how long the machine has slept since some time. Now stands still
+	// meanwhile, and so do the times in the kernel. nil: never.
+	Slept func() time.Duration
 	// Applied, if set, is told what the kernel has just taken. The changes are
 	// valid during the call, which must not call the Reconciler.
 	Applied func(changes []Change, at time.Time)
@@ -119,10 +134,12 @@ func (s *Stats) EnforcedRatio() float64 {
 // called from any goroutine.
 type Reconciler struct {
 	kernel Kernel
-	passed error // of the kernels before it that could not be opened
+	next   []Kernel // fallbacks that are left
+	passed error    // of the kernels before it that are of no use
 	cfg    Config
 	now    func() time.Time
 	base   time.Time // times are kept as distances from it, 4 bytes each and monotonic
+	slept  time.Duration
 
 	woken chan struct{}
 
@@ -143,9 +160,15 @@ type Reconciler struct {
 	expanded []netip.Prefix // kept for its memory
 	late     lateHeap
 	capacity capacity
-	applied  int  // items with applied != 0
-	loaded   bool // a Load was asked for; before, what an earlier process left is not touched
-	broken   bool // the kernel is not what the mirror says
+	applied  int           // items with applied != 0
+	loaded   bool          // a Load was asked for; before, what an earlier process left is not touched
+	worked   bool          // a Load did
+	took     time.Duration // the last one
+	spent    time.Duration // on loads lately
+	spentAt  time.Duration
+	auditAt  time.Duration // the next one
+	audited  uint32        // the last record that was asked for
+	broken   bool          // the kernel is not what the mirror says
 	why      string
 	retryAt  time.Duration
 	pause    time.Duration
@@ -196,6 +219,9 @@ func New(cfg Config) *Reconciler {
 	}
 	// One second back, so that no end that is wanted has the distance 0.
 	r.base = r.now().Add(-time.Second)
+	if r.cfg.Slept != nil {
+		r.slept = r.cfg.Slept()
+	}
 	if !cfg.Deadline.IsZero() {
 		r.deadline = tenths(cfg.Deadline.Sub(r.base))
 	}
@@ -210,15 +236,52 @@ func isBan(d *decisions.Decision) bool { return d.Type == "ban" && !d.Simulated 
 func (r *Reconciler) Open(ctx context.Context) (live bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var failed []error
-	for _, k := range append([]Kernel{r.cfg.Kernel}, r.cfg.Fallbacks...) {
+	r.next, r.passed = append([]Kernel{r.cfg.Kernel}, r.cfg.Fallbacks...), nil
+	if r.live, err = r.openNext(ctx); err != nil {
+		return false, err
+	}
+	return r.live, nil
+}
+
+// openNext opens the first kernel of those that are left that can be opened.
+func (r *Reconciler) openNext(ctx context.Context) (live bool, err error) {
+	for len(r.next) > 0 {
+		k := r.next[0]
+		r.next = r.next[1:]
 		if live, err = k.Open(ctx); err == nil {
-			r.kernel, r.passed, r.live = k, errors.Join(failed...), live
+			r.kernel = k
 			return live, nil
 		}
-		failed = append(failed, fmt.Errorf("cannot open %s: %w", k.Name(), err))
+		r.passed = errors.Join(r.passed, fmt.Errorf("cannot open %s: %w", k.Name(), err))
 	}
-	return false, errors.Join(failed...)
+	return false, r.passed
+}
+
+// fallBack takes the next kernel, because the one in use can't do what is needed.
+func (r *Reconciler) fallBack(ctx context.Context, why error) bool {
+	if r.worked || len(r.next) == 0 || !errors.Is(why, errors.ErrUnsupported) {
+		return false
+	}
+	old := r.kernel
+	r.passed = errors.Join(r.passed, why)
+	if _, err := r.openNext(ctx); err != nil {
+		return false // the old one stays, and says why
+	}
+	_ = old.Close(ctx, true) // what it has made by then is of no use
+	if k, ok := r.kernel.(Ignoring); ok && k.Ignore(ctx, r.ignored) != nil {
+		return false
+	}
+	for p, first := range r.bans.eachItem() {
+		it, _ := r.bans.item(p, first)
+		if ignored := r.ignores(p); ignored != (it.out == outIgnored) {
+			r.mark(&it, outNot)
+			if ignored {
+				r.mark(&it, outIgnored)
+			}
+			r.bans.setItem(p, first, it)
+		}
+	}
+	return true
 }
 
 // Chosen returns the name of the backend in use, and why it is not one that
@@ -308,11 +371,17 @@ func (r *Reconciler) Run(ctx context.Context) {
 			t.Reset(r.rest())
 			continue
 		case <-t.C:
-		case <-r.kernel.Changed():
+		case <-r.changed():
 		}
 		r.Tick(ctx)
 		t.Reset(r.rest())
 	}
+}
+
+func (r *Reconciler) changed() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.kernel.Changed()
 }
 
 // wake makes Run think again about for how long there is nothing to do.
@@ -327,11 +396,14 @@ func (r *Reconciler) wake() {
 func (r *Reconciler) rest() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	at := r.at()
+	if r.broken && r.retryAt > at {
+		return max(min(r.retryAt-at, tick), tick/10)
+	}
 	if r.kernel.Changed() == nil || r.broken || len(r.ending) > 0 {
 		return tick
 	}
 	wait := calm
-	at := r.at()
 	if i := r.bans.earliest(); i != 0 {
 		wait = min(wait, r.bans.at(i).until.after()-at)
 	}
@@ -346,6 +418,7 @@ func (r *Reconciler) rest() time.Duration {
 func (r *Reconciler) Tick(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.wakeUp()
 	now := r.tenth()
 	var touched []touch
 	for {
@@ -376,15 +449,43 @@ func (r *Reconciler) Tick(ctx context.Context) {
 			r.fail("check failed")
 			r.trouble = err.Error()
 		} else if !ok {
-			r.stats.Repairs++
-			r.broken, r.why = true, "changed by somebody else"
+			r.repair("changed by somebody else")
 		}
 	}
+	r.audit(ctx)
 	if r.broken && r.at() >= r.retryAt {
 		_ = r.load(ctx) // counted and told there
 	}
 	if err := r.end(ctx); err != nil {
 		r.trouble = err.Error()
+	}
+}
+
+// repair has everything loaded, because the kernel is not what the mirror says.
+func (r *Reconciler) repair(why string) {
+	at := r.at()
+	r.spent, r.spentAt = max(r.spent-(at-r.spentAt)/repairShare, 0), at
+	if r.spent > maxSpent {
+		r.retryAt = at + min(repairShare*r.took, maxRetry)
+	}
+	r.stats.Repairs++
+	r.broken, r.why = true, why
+}
+
+// wakeUp moves the time by as much as the machine has slept since the last call. The
+// kernel's times have to be set again then.
+func (r *Reconciler) wakeUp() {
+	if r.cfg.Slept == nil {
+		return
+	}
+	slept := r.cfg.Slept()
+	if slept-r.slept < tick {
+		return
+	}
+	r.base = r.base.Add(r.slept - slept)
+	r.slept = slept
+	if r.loaded {
+		r.broken, r.why = true, "the machine has slept"
 	}
 }
 
@@ -674,9 +775,10 @@ func (r *Reconciler) load(ctx context.Context) error {
 	r.applied, r.late = 0, nil
 	r.capacity.choose(r, now)
 	err := r.kernel.Load(ctx, r.entries(now))
-	took := r.at() - began
+	r.took = r.at() - began
+	r.spent += r.took
 	if err == nil {
-		r.broken, r.pause, r.retryAt = false, 0, 0
+		r.broken, r.worked, r.pause, r.retryAt = false, true, 0, 0
 	} else {
 		r.capacity.learn(err, r.applied)
 		r.fail(r.why)
@@ -684,7 +786,11 @@ func (r *Reconciler) load(ctx context.Context) error {
 		err = fmt.Errorf("cannot load %d entries into %s: %w", r.bans.items, r.kernel.Name(), err)
 	}
 	if r.cfg.Loaded != nil {
-		r.cfg.Loaded(r.why, r.applied, took, err)
+		r.cfg.Loaded(r.why, r.applied, r.took, err)
+	}
+	if err != nil && r.fallBack(ctx, err) {
+		r.why = "the backend before it can't"
+		return r.load(ctx)
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -266,6 +267,109 @@ func TestErrorsAreHealed(t *testing.T) {
 }
 
 // A kernel that refuses for an hour is not asked all the time.
+// TestSleepingMachine: what ended while the machine slept is lifted when it wakes up, and the
+// kernel, whose times stood still too, gets those that are left.
+func TestSleepingMachine(t *testing.T) {
+	var slept atomic.Int64
+	cfg := remediate.Config{Slept: func() time.Duration { return time.Duration(slept.Load()) }}
+	tell(t, cfg, nil, func(s *story) {
+		s.add(decision(1, "crowdsec", "1.2.3.4", time.Hour), decision(2, "crowdsec", "1.2.3.5", 3*time.Hour))
+		s.sleep(time.Minute)
+		slept.Add(int64(2 * time.Hour))
+		s.sleep(11 * time.Second)
+		s.blocks("1.2.3.5/32 crowdsec")
+		left := time.Until(s.kernel.Entries()[netip.MustParsePrefix("1.2.3.5/32")].Until)
+		if want := time.Hour - 71*time.Second; left > want || left < want-time.Second {
+			s.Errorf("%v left, want %v", left, want)
+		}
+		e, err := s.r.Explain(s.Context(), netip.MustParseAddr("1.2.3.5"))
+		if err != nil || len(e.Decisions) != 1 || time.Until(e.Decisions[0].Until) != left {
+			s.Errorf("explained as %+v, %v", e, err)
+		}
+		s.add(decision(3, "crowdsec", "1.2.3.6", time.Hour))
+		s.sleep(time.Hour - 2*time.Second)
+		s.blocks("1.2.3.6/32 crowdsec")
+		s.sleep(3 * time.Second)
+		s.blocks()
+	})
+}
+
+// TestQuarrel: against somebody who changes the rules as soon as they are made we
+// don't load all the time, but always again.
+func TestQuarrel(t *testing.T) {
+	tell(t, remediate.Config{}, []decisions.Decision{decision(1, "crowdsec", "1.2.3.4", time.Hour)}, func(s *story) {
+		s.kernel.Takes(100 * time.Millisecond)
+		before, _, _ := s.kernel.Calls()
+		end := time.Now().Add(2 * time.Minute)
+		for time.Now().Before(end) {
+			s.kernel.Flush()
+			s.sleep(10 * time.Millisecond)
+		}
+		loads, _, _ := s.kernel.Calls()
+		if n := loads - before; n < 150 || n > 250 { // 60 at once, then one in a second
+			s.Errorf("%d loads in two minutes", n)
+		}
+		s.sleep(2 * time.Second)
+		s.blocks("1.2.3.4/32 crowdsec")
+		// Peace makes it quick again.
+		s.sleep(2 * time.Minute)
+		s.kernel.Flush()
+		s.sleep(110 * time.Millisecond)
+		s.blocks("1.2.3.4/32 crowdsec")
+	})
+}
+
+// TestAudit: an entry that somebody took away where nobody looks is back within a day.
+func TestAudit(t *testing.T) {
+	var begin []decisions.Decision
+	for i := range 3000 {
+		begin = append(begin, decision(int64(i+1), "CAPI", netip.AddrFrom4([4]byte{1, 2, byte(i >> 8), byte(i)}).String(), 1000*time.Hour))
+	}
+	tell(t, remediate.Config{}, begin, func(s *story) {
+		s.kernel.Deafen()
+		s.sleep(24 * time.Hour)
+		if loads, _, _ := s.kernel.Calls(); loads != 1 {
+			s.Errorf("%d loads", loads)
+		}
+		s.kernel.Meddle(func(m map[netip.Prefix]time.Time) { delete(m, netip.MustParsePrefix("1.2.7.7/32")) })
+		s.sleep(24 * time.Hour)
+		if _, there := s.kernel.Entries()[netip.MustParsePrefix("1.2.7.7/32")]; !there {
+			s.Error("it is still away")
+		}
+	})
+}
+
+// TestFallsBack: a backend that can't do what is needed is left for the next one, which
+// gets what is never blocked, too; one that worked is not.
+func TestFallsBack(t *testing.T) {
+	first, second := remediatetest.NewFake(time.Now), remediatetest.NewFake(time.Now)
+	r := remediate.New(remediate.Config{Kernel: first, Fallbacks: []remediate.Kernel{second}})
+	if _, err := r.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.SetIgnore(t.Context(), []netip.Prefix{netip.MustParsePrefix("1.2.3.4/32")}); err != nil {
+		t.Fatal(err)
+	}
+	first.Fail(fmt.Errorf("no such map: %w", errors.ErrUnsupported))
+	list := []decisions.Decision{decision(1, "crowdsec", "1.2.3.0/24", time.Hour), decision(2, "crowdsec", "1.2.4.5", time.Hour)}
+	if _, err := r.Apply(t.Context(), decisions.Delta{Full: true, New: list}); err != nil {
+		t.Fatal(err)
+	}
+	if n, m := len(first.Entries()), len(second.Entries()); n != 0 || m != 1 {
+		t.Errorf("the first has %d, the second %d", n, m)
+	}
+	if _, passed := r.Chosen(); passed == nil || !strings.Contains(passed.Error(), "no such map") {
+		t.Errorf("passed because of %v", passed)
+	}
+	second.Flush()
+	second.Fail(nil, errors.ErrUnsupported)
+	r.Tick(t.Context())
+	r.Tick(t.Context())
+	if st := r.Stats(); !st.Healthy || len(second.Entries()) != 1 {
+		t.Errorf("%+v", st)
+	}
+}
+
 func TestRetriesAreRare(t *testing.T) {
 	tell(t, remediate.Config{}, nil, func(s *story) {
 		for range 10000 {

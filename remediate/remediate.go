@@ -65,7 +65,8 @@ type Kernel interface {
 	// Load makes the packet filter block exactly the entries, whatever was
 	// there before: it makes or repairs the structure (table, chains, rules,
 	// counters) and replaces what an earlier process or an earlier Load left
-	// without a gap in protection. The most important entries come first.
+	// without a gap in protection. The most important entries come first. An error
+	// that is errors.ErrUnsupported tells that it never will.
 	Load(ctx context.Context, entries iter.Seq[Entry]) error
 	// Apply makes the changes, in their order. An error may leave a part
 	// applied; the caller loads again.
@@ -111,6 +112,13 @@ type Probing interface {
 	// Probe asks for entries, one by one: whether the prefix is blocked for the
 	// origin. The result has their order.
 	Probe(ctx context.Context, entries []Entry) ([]Found, error)
+}
+
+// Audited is a Probing Kernel of which the Reconciler asks for a few entries each minute, in
+// turn: single ones may go without anybody telling, and asking costs next to nothing.
+type Audited interface {
+	Probing
+	Audited()
 }
 
 // Vouching is a Kernel that can't be asked for single prefixes, but whether all is in place.

@@ -106,10 +106,47 @@ func (r *Reconciler) sample(n int) (list []netip.Prefix) {
 	return list
 }
 
-// verify asks for a few entries, as they are wanted by now.
+// audit asks now and then for some entries, in turn: what somebody took away where
+// no guard looks is noticed within a day.
+func (r *Reconciler) audit(ctx context.Context) {
+	k, ok := r.kernel.(Audited)
+	if !ok || r.broken || !r.loaded || r.at() < r.auditAt {
+		return
+	}
+	r.auditAt = r.at() + auditEvery
+	var list []netip.Prefix
+	i := r.audited
+	for range r.bans.used {
+		if i++; i > r.bans.used {
+			i = 1
+		}
+		if d := r.bans.at(i); d.applied != 0 && d.flags&banItem != 0 {
+			list = append(list, r.bans.prefix(d))
+		}
+		if len(list) == min(max(r.applied/auditShare, minAudit), maxAudit) {
+			break
+		}
+	}
+	r.audited = i
+	var v Verdict
+	switch err := r.ask(ctx, k, list, &v); {
+	case err != nil:
+		r.fail("check failed")
+		r.trouble = err.Error()
+	case len(v.Differences) > 0:
+		r.repair("entries are not as they were given")
+	}
+}
+
+// verify is ask for when nobody else is looking.
 func (r *Reconciler) verify(ctx context.Context, k Probing, list []netip.Prefix, v *Verdict) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.ask(ctx, k, list, v)
+}
+
+// ask asks for a few entries, as they are wanted by now.
+func (r *Reconciler) ask(ctx context.Context, k Probing, list []netip.Prefix, v *Verdict) error {
 	now := r.at()
 	var ask []Entry
 	var ends []time.Duration // 0: it should be absent
@@ -125,7 +162,7 @@ func (r *Reconciler) verify(ctx context.Context, k Probing, list []netip.Prefix,
 		ask, ends = append(ask, Entry{Prefix: p, Origin: origin}), append(ends, it.applied.after())
 		next := nextPrefix(p)
 		neighbour := netip.PrefixFrom(next, p.Bits())
-		if next.IsValid() && !r.wants(neighbour) && !r.covers(neighbour) {
+		if next.IsValid() && !r.covers(neighbour) {
 			ask, ends = append(ask, Entry{Prefix: neighbour, Origin: origin}), append(ends, 0)
 		}
 	}
@@ -168,9 +205,10 @@ func (r *Reconciler) wants(p netip.Prefix) bool {
 	return ok
 }
 
-// covers tells whether a wider prefix of the mirror covers p.
+// covers tells whether a prefix of the mirror has the first address of p: some kernels are
+// asked for that.
 func (r *Reconciler) covers(p netip.Prefix) bool {
-	for bits := p.Bits() - 1; bits >= 0; bits-- {
+	for bits := p.Addr().BitLen(); bits >= 0; bits-- {
 		if r.wants(netip.PrefixFrom(p.Addr(), bits).Masked()) {
 			return true
 		}
@@ -214,7 +252,7 @@ func (r *Reconciler) Explain(ctx context.Context, a netip.Addr) (Explanation, er
 		first := r.bans.first(p)
 		for i := first; i != 0; i = r.bans.at(i).next {
 			d := r.bans.decision(r.bans.at(i))
-			d.Until = r.base.Add(r.bans.at(i).until.after())
+			d.Until = r.now().Add(r.bans.at(i).until.after() - r.at())
 			e.Decisions = append(e.Decisions, d)
 		}
 		it, ok := r.bans.item(p, first)

@@ -678,6 +678,9 @@ func (f *Filter) Probe(_ context.Context, entries []remediate.Entry) ([]remediat
 	return found, nil
 }
 
+// Audited implements remediate.Audited.
+func (f *Filter) Audited() {}
+
 // Check tells whether sets, chain and jumps are as they were left. The rules are listed only when
 // their table looks changed, and once a minute.
 func (f *Filter) Check(ctx context.Context) (bool, error) {

@@ -208,6 +208,9 @@ func (b *both) Probe(ctx context.Context, entries []remediate.Entry) ([]remediat
 	return out, nil
 }
 
+// Audited implements remediate.Audited.
+func (b *both) Audited() {}
+
 // Ignore tells all parts what is never blocked.
 func (b *both) Ignore(ctx context.Context, list []netip.Prefix) error {
 	for _, p := range b.parts {

@@ -653,22 +653,35 @@ func (s *setOnly) Ignore(_ context.Context, list []netip.Prefix) error {
 	return nil
 }
 
-// Probe asks the kernel for the first addresses of entries.
+// Probe asks the kernel for the first addresses of entries. What several cover is one
+// element there, which ends with the last of them: that is allowed for.
 func (s *setOnly) Probe(_ context.Context, entries []remediate.Entry) ([]remediate.Found, error) {
 	out := make([]remediate.Found, len(entries))
 	for i, e := range entries {
 		if !s.loaded || !s.has(e.Prefix) {
 			continue
 		}
-		set := s.setOf(e.Origin)
-		st, err := s.conn.ask(s.proto, s.name, set.name, families[s.family].keyLen, elem{key: key(e.Prefix.Addr())})
+		set, a := s.setOf(e.Origin), e.Prefix.Addr()
+		out[i].Where = "table " + s.name + " " + set.name
+		own, given := set.given.Get(e.Prefix)
+		last := own
+		for _, until := range set.given.Supernets(netip.PrefixFrom(a, a.BitLen())) {
+			last = max(last, until)
+		}
+		st, err := s.conn.ask(s.proto, s.name, set.name, families[s.family].keyLen, elem{key: key(a)})
 		if err != nil {
 			return nil, fmt.Errorf("cannot ask set %s of table %s for %s: %w", set.name, s.name, e.Prefix, err)
 		}
-		out[i] = remediate.Found{Present: st.present, Left: st.left, Where: "table " + s.name + " " + set.name}
+		out[i].Present, out[i].Left = st.present, st.left
+		if st.left > 0 && given {
+			out[i].Left = max(st.left-time.Duration(last-own)*unit, unit)
+		}
 	}
 	return out, nil
 }
+
+// Audited implements remediate.Audited.
+func (s *setOnly) Audited() {}
 
 // Counters returns nothing: the rules are not ours.
 func (s *setOnly) Counters(context.Context) ([]remediate.Counter, error) { return nil, nil }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"cs/decisions"
 	"cs/remediate"
 	"cs/remediate/remediatetest"
 )
@@ -163,6 +164,51 @@ func TestSetOnlyWithIntervals(t *testing.T) {
 			apply(remediate.Remove, "203.0.112.0/20", 0)
 			blocked(t, lab, "203.0.113.4", false)
 			blocked(t, lab, "203.0.113.5", true)
+		})
+	}
+}
+
+// TestSetOnlyIsVerified: bans inside others share elements, and are as they should be all
+// the same; what an operator's script took away is found.
+func TestSetOnlyIsVerified(t *testing.T) {
+	for _, flags := range []string{"timeout", "interval,timeout", "interval", ""} {
+		t.Run("flags "+flags, func(t *testing.T) {
+			lab := remediatetest.NewLab(t)
+			ruleset(t, lab.Host, operators(flags))
+			k, err := New(setOnlyConfig())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := remediate.New(remediate.Config{Kernel: k})
+			lab.Host.Do(func() { _, err = r.Open(t.Context()) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close(context.Background(), true)
+			var list []decisions.Decision
+			for value, left := range map[string]time.Duration{
+				"203.0.113.0/24": 3 * time.Hour, "203.0.113.0/32": time.Hour, "203.0.113.7/32": 20 * time.Hour, "203.0.114.0/32": time.Hour, "203.0.115.0/28": time.Hour, "203.0.115.0/25": 9 * time.Hour,
+			} {
+				list = append(list, decisions.Decision{ID: int64(len(list) + 1), Type: "ban", Scope: "Range", Value: value, Origin: "crowdsec", Until: time.Now().Add(left)})
+			}
+			if _, err := r.Apply(t.Context(), decisions.Delta{Full: true, New: list}); err != nil {
+				t.Fatal(err)
+			}
+			verify := func(want int) {
+				t.Helper()
+				v, err := r.Verify(t.Context(), 100)
+				if err != nil || !v.Structure || v.Asked != len(list) || len(v.Differences) != want {
+					t.Errorf("verified %+v, %v; want %d differences", v, err, want)
+				}
+			}
+			verify(0)
+			// Not one of those that Check looks at.
+			at := "203.0.115.0"
+			if strings.Contains(flags, "interval") {
+				at += "/25"
+			}
+			lab.Host.Run("nft", "delete", "element", "ip", "own", "crowdsec-blacklists", "{ "+at+" }")
+			verify(2)
 		})
 	}
 }

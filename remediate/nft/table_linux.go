@@ -10,6 +10,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -295,8 +296,22 @@ func (t *table) create() error {
 			t.attached = true
 			t.probeDestroy()
 		}
-		return err
+		if slices.Contains(t.hooks(), "ingress") { // an interface may come later
+			return err
+		}
+		return unsupported(err)
 	}
+}
+
+// unsupported finds out whether an error says that the kernel doesn't know something that
+// tables are made of: family inet, maps to counters, an expression.
+func unsupported(err error) error {
+	for _, errno := range []syscall.Errno{unix.EOPNOTSUPP, unix.EAFNOSUPPORT, unix.EPROTONOSUPPORT, unix.ENOENT, unix.EINVAL} {
+		if errors.Is(err, errno) {
+			return fmt.Errorf("%w: this kernel lacks a part of nftables: %w", errors.ErrUnsupported, err)
+		}
+	}
+	return err
 }
 
 // adoptTries is how often a table is taken over from an owner that may be about to go.
@@ -1024,6 +1039,9 @@ func (t *table) Probe(_ context.Context, entries []remediate.Entry) ([]remediate
 	}
 	return out, nil
 }
+
+// Audited implements remediate.Audited.
+func (t *table) Audited() {}
 
 // Counters returns the counters of the table. They start at zero when the
 // table had to be made anew.

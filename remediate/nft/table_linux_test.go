@@ -626,6 +626,15 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// A kernel that lacks a part of nftables is told from one that is in trouble now.
+func TestKernelLacksAPart(t *testing.T) {
+	k := open(t, remediatetest.Netns(t), Config{Plain: true})
+	k.proto, k.tx.proto = 99, 99 // such tables there are nowhere
+	if err := k.Load(t.Context(), seq(1, time.Hour)); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "lacks a part") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // The kernel's words come with its numbers.
 func TestErrorsAreReadable(t *testing.T) {
 	n := remediatetest.Netns(t)

@@ -35,6 +35,7 @@ type Fake struct {
 	deaf    bool
 	strict  bool
 	fail    []error
+	took    time.Duration
 	calls   struct{ loads, applies, changes int }
 }
 
@@ -59,6 +60,10 @@ func (k *Fake) Open(context.Context) (bool, error) {
 
 // Load replaces everything.
 func (k *Fake) Load(_ context.Context, entries iter.Seq[remediate.Entry]) error {
+	k.mu.Lock()
+	took := k.took
+	k.mu.Unlock()
+	time.Sleep(took)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.calls.loads++
@@ -223,6 +228,13 @@ func (k *Fake) Fail(errs ...error) {
 	k.fail = append(k.fail, errs...)
 }
 
+// Takes makes a Load last as long.
+func (k *Fake) Takes(d time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.took = d
+}
+
 // Calls returns how often Load and Apply were called, and the number of
 // changes given to Apply.
 func (k *Fake) Calls() (loads, applies, changes int) {
@@ -258,6 +270,9 @@ func (k *Fake) Probe(_ context.Context, entries []remediate.Entry) ([]remediate.
 	}
 	return out, nil
 }
+
+// Audited implements remediate.Audited.
+func (k *Fake) Audited() {}
 
 // Meddle lets f change what is blocked until when, unnoticed.
 func (k *Fake) Meddle(f func(map[netip.Prefix]time.Time)) {

@@ -64,6 +64,8 @@ const (
 	suspectAgain = 30 * time.Second
 	// largeList is a number of decisions whose list is worth giving memory back for.
 	largeList = 10_000
+	// maxLoads is how many loads are told of in a minute.
+	maxLoads = 10
 	// closeTime bounds the work in the kernel at the end.
 	closeTime = time.Second
 )
@@ -134,6 +136,9 @@ type Bouncer struct {
 	started   time.Time
 	parts     remediate.Diff // of the whole set that is being told
 
+	loads      int // since loadsSince
+	loadsSince time.Time
+
 	meterMu sync.Mutex
 	meter   meter
 
@@ -181,6 +186,7 @@ func New(cfg Config) (*Bouncer, error) {
 		MaxLengths:   cfg.MaxLengths,
 		Deadline:     cfg.Deadline,
 		Now:          cfg.Now,
+		Slept:        platform.Slept,
 
 		EndConnections: cfg.EndConnections,
 		Applied:        b.applied,
@@ -523,10 +529,20 @@ func (b *Bouncer) applied(changes []remediate.Change, at time.Time) {
 	}
 }
 
+// loaded logs what was loaded. Its calls don't overlap.
 func (b *Bouncer) loaded(why string, n int, took time.Duration, err error) {
-	if err != nil {
-		b.log.Error("cannot load the bans, trying again", "reason", why, "err", err)
-		return
+	now := b.now()
+	if b.loads++; now.Sub(b.loadsSince) > time.Minute {
+		b.loads, b.loadsSince = 1, now
 	}
-	b.log.Info("bans loaded", "reason", why, "prefixes", n, "took", took.Round(time.Millisecond/10))
+	switch {
+	case b.loads > maxLoads:
+	case err != nil:
+		b.log.Error("cannot load the bans, trying again", "reason", why, "err", err)
+	default:
+		b.log.Info("bans loaded", "reason", why, "prefixes", n, "took", took.Round(time.Millisecond/10))
+	}
+	if b.loads == maxLoads {
+		b.log.Warn("the bans are loaded again and again: does another bouncer change the same tables? no more of it is told for a minute", "reason", why)
+	}
 }
