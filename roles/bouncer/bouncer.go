@@ -64,6 +64,9 @@ const (
 	suspectAgain = 30 * time.Second
 	// largeList is a number of decisions whose list is worth giving memory back for.
 	largeList = 10_000
+	// unready is for how long a kernel that refuses is waited for until the service manager is told
+	// that we are ready: to start us again would not help, and end the rest of the process.
+	unready = 30 * time.Second
 	// maxLoads is how many loads are told of in a minute.
 	maxLoads = 10
 	// closeTime bounds the work in the kernel at the end.
@@ -115,8 +118,10 @@ type Config struct {
 	Metrics string
 	// Usage says how the LAPI is told what was done; without a Report it isn't.
 	Usage Usage
-	// Ready, if set, is called when everything that is known is enforced.
+	// Ready, if set, is called when everything that is known is enforced, and State is
+	// told in a line how things are whenever that changes.
 	Ready func()
+	State func(string)
 	// Stopping, if set, is told how things are before the kernel is given up.
 	Stopping func(Status)
 	// Applied, if set, is told what the kernel has just taken. The changes are
@@ -132,7 +137,10 @@ type Bouncer struct {
 	now       func() time.Time
 	report    reporter
 	changed   chan struct{} // something to save
+	works     chan struct{} // a load did
 	readyOnce sync.Once
+	stateMu   sync.Mutex
+	told      string // to State
 	started   time.Time
 	parts     remediate.Diff // of the whole set that is being told
 
@@ -174,6 +182,7 @@ func New(cfg Config) (*Bouncer, error) {
 		cfg: cfg, log: cfg.Log, now: cfg.Now,
 		report:  reporter{log: cfg.Log, now: cfg.Now},
 		changed: make(chan struct{}, 1),
+		works:   make(chan struct{}, 1),
 		started: cfg.Now(),
 	}
 	b.r = remediate.New(remediate.Config{
@@ -239,13 +248,21 @@ func (b *Bouncer) Run(ctx context.Context) error {
 	work.Go(func() { b.r.Run(feedCtx) })
 	work.Go(func() { b.reports(feedCtx) })
 
+	settled := false // what can be known is
+	var late <-chan time.Time
+	ready := func() {
+		if !settled {
+			settled, late = true, time.After(unready)
+		}
+		b.ready(false)
+	}
 	if !live {
 		b.meterMu.Lock()
 		b.meter.primed = true // no earlier process has counted
 		b.meterMu.Unlock()
 		// Nobody is blocked yet: better a set that is a little old than none.
 		if b.applySaved(ctx) > 0 {
-			b.ready()
+			ready()
 		} else {
 			b.apply(ctx, decisions.Delta{Full: true}, nil)
 		}
@@ -266,7 +283,7 @@ func (b *Bouncer) Run(ctx context.Context) error {
 				continue
 			}
 			live = false
-			b.ready()
+			ready()
 			if n := len(d.New); d.Full && (n > largeList || d.Part > 0) {
 				go debug.FreeOSMemory() // what a list comes in takes room, too
 			}
@@ -276,7 +293,7 @@ func (b *Bouncer) Run(ctx context.Context) error {
 				stopRun()
 				continue
 			}
-			b.ready()
+			ready()
 		case <-patience:
 			if live {
 				if b.now().Sub(heard) < firstAnswer { // it is about to tell
@@ -285,7 +302,13 @@ func (b *Bouncer) Run(ctx context.Context) error {
 				}
 				b.applySaved(ctx)
 			}
-			b.ready()
+			ready()
+		case <-b.works:
+			if settled {
+				b.ready(false)
+			}
+		case <-late:
+			b.ready(true)
 		case <-b.unsaved(saveTimer == nil && saving == nil):
 			now := b.now()
 			if earliest := now.Add(-saveBurst * gap); due.Before(earliest) {
@@ -369,14 +392,48 @@ func (b *Bouncer) tellParts(d decisions.Delta, diff remediate.Diff) {
 }
 
 // ready tells, once, that what can be enforced is: the rules are there, and
-// the feed has answered, or does not while we have a set to go on with.
-func (b *Bouncer) ready() {
+// the feed has answered, or does not while we have a set to go on with. While the kernel
+// refuses it tells nothing, unless that has taken too long.
+func (b *Bouncer) ready(anyway bool) {
+	if s := b.r.Stats(); !s.Healthy && !anyway {
+		return
+	} else if !s.Healthy {
+		b.log.Warn("not all bans are in force", "trouble", s.Trouble)
+	}
 	b.readyOnce.Do(func() {
 		b.log.Info("bouncer is ready", "prefixes", b.r.Stats().Applied)
 		if b.cfg.Ready != nil {
 			b.cfg.Ready()
 		}
+		b.tellState()
 	})
+}
+
+// tellState tells how things are if it is another story than before.
+func (b *Bouncer) tellState() {
+	if b.cfg.State == nil {
+		return
+	}
+	b.stateMu.Lock()
+	defer b.stateMu.Unlock()
+	s := b.r.Stats()
+	text := fmt.Sprintf("enforcing %d of %d prefixes", s.Applied, s.Wanted)
+	if s.Trouble != "" {
+		text += "; " + s.Trouble
+	}
+	b.mu.Lock()
+	p := b.pulls
+	b.mu.Unlock()
+	switch {
+	case p.trouble != "" && p.last.IsZero():
+		text += "; the LAPI has not answered yet"
+	case p.trouble != "":
+		text += fmt.Sprintf("; the LAPI has not answered since %s", p.last.Format(time.DateTime))
+	}
+	if text != b.told {
+		b.told = text
+		b.cfg.State(text)
+	}
 }
 
 // unsaved returns the channel that says that there is something to save, nil
@@ -531,6 +588,12 @@ func (b *Bouncer) applied(changes []remediate.Change, at time.Time) {
 
 // loaded logs what was loaded. Its calls don't overlap.
 func (b *Bouncer) loaded(why string, n int, took time.Duration, err error) {
+	if err == nil {
+		select {
+		case b.works <- struct{}{}:
+		default:
+		}
+	}
 	now := b.now()
 	if b.loads++; now.Sub(b.loadsSince) > time.Minute {
 		b.loads, b.loadsSince = 1, now

@@ -152,6 +152,44 @@ func TestFollowsTheFeed(t *testing.T) {
 	})
 }
 
+// TestReadiness: the service manager hears that we are ready when the kernel has taken what is
+// known, or when it has refused for too long, and how things are meanwhile.
+func TestReadiness(t *testing.T) {
+	refused := errors.New("operation not permitted")
+	f := func(failures int, after time.Duration) {
+		synctest.Test(t, func(t *testing.T) {
+			kernel, began := remediatetest.NewFake(time.Now), time.Now()
+			var ready time.Duration
+			var states []string
+			r := start(t, kernel, "", func(c *Config) {
+				c.Ready = func() { ready = time.Since(began) }
+				c.State = func(s string) { states = append(states, s) }
+				kernel.Fail(nil) // for Open
+				for range failures {
+					kernel.Fail(refused)
+				}
+			})
+			r.tell(decisions.Delta{Full: true, New: []decisions.Decision{ban(1, "203.0.113.1", time.Hour)}})
+			time.Sleep(100 * time.Second)
+			r.tell(errors.New("connection refused"))
+			time.Sleep(11 * time.Second)
+			synctest.Wait()
+			if ready < after || ready > after+10*time.Second {
+				t.Errorf("%d failures: ready after %v, want %v", failures, ready, after)
+			}
+			all := strings.Join(states, "\n")
+			if !strings.Contains(all, "enforcing 1 of 1 prefixes") || !strings.Contains(all, "; the LAPI has not answered since ") ||
+				failures > 5 && !strings.Contains(all, refused.Error()) {
+				t.Errorf("%d failures: told\n%s", failures, all)
+			}
+			r.stop()
+		})
+	}
+	f(0, 0)
+	f(3, time.Second)
+	f(7, unready)
+}
+
 func TestCleansWhenAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, remediatetest.NewFake(time.Now), "", func(c *Config) { c.OnStop = Clean })

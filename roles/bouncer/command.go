@@ -129,6 +129,7 @@ func (c *Command) config(env *platform.Env, r config.Resolved) (Config, error) {
 	cfg.Feed = feed
 	cfg.Usage.Report = feed.Report
 	cfg.Ready = platform.Ready
+	cfg.State = func(text string) { _ = platform.Notify("STATUS=" + text) } // nobody to tell is fine
 	return cfg, nil
 }
 

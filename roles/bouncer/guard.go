@@ -74,7 +74,7 @@ func sessionPeer(text string) netip.Addr {
 	return a
 }
 
-// guard keeps what is never blocked up to date until ctx ends.
+// guard keeps what is never blocked, and what is told of us, up to date until ctx ends.
 func (b *Bouncer) guard(ctx context.Context) {
 	tick := time.NewTicker(guardEvery)
 	defer tick.Stop()
@@ -84,6 +84,7 @@ func (b *Bouncer) guard(ctx context.Context) {
 			return
 		case <-tick.C:
 			b.setIgnore(ctx)
+			b.tellState()
 		}
 	}
 }
