@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"cs/decisions"
@@ -49,7 +50,7 @@ func guards(session string) []Guard {
 	}
 	add("gateway", gateways()...)
 	add("logged in", sessionPeer(session))
-	add("logged in", loggedIn()...)
+	add("logged in", loggedIn("")...)
 	sort.SliceStable(list, func(i, j int) bool { return list[i].Prefix.Compare(list[j].Prefix) < 0 })
 	n := 0
 	for _, g := range list {
@@ -64,11 +65,8 @@ func guards(session string) []Guard {
 // sessionPeer returns the client in the value of SSH_CONNECTION ("client port
 // server port") or SSH_CLIENT; invalid if there is none.
 func sessionPeer(text string) netip.Addr {
-	for i := range text {
-		if text[i] == ' ' {
-			text = text[:i]
-			break
-		}
+	if i := strings.IndexAny(text, " %"); i >= 0 { // without a zone
+		text = text[:i]
 	}
 	a, _ := decisions.ParseAddr(text)
 	return a

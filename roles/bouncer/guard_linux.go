@@ -37,6 +37,25 @@ func gateways() (list []netip.Addr) {
 	return list
 }
 
+// loggedIn returns the remote addresses of the sessions that login programs have noted, in
+// files under a root directory that only they may write: utmp, and what systemd-logind keeps in
+// its place. Where there is neither, as on OpenWrt, SSH's own processes are asked.
+func loggedIn(root string) (list []netip.Addr) {
+	text, uerr := os.ReadFile(root + "/var/run/utmp")
+	list = utmpPeers(text)
+	files, lerr := os.ReadDir(root + "/run/systemd/sessions")
+	for _, f := range files {
+		text, _ := os.ReadFile(root + "/run/systemd/sessions/" + f.Name())
+		if a := sessionPeer(field(string(text), "REMOTE_HOST=")); a.IsValid() {
+			list = append(list, a)
+		}
+	}
+	if uerr != nil && lerr != nil {
+		list = sshPeers(root)
+	}
+	return list
+}
+
 // The layout of struct utmp, which is the same on all 64-bit machines and on
 // most others.
 const (
@@ -45,10 +64,7 @@ const (
 	userProcess = 7
 )
 
-// loggedIn reads the remote addresses of the sessions that login programs have
-// noted. Only they may write that file.
-func loggedIn() (list []netip.Addr) {
-	b, _ := os.ReadFile("/var/run/utmp")
+func utmpPeers(b []byte) (list []netip.Addr) {
 	for ; len(b) >= utmpSize; b = b[utmpSize:] {
 		if binary.NativeEndian.Uint16(b) != userProcess {
 			continue
@@ -62,4 +78,61 @@ func loggedIn() (list []netip.Addr) {
 		}
 	}
 	return list
+}
+
+// sshPeers returns who the processes that SSH servers have started are for: they have it in
+// SSH_CONNECTION. Only a session that has logged in has such a process; a server counts if
+// it runs as root, or was started by one that does, so that nobody else can let anyone in.
+func sshPeers(root string) (list []netip.Addr) {
+	type process struct {
+		id, parent string
+		server     bool
+		root       bool
+	}
+	processes := map[string]process{}
+	dirs, _ := os.ReadDir(root + "/proc")
+	for _, d := range dirs {
+		if d.Name()[0] < '1' || d.Name()[0] > '9' {
+			continue
+		}
+		dir := root + "/proc/" + d.Name()
+		text, _ := os.ReadFile(dir + "/status")
+		p := process{id: d.Name(), parent: strings.TrimSpace(field(string(text), "PPid:"))}
+		if name := strings.TrimSpace(field(string(text), "Name:")); isSSH(name) { // which anybody may choose
+			exe, _ := os.Readlink(dir + "/exe")
+			p.server = isSSH(strings.TrimSuffix(exe[strings.LastIndexByte(exe, '/')+1:], " (deleted)"))
+			uids := strings.Fields(field(string(text), "Uid:")) // real, effective, …
+			p.root = len(uids) > 1 && uids[1] == "0"
+		}
+		processes[p.id] = p
+	}
+	for _, p := range processes {
+		server := processes[p.parent]
+		if p.server || !server.server {
+			continue
+		}
+		if starter := processes[server.parent]; !server.root && !(starter.server && starter.root) {
+			continue
+		}
+		text, _ := os.ReadFile(root + "/proc/" + p.id + "/environ")
+		text = bytes.ReplaceAll(text, []byte{0}, []byte{'\n'})
+		if a := sessionPeer(field(string(text), "SSH_CONNECTION=")); a.IsValid() {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+func isSSH(name string) bool {
+	return name == "sshd" || name == "sshd-session" || name == "dropbear" || name == "dropbearmulti"
+}
+
+// field returns what follows a key at the beginning of a line.
+func field(text, key string) string {
+	for line := range strings.Lines(text) {
+		if v, ok := strings.CutPrefix(line, key); ok {
+			return strings.TrimSuffix(v, "\n")
+		}
+	}
+	return ""
 }

@@ -8,4 +8,4 @@ import "net/netip"
 func gateways() []netip.Addr { return nil }
 
 // loggedIn is not known here.
-func loggedIn() []netip.Addr { return nil }
+func loggedIn(string) []netip.Addr { return nil }
