@@ -6,7 +6,34 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 )
+
+// Ports is a range of ports to which nobody is blocked.
+type Ports struct {
+	First, Last uint16
+	Proto       string // "tcp", "udp", or empty for both
+}
+
+// String returns "443", "53/udp" or "1000-2000/tcp".
+func (p Ports) String() string {
+	s := strconv.Itoa(int(p.First))
+	if p.Last != p.First {
+		s += "-" + strconv.Itoa(int(p.Last))
+	}
+	if p.Proto != "" {
+		s += "/" + p.Proto
+	}
+	return s
+}
+
+// Protos returns the protocols that p is about.
+func (p Ports) Protos() []string {
+	if p.Proto == "" {
+		return []string{"tcp", "udp"}
+	}
+	return []string{p.Proto}
+}
 
 // SetIgnore replaces what is never blocked. A kernel that can let packets pass
 // before it looks at entries does; for others what covers such an address is

@@ -39,6 +39,8 @@ type Filter struct {
 	now  func() time.Time
 	run  runner
 	conn *conn
+	// ports is how many rules there are for ports that are ignored.
+	ports int
 
 	families []*family
 	loaded   bool
@@ -114,7 +116,13 @@ func New(cfg Config) (*Filter, error) {
 			return nil, fmt.Errorf("cannot use chain %q", chain)
 		}
 	}
+	if len(cfg.IgnorePorts) > 0 && cfg.SetOnly {
+		return nil, errors.New("cannot ignore ports: the rules are yours")
+	}
 	f := &Filter{cfg: cfg, now: cfg.Now, run: run}
+	for _, p := range cfg.IgnorePorts {
+		f.ports += len(p.Protos())
+	}
 	if f.now == nil {
 		f.now = time.Now
 	}
@@ -374,7 +382,7 @@ func (l *loader) switchTo(ctx context.Context, fam *family) error {
 		delete(l.fresh, fam)
 		return l.f.conn.destroy(name)
 	}
-	fam.carry(ctx)
+	fam.carry(ctx, l.f.ports)
 	if err := fam.tables.replace(ctx, l.f.cfg.chains(fam.ignore, fresh)); err != nil {
 		return err
 	}
@@ -404,20 +412,21 @@ func (l *loader) giveUp() {
 }
 
 // carry adds what the rules have counted to what earlier ones had.
-func (fam *family) carry(ctx context.Context) {
+func (fam *family) carry(ctx context.Context, ports int) {
 	counted, err := fam.tables.counters(ctx)
 	if err != nil {
 		return // no chain yet
 	}
-	fam.base = fam.byOrigin(counted)
+	fam.base = fam.byOrigin(counted, ports)
 	fam.sets = nil // their rules count from 0 soon
 }
 
 // byOrigin adds the counters of the rules to what was counted before them. What was looked at has no
 // origin.
-func (fam *family) byOrigin(counted []remediate.Counter) map[string]remediate.Counter {
+func (fam *family) byOrigin(counted []remediate.Counter, ports int) map[string]remediate.Counter {
 	out := maps.Clone(fam.base)
-	if len(counted) != 1+len(fam.ignore)+len(fam.sets) { // not the rules that we made
+	before := 1 + len(fam.ignore) + ports     // rules
+	if len(counted) != before+len(fam.sets) { // not the rules that we made
 		return out
 	}
 	add := func(origin string, c remediate.Counter) {
@@ -426,7 +435,7 @@ func (fam *family) byOrigin(counted []remediate.Counter) map[string]remediate.Co
 	}
 	add("", counted[0])
 	for i, s := range fam.sets {
-		add(s.origin, counted[1+len(fam.ignore)+i])
+		add(s.origin, counted[before+i])
 	}
 	return out
 }
@@ -442,7 +451,7 @@ func (f *Filter) Counters(ctx context.Context) (list []remediate.Counter, err er
 		if err != nil {
 			return nil, err
 		}
-		list = slices.AppendSeq(list, maps.Values(fam.byOrigin(counted)))
+		list = slices.AppendSeq(list, maps.Values(fam.byOrigin(counted, f.ports)))
 	}
 	return list, nil
 }
@@ -477,7 +486,7 @@ func (f *Filter) Ignore(ctx context.Context, list []netip.Prefix) error {
 			continue
 		}
 		sets := fam.sets
-		fam.carry(ctx)
+		fam.carry(ctx, f.ports)
 		fam.ignore = ignore
 		if err := fam.tables.replace(ctx, f.cfg.chains(ignore, sets)); err != nil {
 			f.loaded = false
@@ -640,7 +649,7 @@ func (f *Filter) ensure(ctx context.Context, changes []remediate.Change) error {
 		return nil
 	}
 	for fam, sets := range more {
-		fam.carry(ctx)
+		fam.carry(ctx, f.ports)
 		if err := fam.tables.replace(ctx, f.cfg.chains(fam.ignore, sets)); err != nil {
 			f.loaded = false
 			return err

@@ -246,7 +246,7 @@ func TestTakesOver(t *testing.T) {
 
 func TestCounters(t *testing.T) {
 	w := newWorld(t, "legacy")
-	f := w.open(Config{})
+	f := w.open(Config{IgnorePorts: []remediate.Ports{{First: 10, Last: 11}, {First: 9, Last: 9, Proto: "tcp"}}})
 	if err := f.Ignore(t.Context(), []netip.Prefix{netip.MustParsePrefix("203.0.113.128/25")}); err != nil {
 		t.Fatal(err)
 	}
@@ -278,6 +278,19 @@ func TestCounters(t *testing.T) {
 	w.blocks("203.0.113.1", true)
 	if got, want := packets(), ` 8 true, CAPI 2 true, lists:"a b" 1 true`; got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func TestIgnoredPorts(t *testing.T) {
+	for _, variant := range []string{"legacy", "nft"} {
+		w := newWorld(t, variant)
+		f := w.open(Config{IgnorePorts: []remediate.Ports{{First: 22, Last: 22}, {First: 8, Last: 9, Proto: "udp"}}}) // the lab's port is 9
+		w.load(f, entry("203.0.113.0/24", "CAPI", time.Hour), entry("2001:db8::4/128", "CAPI", time.Hour))
+		w.blocks("203.0.113.1", false)
+		w.blocks("2001:db8::4", false)
+		g := w.open(Config{IgnorePorts: []remediate.Ports{{First: 9, Last: 9, Proto: "tcp"}}})
+		w.load(g, entry("203.0.113.0/24", "CAPI", time.Hour))
+		w.blocks("203.0.113.1", true)
 	}
 }
 
@@ -476,7 +489,7 @@ func TestChains(t *testing.T) {
 			t.Errorf("%s: %v; got\n%s", name, err, got)
 		}
 	}
-	f("drop", Config{})
+	f("drop", Config{IgnorePorts: []remediate.Ports{{First: 443, Last: 443}, {First: 1000, Last: 2000, Proto: "udp"}}})
 	f("log", Config{DenyLog: true, Action: Reject, LogPrefix: "cs: "})
 	f("logonly", Config{Action: Log, NoComments: true})
 }

@@ -21,7 +21,11 @@
 // each family, which keeps its place in them: it is filled anew by a swap.
 package ipset
 
-import "time"
+import (
+	"time"
+
+	"cs/remediate"
+)
 
 // Actions on a packet from a blocked address, as iptables knows them.
 const (
@@ -54,6 +58,8 @@ type Config struct {
 	NoTimeouts bool
 	// NoComments is for kernels without xt_comment.
 	NoComments bool
+	// IgnorePorts are ports to which nobody is blocked.
+	IgnorePorts []remediate.Ports
 	// Now is the clock; nil takes time.Now.
 	Now func() time.Time
 }

@@ -305,6 +305,11 @@ func (c *Config) chains(ignore []netip.Prefix, sets []originSet) string {
 	for _, p := range ignore {
 		w.rule("-s "+p.String(), "", "RETURN")
 	}
+	for _, p := range c.IgnorePorts {
+		for _, proto := range p.Protos() {
+			w.rule(fmt.Sprintf("-p %s --dport %d:%d", proto, p.First, p.Last), "", "RETURN")
+		}
+	}
 	for _, s := range sets {
 		w.rule("-m set --match-set "+s.name+" src", s.origin, c.jump())
 	}

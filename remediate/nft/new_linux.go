@@ -74,6 +74,9 @@ func (c *Config) check() error {
 			return errors.New("cannot use hook ingress: it needs interfaces, and layout map")
 		}
 	}
+	if len(c.IgnorePorts) > 0 && (c.IPv4.SetOnly || c.IPv6.SetOnly) {
+		return errors.New("cannot ignore ports: in set-only mode the rules are yours")
+	}
 	f := func(what, have string, known ...string) error {
 		if have != "" && !slices.Contains(known, have) {
 			return fmt.Errorf("cannot use %s %q: known are %s", what, have, strings.Join(known, ", "))

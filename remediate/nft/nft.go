@@ -38,6 +38,8 @@ package nft
 import (
 	"net/netip"
 	"time"
+
+	"cs/remediate"
 )
 
 // Actions on a packet from a blocked address.
@@ -83,6 +85,8 @@ type Config struct {
 	LogPrefix string
 	// Ignore lists prefixes that are never blocked, masked as decisions.ParsePrefix does.
 	Ignore []netip.Prefix
+	// IgnorePorts are ports to which nobody is blocked.
+	IgnorePorts []remediate.Ports
 	// Now is the clock; nil takes time.Now.
 	Now func() time.Time
 

@@ -539,6 +539,31 @@ func (r ruleWriter) compare(op uint32, with []byte) {
 	})
 }
 
+// toPorts is "tcp dport 1000-2000".
+func (r ruleWriter) toPorts(proto string, p remediate.Ports) {
+	r.expr("meta", func(e *encoder) {
+		e.U32(unix.NFTA_META_DREG, reg1)
+		e.U32(unix.NFTA_META_KEY, unix.NFT_META_L4PROTO)
+	})
+	number := byte(unix.IPPROTO_TCP)
+	if proto == "udp" {
+		number = unix.IPPROTO_UDP
+	}
+	r.compare(unix.NFT_CMP_EQ, []byte{number})
+	r.expr("payload", func(e *encoder) {
+		e.U32(unix.NFTA_PAYLOAD_DREG, reg1)
+		e.U32(unix.NFTA_PAYLOAD_BASE, unix.NFT_PAYLOAD_TRANSPORT_HEADER)
+		e.U32(unix.NFTA_PAYLOAD_OFFSET, 2)
+		e.U32(unix.NFTA_PAYLOAD_LEN, 2)
+	})
+	if p.First == p.Last {
+		r.compare(unix.NFT_CMP_EQ, binary.BigEndian.AppendUint16(nil, p.First))
+		return
+	}
+	r.compare(unix.NFT_CMP_GTE, binary.BigEndian.AppendUint16(nil, p.First))
+	r.compare(unix.NFT_CMP_LTE, binary.BigEndian.AppendUint16(nil, p.Last))
+}
+
 // atMost is "limit rate n/second", which ends the rule above it.
 func (r ruleWriter) atMost(n uint64) {
 	r.expr("limit", func(e *encoder) {

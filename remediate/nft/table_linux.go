@@ -593,7 +593,7 @@ func (t *table) passRule(chain string, i uint8) {
 }
 
 // blockRules appends the rules that drop what is in the sets of a family, unless
-// it is ignored.
+// it or where it goes is ignored.
 func (t *table) blockRules(chain string, i uint8) {
 	f := &families[i]
 	t.tx.rule(t.name, chain, func(r ruleWriter) {
@@ -602,6 +602,15 @@ func (t *table) blockRules(chain string, i uint8) {
 		r.lookup(t.ignoreName(i), 0, false)
 		r.verdict(unix.NFT_RETURN, "")
 	})
+	for _, p := range t.cfg.IgnorePorts {
+		for _, proto := range p.Protos() {
+			t.tx.rule(t.name, chain, func(r ruleWriter) {
+				t.isFamily(r, f)
+				r.toPorts(proto, p)
+				r.verdict(unix.NFT_RETURN, "")
+			})
+		}
+	}
 	for _, s := range t.sortedSlots(i) {
 		t.blockRule(chain, s)
 	}

@@ -471,6 +471,31 @@ func TestIgnored(t *testing.T) {
 	}
 }
 
+// What goes to a port that is ignored passes, also from who is banned.
+func TestIgnoredPorts(t *testing.T) {
+	f := func(name string, cfg Config, want bool, ports ...remediate.Ports) {
+		t.Run(name, func(t *testing.T) {
+			lab := remediatetest.NewLab(t) // its datagrams go to port 9
+			cfg.IgnorePorts = ports
+			k := openAny(t, lab.Host, cfg)
+			load(t, k, entry("203.0.113.4/32", "CAPI", time.Hour), entry("203.0.114.0/24", "CAPI", time.Hour), entry("2001:db8::4/128", "CAPI", time.Hour))
+			for _, a := range []string{"203.0.113.4", "203.0.114.1", "2001:db8::4"} {
+				blocked(t, lab, a, want)
+			}
+			if ok, err := k.Check(t.Context()); !ok || err != nil {
+				t.Errorf("check: %v, %v", ok, err)
+			}
+		})
+	}
+	f("it", Config{}, false, remediate.Ports{First: 9, Last: 9, Proto: "udp"})
+	f("in a range", Config{Hooks: []string{"input"}, Layout: LayoutSets}, false, remediate.Ports{First: 22, Last: 22}, remediate.Ports{First: 8, Last: 10})
+	f("other protocol", Config{}, true, remediate.Ports{First: 9, Last: 9, Proto: "tcp"})
+	f("others", Config{}, true, remediate.Ports{First: 1, Last: 8}, remediate.Ports{First: 10, Last: 65535})
+	if _, err := New(Config{IPv4: Family{SetOnly: true}, IgnorePorts: []remediate.Ports{{First: 9, Last: 9}}}); err == nil {
+		t.Error("in other people's rules ports are ignored")
+	}
+}
+
 // Connections and pings end too, not only datagrams.
 func TestProtocols(t *testing.T) {
 	lab := remediatetest.NewLab(t)

@@ -23,6 +23,8 @@ type backend struct {
 	rank int
 	// kernel makes one that has not touched anything yet.
 	kernel func(*platform.Env, *config.Bouncer) (remediate.Kernel, error)
+	// ports: it can leave ports to everybody.
+	ports bool
 }
 
 // backends of this build, filled while the program starts.
@@ -31,7 +33,7 @@ var backends []backend
 func register(b backend) { backends = append(backends, b) }
 
 func init() {
-	register(backend{name: "dry-run", kernel: func(env *platform.Env, _ *config.Bouncer) (remediate.Kernel, error) {
+	register(backend{name: "dry-run", ports: true, kernel: func(env *platform.Env, _ *config.Bouncer) (remediate.Kernel, error) {
 		return remediate.NewDryRun(env.Stdout, nil), nil
 	}})
 }
@@ -55,6 +57,10 @@ func newKernels(env *platform.Env, b *config.Bouncer) (kernels []remediate.Kerne
 	order.Sort(wanted, func(a, b backend) int { return a.rank - b.rank })
 	var errs []error
 	for _, w := range wanted {
+		if len(b.IgnorePorts) > 0 && !w.ports {
+			errs = append(errs, fmt.Errorf("cannot ignore ports with backend %s: nft and iptables can", w.name))
+			continue
+		}
 		k, err := w.kernel(env, b)
 		if err != nil {
 			errs = append(errs, err)
@@ -63,13 +69,24 @@ func newKernels(env *platform.Env, b *config.Bouncer) (kernels []remediate.Kerne
 		kernels = append(kernels, k)
 	}
 	// What the first choice takes, a later one need not.
-	if len(errs) > 0 && (len(kernels) == 0 || b.Backend != "auto") {
+	if len(errs) > 0 && len(kernels) == 0 {
 		return nil, errors.Join(errs...)
+	}
+	for _, err := range errs {
+		env.Log.Info("a backend is left out", "because", err)
 	}
 	if len(kernels) == 0 {
 		return nil, fmt.Errorf("cannot use backend %q: this build for %s has %s: %w", b.Backend, runtime.GOOS, backendNames(), errors.ErrUnsupported)
 	}
 	return kernels, nil
+}
+
+// ports returns the ports to which nobody is blocked.
+func ports(b *config.Bouncer) (list []remediate.Ports) {
+	for _, p := range b.IgnorePorts {
+		list = append(list, remediate.Ports(p))
+	}
+	return list
 }
 
 func backendNames() string {

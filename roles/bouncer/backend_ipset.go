@@ -12,7 +12,7 @@ import (
 )
 
 func init() {
-	register(backend{name: "iptables", rank: 2, kernel: func(env *platform.Env, b *config.Bouncer) (remediate.Kernel, error) {
+	register(backend{name: "iptables", rank: 2, ports: true, kernel: func(env *platform.Env, b *config.Bouncer) (remediate.Kernel, error) {
 		return newIpset(b, false)
 	}})
 	register(backend{name: "ipset", kernel: func(env *platform.Env, b *config.Bouncer) (remediate.Kernel, error) {
@@ -28,6 +28,6 @@ func newIpset(b *config.Bouncer, setOnly bool) (remediate.Kernel, error) {
 	return ipset.New(ipset.Config{
 		Set4: b.IPv4.Set, Set6: b.IPv6.Set, Chains4: b.IPv4.Chains, Chains6: b.IPv6.Chains, NoIPv4: b.IPv4.Off, NoIPv6: noIPv6,
 		SetOnly: setOnly, Action: b.DenyAction, DenyLog: b.DenyLog, LogPrefix: b.DenyLogPrefix,
-		NoTimeouts: b.Ipset.NoTimeouts, NoComments: !b.Ipset.Comments,
+		IgnorePorts: ports(b), NoTimeouts: b.Ipset.NoTimeouts, NoComments: !b.Ipset.Comments,
 	})
 }

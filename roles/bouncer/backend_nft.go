@@ -13,7 +13,7 @@ import (
 )
 
 func init() {
-	register(backend{name: "nft", rank: 1, kernel: newNFT})
+	register(backend{name: "nft", rank: 1, ports: true, kernel: newNFT})
 }
 
 func newNFT(env *platform.Env, b *config.Bouncer) (remediate.Kernel, error) {
@@ -24,7 +24,7 @@ func newNFT(env *platform.Env, b *config.Bouncer) (remediate.Kernel, error) {
 	return nft.New(nft.Config{
 		Layout: b.Layout, Plain: b.Plain, Name: b.Table, IPv4: four, IPv6: six,
 		Hooks: b.Hooks, Interfaces: b.Interfaces, Conntrack: b.Conntrack,
-		Action: b.DenyAction, Log: b.DenyLog, LogPrefix: b.DenyLogPrefix,
+		IgnorePorts: ports(b), Action: b.DenyAction, Log: b.DenyLog, LogPrefix: b.DenyLogPrefix,
 	})
 }
 

@@ -108,6 +108,8 @@ type Config struct {
 	// of them now and then.
 	Ignore []netip.Prefix
 	Guards func() []Guard
+	// IgnorePorts are ports to which the Kernel blocks nobody.
+	IgnorePorts []remediate.Ports
 	// EndConnections ends what newly blocked addresses have open.
 	EndConnections bool
 	// Deadline, unless zero, ends every ban by then.

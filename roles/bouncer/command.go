@@ -182,6 +182,7 @@ func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 		MaxEntries:   b.MaxEntries,
 		MaxLengths:   maxLengths,
 		Ignore:       b.Ignore,
+		IgnorePorts:  ports(&b),
 		ControlPath:  filepath.Join(r.DataDir, config.BouncerSocketName),
 		Metrics:      b.Metrics.Listen,
 		Log:          env.Log,

@@ -51,8 +51,9 @@ type answer struct {
 // explanation is remediate's, with the decisions as they are shown.
 type explanation struct {
 	remediate.Explanation
-	Guards    []Guard `json:"guards,omitempty"`
-	Decisions []ruled `json:"decisions,omitempty"`
+	Guards    []Guard  `json:"guards,omitempty"`
+	Ports     []string `json:"ignored_ports,omitempty"`
+	Decisions []ruled  `json:"decisions,omitempty"`
 }
 
 // ruled is a decision that covers an address.
@@ -166,7 +167,7 @@ func (b *Bouncer) answer(ctx context.Context, q *question) (a answer) {
 
 func (b *Bouncer) explain(ctx context.Context, addr netip.Addr) (explanation, error) {
 	e, err := b.r.Explain(ctx, addr)
-	out := explanation{Explanation: e}
+	out := explanation{Explanation: e, Ports: b.ports()}
 	for i := range e.Decisions {
 		d := &e.Decisions[i]
 		out.Decisions = append(out.Decisions, ruled{d.ID, d.Origin, d.Type, d.Scenario, d.Value, d.Until})

@@ -128,6 +128,9 @@ func (s *Status) print(w io.Writer, now time.Time) {
 	for _, g := range s.Guards {
 		line(w, "never blocked", "%s (%s)", shortPrefix(g.Prefix), g.Why)
 	}
+	if len(s.Ports) > 0 {
+		line(w, "never blocked", "what goes to ports %s", strings.Join(s.Ports, ", "))
+	}
 	if len(s.Origins) == 0 {
 		return
 	}
@@ -188,6 +191,9 @@ func (e *explanation) print(w io.Writer, now time.Time) {
 			}
 		}
 		line(w, "never blocked", "%s (%s)", shortPrefix(p), why)
+	}
+	if e.Blocked && len(e.Ports) > 0 {
+		line(w, "never blocked", "what goes to ports %s", strings.Join(e.Ports, ", "))
 	}
 	for _, d := range e.Decisions {
 		line(w, "decision", "%d: %s %s by %s, %s, %v left", d.ID, d.Type, d.Value, d.Origin, d.Scenario, d.Until.Sub(now).Round(time.Second))

@@ -40,10 +40,11 @@ type Status struct {
 	Lag        float64 `json:"lag_seconds"`
 	LongestLag float64 `json:"longest_lag_seconds"`
 
-	Guards  []Guard `json:"guards"`
-	Repairs uint64  `json:"repairs"`
-	Errors  uint64  `json:"errors"`
-	Ended   uint64  `json:"ended_connections"`
+	Guards  []Guard  `json:"guards"`
+	Ports   []string `json:"ignored_ports,omitempty"` // to which nobody is blocked
+	Repairs uint64   `json:"repairs"`
+	Errors  uint64   `json:"errors"`
+	Ended   uint64   `json:"ended_connections"`
 }
 
 // OriginState is what is blocked for an origin, and what that has stopped since
@@ -128,8 +129,16 @@ func (b *Bouncer) Status(ctx context.Context) Status {
 	p := &b.pulls
 	s.LastPull, s.PullTrouble, s.Pulls, s.Failures, s.Resyncs, s.Suspect = p.last, p.trouble, p.count, p.failures, p.resyncs, p.suspects
 	s.Lag, s.LongestLag = b.lag.last.Seconds(), b.lag.longest.Seconds()
-	s.Guards = b.guarded
+	s.Guards, s.Ports = b.guarded, b.ports()
 	return s
+}
+
+// ports tells to which ports nobody is blocked.
+func (b *Bouncer) ports() (list []string) {
+	for _, p := range b.cfg.IgnorePorts {
+		list = append(list, p.String())
+	}
+	return list
 }
 
 // totals reads the counters; they go on over a reset of the kernel's. What can't

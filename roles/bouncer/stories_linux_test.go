@@ -160,6 +160,7 @@ func TestOperatorsSeeTheTruth(t *testing.T) {
 	l := newLive(t, lab, t.TempDir(), nft.Config{Plain: true}, func(c *Config) {
 		c.Guards = func() []Guard { return []Guard{guard} }
 		c.MaxEntries, c.Metrics = 64, page
+		c.IgnorePorts = []remediate.Ports{{First: 443, Last: 443}, {First: 1000, Last: 2000, Proto: "udp"}}
 	})
 	l.tell(decisions.Delta{Full: true, New: []decisions.Decision{
 		ban(1, "203.0.113.1", time.Hour), by("CAPI", ban(2, "203.0.113.0/24", time.Hour)), by("lists", ban(3, "2001:db8::1", time.Hour)),
@@ -201,7 +202,7 @@ func TestOperatorsSeeTheTruth(t *testing.T) {
 	}
 	has(out, "asked for 3 entries and 2 neighbours: 0 differences")
 	out, _ = run("", &ExplainCommand{Address: "203.0.113.1"})
-	has(out, "203.0.113.1 is blocked", "decision       1: ban 203.0.113.1 by crowdsec, crowdsecurity/ssh-bf", "decision       2: ban 203.0.113.0/24 by CAPI",
+	has(out, "203.0.113.1 is blocked", "never blocked  what goes to ports 443, 1000-2000/udp", "decision       1: ban 203.0.113.1 by crowdsec, crowdsecurity/ssh-bf", "decision       2: ban 203.0.113.0/24 by CAPI",
 		"element        203.0.113.1 (crowdsec) in table inet crowdsec v4_32", "element        203.0.113.0/24 (CAPI) in table inet crowdsec v4_24")
 	out, _ = run("", &ExplainCommand{Address: "203.0.113.200"})
 	has(out, "203.0.113.200 is not blocked", "never blocked  203.0.113.200 (gateway)")

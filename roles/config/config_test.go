@@ -198,6 +198,7 @@ func TestEveryKey(t *testing.T) {
 			CTIKey: "k", CTITTL: 10 * time.Minute, CTISize: 100,
 		},
 		Bouncer: usualBouncer(func(b *Bouncer) {
+			b.IgnorePorts = []Ports{{443, 443, ""}, {53, 53, "udp"}, {1000, 2000, "tcp"}}
 			b.Enabled, b.APIURL, b.APIKey, b.CACertPath, b.InsecureSkipVerify = true, "http://lapi.example:8080/", "secret", "/ca", true
 			b.UpdateFrequency, b.Types = 5*time.Second, []string{"ban"}
 			b.Scopes, b.Origins = []string{"ip"}, []string{"cscli", "crowdsec"}

@@ -49,6 +49,7 @@ type BouncerSection struct {
 	DenyLog       bool          `yaml:"deny_log"`    // log dropped packets, at most ten in a second
 	DenyLogPrefix strict.Text   `yaml:"deny_log_prefix"`
 	Ignore        []strict.Text `yaml:"ignore"`        // addresses and ranges that are never blocked
+	IgnorePorts   []strict.Text `yaml:"ignore_ports"`  // to which nobody is blocked: 443, 53/udp, 1000-2000/tcp
 	LockoutGuard  *bool         `yaml:"lockout_guard"` // never block this host's own addresses, its gateway and who is logged in
 	OnStop        strict.Text   `yaml:"on_stop"`       // "keep" the rules or "clean" them away
 	Resync        strict.Text   `yaml:"resync_interval"`
@@ -167,6 +168,7 @@ type Bouncer struct {
 	DenyLog        bool
 	DenyLogPrefix  string
 	Ignore         []netip.Prefix
+	IgnorePorts    []Ports
 	LockoutGuard   bool
 	OnStop         string // "keep" or "clean"
 	Resync         time.Duration
@@ -202,6 +204,37 @@ type BouncerFamily struct {
 	SetOnly      bool
 	SetPerOrigin map[string]string
 	Chains       []string // of iptables, that get a jump to ours
+}
+
+// Ports is a range of ports.
+type Ports struct {
+	First, Last uint16
+	Proto       string // "tcp", "udp", or empty for both
+}
+
+// maxPorts bounds the ranges that are ignored: each is a rule.
+const maxPorts = 32
+
+// ports reads "443", "53/udp", "1000-2000/tcp".
+func (r *resolver) ports(key string, list []strict.Text) (out []Ports) {
+	for i, v := range list {
+		text, proto, with := strings.Cut(v.Value, "/")
+		first, last, isRange := strings.Cut(text, "-")
+		if !isRange {
+			last = first
+		}
+		a, err1 := strconv.ParseUint(first, 10, 16)
+		b, err2 := strconv.ParseUint(last, 10, 16)
+		if err1 != nil || err2 != nil || a == 0 || b < a || with && proto != "tcp" && proto != "udp" {
+			r.fail(fmt.Sprintf("%s[%d]", key, i), v.Place, "want a port or a range of them, like 443, 53/udp or 1000-2000/tcp, not %q", v.Value)
+			continue
+		}
+		out = append(out, Ports{uint16(a), uint16(b), proto})
+	}
+	if len(out) > maxPorts {
+		r.fail(key, list[maxPorts].Place, "these are %d, there is room for %d", len(out), maxPorts)
+	}
+	return out
 }
 
 // Ipset is for iptables with ipset.
@@ -373,6 +406,7 @@ func (r *resolver) bouncer(s *BouncerSection) Bouncer {
 		DenyLog:        s.DenyLog,
 		DenyLogPrefix:  given("bouncer.deny_log_prefix", s.DenyLogPrefix).Value,
 		Ignore:         r.prefixes("bouncer.ignore", s.Ignore),
+		IgnorePorts:    r.ports("bouncer.ignore_ports", s.IgnorePorts),
 		LockoutGuard:   s.LockoutGuard == nil || *s.LockoutGuard,
 		OnStop:         r.oneOf("bouncer.on_stop", given("bouncer.on_stop", s.OnStop), "keep", "clean"),
 		Resync:         r.duration("bouncer.resync_interval", s.Resync),
