@@ -27,6 +27,28 @@ func ResidentMemory() int64 {
 	return pages * int64(os.Getpagesize())
 }
 
+// SystemMemory is how much memory the machine has, and how much of it programs can get
+// without others' being swapped, in bytes; 0 where that isn't known.
+func SystemMemory() (total, available int64) {
+	text, err := os.ReadFile("/proc/meminfo") // man proc
+	if err != nil {
+		return 0, 0
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		switch n, _ := strconv.ParseInt(fields[1], 10, 64); fields[0] {
+		case "MemTotal:":
+			total = n << 10
+		case "MemAvailable:":
+			available = n << 10
+		}
+	}
+	return total, available
+}
+
 // freeProgram unmaps the pages of the program's code and constants. Those that
 // are needed again come back from the page cache; the rest, which is most of them
 // in a program that has started, counts for this process no more.

@@ -7,3 +7,6 @@ package platform
 func ResidentMemory() int64 { return 0 }
 
 func freeProgram() {}
+
+// SystemMemory is known on Linux only.
+func SystemMemory() (total, available int64) { return 0, 0 }

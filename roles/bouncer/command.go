@@ -179,7 +179,7 @@ func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 		TrustResync:  b.TrustResync,
 		GiveUp:       b.GiveUp,
 		MaxDecisions: b.MaxDecisions,
-		MaxEntries:   b.MaxEntries,
+		MaxEntries:   maxEntries(b.MaxEntries, platform.SystemMemory),
 		MaxLengths:   maxLengths,
 		Ignore:       b.Ignore,
 		IgnorePorts:  ports(&b),
@@ -198,6 +198,27 @@ func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 		cfg.SavedPath, cfg.ControlPath = "", "" // a bouncer that blocks may run beside
 	}
 	return cfg, nil
+}
+
+const (
+	// smallMachine is one on which the kernel would rather kill programs than refuse
+	// an entry: there entries get a share of the memory that is left.
+	smallMachine = 512 << 20
+	entryShare   = 4
+	entryBytes   = 110
+	minEntries   = 5000
+)
+
+// maxEntries makes a limit of entries of the configured one; 0 is none.
+func maxEntries(configured int, memory func() (total, available int64)) int {
+	if configured != config.AutoEntries {
+		return configured
+	}
+	total, available := memory()
+	if total == 0 || total >= smallMachine {
+		return 0
+	}
+	return int(max(available/entryShare/entryBytes, minEntries))
 }
 
 // places names what the configured packet filter has of us, as a whole or by family.

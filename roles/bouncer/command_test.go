@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -201,6 +202,26 @@ func TestCommand(t *testing.T) {
 	}
 	f("flags", Command{LAPIURL: s.URL, APIKey: "given-key-of-the-test", Enforcing: Enforcing{DryRun: true}}, config.Flags{})
 	f("upstream's file", Command{}, config.Flags{Config: upstream})
+}
+
+// TestSmallMachine: where memory is short, the kernel gets a share of it for entries.
+func TestSmallMachine(t *testing.T) {
+	f := func(configured int, total, available int64, want int) {
+		t.Helper()
+		if got := maxEntries(configured, func() (int64, int64) { return total, available }); got != want {
+			t.Errorf("%d with %d of %d bytes: %d entries, want %d", configured, available, total, got, want)
+		}
+	}
+	f(config.AutoEntries, 64<<20, 20<<20, 20<<20/4/110)
+	f(config.AutoEntries, 64<<20, 1<<20, minEntries)
+	f(config.AutoEntries, 4<<30, 20<<20, 0)
+	f(config.AutoEntries, 0, 0, 0)
+	f(0, 64<<20, 20<<20, 0)
+	f(70_000, 64<<20, 20<<20, 70_000)
+	total, available := platform.SystemMemory()
+	if runtime.GOOS == "linux" && (available < 1<<20 || total < available) {
+		t.Errorf("this machine has %d of %d bytes left", available, total)
+	}
 }
 
 func TestCommandRefuses(t *testing.T) {

@@ -128,7 +128,7 @@ func TestPackagedFile(t *testing.T) {
 func usualBouncer(change func(*Bouncer)) Bouncer {
 	b := Bouncer{
 		UpdateFrequency: 10 * time.Second, Backend: "auto", DenyAction: "drop", DenyLogPrefix: "crowdsec drop: ", LockoutGuard: true,
-		OnStop: "keep", Resync: 6 * time.Hour, MaxDecisions: 2_000_000, Layout: "map", Conntrack: "all",
+		OnStop: "keep", Resync: 6 * time.Hour, MaxDecisions: 2_000_000, MaxEntries: AutoEntries, Layout: "map", Conntrack: "all",
 		IPv4:  BouncerFamily{Set: "crowdsec-blacklists", Table: "crowdsec", Chain: "crowdsec-chain"},
 		IPv6:  BouncerFamily{Set: "crowdsec6-blacklists", Table: "crowdsec6", Chain: "crowdsec6-chain"},
 		Ipset: Ipset{Comments: true},

@@ -36,7 +36,7 @@ var defaults = [...]fallback{
 	{"bouncer.file.every", "1s", "a flood of bans is not a flood of files"},
 	{"bouncer.windows.lifetime", "persistent", "a reboot must not open the door"},
 	{"limits.max_decisions", "2000000", "more than the largest public lists together"},
-	{"limits.max_entries", "0", "the kernel says itself when it is full"},
+	{"limits.max_entries", "auto", "a quarter of the memory that is left, with less than 512 MB; else the kernel says itself when it is full"},
 	{"limits.max_buckets", "262144", "attackers at once; beyond it the emptiest buckets go"},
 	{"limits.spool_bytes", "16777216", "thousands of alerts, and no risk to a router's flash"},
 }

@@ -247,7 +247,7 @@ type Prometheus struct {
 // Limits bounds what may grow.
 type Limits struct {
 	MaxDecisions strict.Text `yaml:"max_decisions"` // held in memory, by the LAPI and by the bouncer
-	MaxEntries   strict.Text `yaml:"max_entries"`   // prefixes given to the kernel; 0: no limit
+	MaxEntries   strict.Text `yaml:"max_entries"`   // prefixes given to the kernel: "auto", a number, or 0 for no limit
 	MaxBuckets   strict.Text `yaml:"max_buckets"`   // of the agent
 	SpoolBytes   strict.Text `yaml:"spool_bytes"`   // alerts kept on disk while the LAPI is away
 	MemoryLimit  strict.Text `yaml:"memory_limit"`  // of the process: "32MB"; what can be given up is

@@ -175,7 +175,7 @@ type Bouncer struct {
 	TrustResync    bool // believe a full list that lifts most bans at once
 	EndConnections bool
 	MaxDecisions   int
-	MaxEntries     int // 0: no limit
+	MaxEntries     int // 0: no limit, AutoEntries: what suits the machine
 
 	Layout     string   // "map" or "sets"
 	Plain      bool     // others may edit the tables
@@ -194,6 +194,9 @@ type Bouncer struct {
 	Level   *slog.Level
 	LogFile LogFile
 }
+
+// AutoEntries is a Bouncer's MaxEntries that depends on the machine's memory.
+const AutoEntries = -1
 
 // BouncerFamily is what differs between IPv4 and IPv6.
 type BouncerFamily struct {
@@ -413,7 +416,7 @@ func (r *resolver) bouncer(s *BouncerSection) Bouncer {
 		TrustResync:    r.oneOf("bouncer.resync_trust", given("bouncer.resync_trust", s.ResyncTrust), "twice", "always") == "always",
 		EndConnections: s.EndConnections,
 		MaxDecisions:   int(r.number("limits.max_decisions", r.file.Limits.MaxDecisions, 1, maxInt32)),
-		MaxEntries:     int(r.number("limits.max_entries", r.file.Limits.MaxEntries, 0, maxInt32)),
+		MaxEntries:     AutoEntries,
 
 		Layout:    r.oneOf("bouncer.layout", given("bouncer.layout", s.Layout), "map", "sets"),
 		Plain:     s.Nftables.Owner != nil && !*s.Nftables.Owner,
@@ -435,6 +438,9 @@ func (r *resolver) bouncer(s *BouncerSection) Bouncer {
 			Lifetime: r.oneOf("bouncer.windows.lifetime", given("bouncer.windows.lifetime", s.Windows.Lifetime), "persistent", "until-reboot", "with-process"),
 			Outbound: s.Windows.Outbound,
 		},
+	}
+	if v := given("limits.max_entries", r.file.Limits.MaxEntries); v.Value != "auto" {
+		out.MaxEntries = int(r.number("limits.max_entries", v, 0, maxInt32))
 	}
 	if v := s.IpsetSize; v.Value != "" {
 		r.number("bouncer.ipset_size", v, 1, math.MaxUint32)
