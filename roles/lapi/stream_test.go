@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -256,29 +258,14 @@ func playViews(t *testing.T, r *rand.Rand) {
 		u.banned = make(map[string]time.Time)
 		u.poll(true, time.Now())
 	}
-	feed, fed := s.Feed("ours"), make(map[int64]decisions.Decision)
-	wire, wired := streamOf(t, s, bouncer(t, s, "wire").key), make(map[int64]decisions.Decision)
-	apply := func(view map[int64]decisions.Decision, d decisions.Delta, err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if d.Full {
-			clear(view)
-		}
-		for _, e := range d.Deleted {
-			delete(view, e.ID)
-		}
-		for _, e := range d.New {
-			view[e.ID] = e
-		}
-	}
+	feed, fed := s.Feed("ours"), make(enforced)
+	wire := &ourBouncer{visitor: bouncer(t, s, "wire"), view: make(enforced)}
 
 	m.from = "127.0.0.1" // who may delete alerts
 	untold := false      // an alert was deleted: of that no server knows any more after a restart
-	for range 60 {
+	for range 80 {
 		time.Sleep(time.Duration(r.IntN(3000)) * time.Millisecond)
-		switch r.IntN(9) {
+		switch r.IntN(12) {
 		case 0, 1, 2:
 			value := fmt.Sprintf("10.0.0.%d", r.IntN(3))
 			scope := "Ip"
@@ -297,10 +284,11 @@ func playViews(t *testing.T, r *rand.Rand) {
 			if r.IntN(3) > 0 {
 				continue
 			}
-			for _, u := range old {
-				if untold {
+			if untold {
+				for _, u := range old {
 					u.poll(false, time.Now())
 				}
+				wire.poll(0)
 			}
 			untold = false
 			if err := s.Close(); err != nil {
@@ -312,7 +300,7 @@ func playViews(t *testing.T, r *rand.Rand) {
 				u.h = s.handler()
 			}
 			feed = s.Feed("ours")
-			wire = streamOf(t, s, wire.key)
+			wire.h = s.handler()
 		case 6:
 			query := fmt.Sprintf("?ip=10.0.0.%d", r.IntN(3))
 			if r.IntN(2) == 0 {
@@ -320,6 +308,16 @@ func playViews(t *testing.T, r *rand.Rand) {
 			}
 			m.want("DELETE", "/v1/alerts"+query, "", 200, "*")
 			untold = true
+		case 7, 8:
+			wire.poll(time.Duration(r.IntN(4)) * time.Second)
+			wire.view.compare(t, s, "wire")
+		case 9:
+			d, err := feed.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			fed.apply(d)
+			fed.compare(t, s, "feed")
 		default:
 			now := time.Now()
 			u := old[r.IntN(len(old))]
@@ -332,25 +330,49 @@ func playViews(t *testing.T, r *rand.Rand) {
 		u.poll(false, now)
 		compareUpstream(t, s, u, now)
 	}
-	s.decisions.Advance(now)
-	for name, view := range map[string]map[int64]decisions.Decision{"feed": fed, "wire": wired} {
-		if name == "feed" {
-			d, err := feed.Next(t.Context())
-			apply(view, d, err)
-		} else {
-			d, err := wire.next()
-			apply(view, d, err)
+	wire.poll(0)
+	wire.view.compare(t, s, "wire")
+	d, err := feed.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fed.apply(d)
+	fed.compare(t, s, "feed")
+}
+
+// enforced is what a bouncer of ours enforces.
+type enforced map[int64]decisions.Decision
+
+func (v enforced) apply(d decisions.Delta) {
+	if d.Full {
+		clear(v)
+	}
+	for _, e := range d.Deleted {
+		delete(v, e.ID)
+	}
+	for _, e := range d.New {
+		v[e.ID] = e
+	}
+}
+
+// compare holds a view against the decisions of the store. It has heard of
+// everything up to now.
+func (v enforced) compare(t *testing.T, s *Server, name string) {
+	t.Helper()
+	now, over := time.Now(), maps.Clone(v)
+	err := s.store.EachDecision(t.Context(), now, func(d *decisions.Decision) bool {
+		if got, ok := v[d.ID]; d.Scope != "Country" && d.Until.Sub(now) > time.Second && (!ok || got.Until.Sub(d.Until).Abs() > time.Second) {
+			t.Fatalf("%s lacks %+v, has %+v", name, d, got)
 		}
-		for _, d := range live(s) {
-			if got, ok := view[d.ID]; d.Scope != "Country" && d.Until.Sub(now) > time.Second && (!ok || got.Until.Sub(d.Until).Abs() > time.Second) {
-				t.Fatalf("%s lacks %+v, has %+v", name, d, got)
-			}
-			delete(view, d.ID)
-		}
-		for _, d := range view {
-			if d.Until.After(now) {
-				t.Fatalf("%s enforces what is over: %+v", name, d)
-			}
+		delete(over, d.ID)
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range over {
+		if d.Until.After(now) {
+			t.Fatalf("%s enforces what is over: %+v", name, d)
 		}
 	}
 }
@@ -385,32 +407,41 @@ func compareUpstream(t *testing.T, s *Server, u *upstreamBouncer, now time.Time)
 }
 
 // ourBouncer follows as api.Stream does, without a connection: it carries its
-// cursor and hears of everything.
+// cursor, hears of everything, and checks the tally.
 type ourBouncer struct {
 	visitor
 	cursor string
+	view   enforced
 }
 
-func streamOf(t *testing.T, s *Server, key string) *ourBouncer {
-	return &ourBouncer{visitor: visitor{t: t, h: s.handler(), key: key}}
-}
-
-func (o *ourBouncer) next() (decisions.Delta, error) {
-	w := o.want("GET", "/v1/decisions/stream?dedup=false&cursor="+o.cursor, "", 200, "*")
+func (o *ourBouncer) poll(wait time.Duration) {
+	o.t.Helper()
+	w := o.want("GET", fmt.Sprintf("/v1/decisions/stream?dedup=false&tally=true&cursor=%s&wait=%v", o.cursor, wait), "", 200, "*")
 	o.cursor = w.Header().Get(api.HeaderCursor)
 	var in struct{ New, Deleted []api.Decision }
 	if err := json.Unmarshal(w.Body.Bytes(), &in); err != nil {
-		return decisions.Delta{}, err
+		o.t.Fatal(err)
 	}
 	d := decisions.Delta{Full: w.Header().Get(api.HeaderFull) == "true"}
 	for i := range in.New {
 		n, err := in.New[i].ToDomain(time.Now())
 		if err != nil {
-			return d, err
+			o.t.Fatal(err)
 		}
 		d.New = append(d.New, n)
 	}
-	return d, nil
+	for i := range in.Deleted {
+		d.Deleted = append(d.Deleted, decisions.Decision{ID: in.Deleted[i].ID})
+	}
+	o.view.apply(d)
+	var tally decisions.Tally
+	for id := range o.view {
+		tally.Add(id)
+	}
+	// What had less than a second left when it came is counted, but not told.
+	if got, count := w.Header().Get(api.HeaderTally), strconv.Itoa(tally.Count); got != api.FormatTally(tally) && strings.HasPrefix(got, count+".") {
+		o.t.Fatalf("the tally is %s, that of what was told %s", got, api.FormatTally(tally))
+	}
 }
 
 // TestStreamClient runs the real client against the real server.
