@@ -24,6 +24,10 @@ const (
 	// leastLife is what a decision must have left to be announced: some
 	// bouncers read "0s" as "for ever".
 	leastLife = time.Second
+	// setBack is by how much the clock must have gone back for those decisions to
+	// be readmitted that had ended by its former time only. Callers may differ
+	// by less in what they take for now.
+	setBack = 5 * time.Second
 )
 
 // Log is the live decisions together with the order in which they came and
@@ -44,8 +48,9 @@ type Log struct {
 	ended   []end    // oldest first, by rising stamp
 	lastID  int64
 	last    time.Time // the newest stamp given
+	swept   time.Time // when decisions ended by themselves last
 	horizon time.Time // ends up to this stamp may have been forgotten
-	starved bool      // some were refused for lack of room
+	starved bool      // some may be in the store only
 	changed chan struct{}
 	page    int              // rowsPerPage, smaller in tests
 	version uint64           // counts the changes
@@ -114,8 +119,14 @@ func (l *Log) Restored(lastID int64, now time.Time) {
 	for i := range l.ended {
 		l.ended[i].stamp = l.stamp(l.ended[i].d.Until)
 	}
+	if len(l.ended) > 0 {
+		l.swept = now
+	}
 	l.horizon = now.Add(-KeepEnded)
 	l.forget(now)
+	if now.After(l.last) {
+		l.last = now
+	}
 }
 
 // Add adds decisions that the store has committed, in the order of their IDs.
@@ -149,8 +160,9 @@ func (l *Log) Add(ds []Decision, now time.Time) (refused int) {
 // them beforehand. For fewer it would be made too often.
 const manyAdded = 4096
 
-// Room returns for how many of the decisions that were refused there is room
-// now: 0 if there were none, or as long as less than a 16th of all is free.
+// Room returns for how many decisions there is room that were refused, or that
+// have ended by a clock that was set back since: 0 if there were none, or as
+// long as less than a 16th of all is free.
 func (l *Log) Room() int {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -160,8 +172,8 @@ func (l *Log) Room() int {
 	return 0
 }
 
-// Readmit adds decisions that were refused, in the order of their IDs, of
-// which it leaves out those that it has; all says that there are no others. It
+// Readmit adds decisions of the store, in the order of their IDs, of which it
+// leaves out those that it has; all says that there are no others. It
 // returns how many it added. Since followers have been told more than those
 // IDs, each gets the whole set then.
 func (l *Log) Readmit(ds []Decision, all bool, now time.Time) (added int) {
@@ -169,6 +181,7 @@ func (l *Log) Readmit(ds []Decision, all bool, now time.Time) (added int) {
 	defer l.mu.Unlock()
 	l.expire(now)
 	l.starved = !all
+	l.compact() // of those that are taken up again the old places go
 	for _, d := range ds {
 		if d.ID > l.lastID || !d.Active(now) || l.set.Has(d.ID) {
 			continue
@@ -183,11 +196,11 @@ func (l *Log) Readmit(ds []Decision, all bool, now time.Time) (added int) {
 		added++
 	}
 	if added > 0 {
-		l.compact()
 		slices.Sort(l.order)
 		for at, id := range l.order {
 			l.records[at] = l.set.byID.find(uint64(id))
 		}
+		l.ended = slices.DeleteFunc(l.ended, func(e end) bool { return l.set.Has(e.d.ID) })
 		l.horizon = l.stamp(now)
 		l.wake()
 	}
@@ -259,8 +272,9 @@ func (l *Log) endAll(ids []int64, now time.Time) int {
 func (l *Log) Advance(now time.Time) time.Time {
 	l.mu.RLock()
 	next, ok := l.set.NextExpiry()
+	back := l.swept.Sub(now) > setBack
 	l.mu.RUnlock()
-	if !ok || next.After(now) {
+	if !back && (!ok || next.After(now)) {
 		return next
 	}
 	l.mu.Lock()
@@ -299,11 +313,12 @@ func (l *Log) MarkTally(wanted func(*Kind) bool, now time.Time) (Cursor, Tally) 
 
 // Knows tells whether the changes since c can still be told. Otherwise the
 // follower needs everything: it is new, was away for too long, or comes from
-// another store.
+// another store, or from before a restart during which the clock was set back,
+// so that what has ended since seems to have ended before.
 func (l *Log) Knows(c Cursor) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return !c.At.IsZero() && c.ID <= l.lastID && !c.At.Before(l.horizon)
+	return !c.At.IsZero() && c.ID <= l.lastID && !c.At.Before(l.horizon) && !c.At.After(l.last)
 }
 
 // rowsPerPage is for how many decisions the log is locked at a time.
@@ -563,7 +578,13 @@ func (l *Log) compact() {
 func (l *Log) full() bool { return l.set.limit > 0 && l.set.Len() >= l.set.limit }
 
 func (l *Log) expire(now time.Time) {
-	l.set.Expire(now, func(d Decision) { l.end(d, d.Until, now) })
+	if l.swept.Sub(now) > setBack {
+		l.swept, l.starved = now, true
+	}
+	l.set.Expire(now, func(d Decision) {
+		l.swept = now
+		l.end(d, d.Until, now)
+	})
 }
 
 func (l *Log) end(d Decision, was, now time.Time) {

@@ -188,6 +188,59 @@ func TestClockSetBack(t *testing.T) {
 	}
 }
 
+// A clock that goes ahead and back ends nothing for good, but what somebody ended.
+func TestClockAheadAndBack(t *testing.T) {
+	l, c := NewLog(4), Cursor{}
+	rows := []Decision{row(1, time.Hour), row(2, time.Hour, on("5.6.7.8")), row(3, 48*time.Hour, on("9.9.9.9"))}
+	l.Add(rows, t0)
+	told(l, Query{}, &c, t0)
+	l.End([]int64{2}, t0)
+	ahead := t0.Add(24 * time.Hour)
+	if got := told(l, Query{}, &c, ahead); got != ";1 2" {
+		t.Fatalf("told %q", got)
+	}
+	if l.Room() != 0 {
+		t.Fatal("nobody waits for room")
+	}
+	back := t0.Add(time.Minute)
+	l.Advance(back)
+	if l.Room() != 3 {
+		t.Fatalf("room for %d", l.Room())
+	}
+	rows[1].Until = t0
+	l.Readmit(rows, true, back)
+	if l.Knows(c) {
+		t.Fatal("followers must get the whole set")
+	}
+	if got, want := l.Mark(back), int64(3); got.ID != want || !l.Has(1) || l.Has(2) || !l.Has(3) || !slices.IsSorted(l.order) {
+		t.Fatalf("at %v in force: %v %v %v", got, l.Has(1), l.Has(2), l.Has(3))
+	}
+	c = Cursor{}
+	if got := told(l, Query{}, &c, back); got != "1 3;2" {
+		t.Fatalf("told %q", got)
+	}
+	if got := told(l, Query{}, &c, t0.Add(2*time.Hour)); got != ";1" {
+		t.Fatalf("told %q", got)
+	}
+}
+
+// TestClockSetBackOverARestart: what ended after the restart seems to have ended
+// before the follower last asked.
+func TestClockSetBackOverARestart(t *testing.T) {
+	l := NewLog(0)
+	l.Add([]Decision{row(1, time.Hour), row(2, 2*time.Hour)}, t0)
+	c := l.Mark(t0.Add(30 * time.Minute))
+	l = NewLog(0)
+	past := t0.Add(time.Minute)
+	l.Restore(row(1, time.Hour), past)
+	l.Restore(row(2, 2*time.Hour), past)
+	l.Restored(2, past)
+	l.End([]int64{1}, past)
+	if l.Knows(c) {
+		t.Fatal("a cursor of the future is taken for one that has heard of everything")
+	}
+}
+
 func TestChangedWakes(t *testing.T) {
 	l := NewLog(0)
 	ch := l.Changed()

@@ -2,6 +2,7 @@ package lapi
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,6 +36,43 @@ func TestRefusedDecisionsComeLater(t *testing.T) {
 	}
 	if n := s.decisions.Room(); n != 0 {
 		t.Fatalf("nobody waits for the room of %d", n)
+	}
+}
+
+// TestClockSetBack: what ended by a clock that was ahead is in force again when
+// the clock has been set right, although the server was restarted in between.
+func TestClockSetBack(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		clk, turned := clockAtNoon()
+		store := kept{mem.New()}
+		conf := func(c *Config) {
+			turned(c)
+			c.OpenStore = func(context.Context) (storage.Store, error) { return store, nil }
+		}
+		s := open(t, conf)
+		m, b := machine(t, s, "m"), bouncer(t, s, "b")
+		manual(t, m, clk.Now(), decisionJSON("ip", "1.1.1.1", "ban", "cscli", "1h"), decisionJSON("ip", "1.1.1.2", "ban", "cscli", "1h"))
+		m.want("DELETE", "/v1/decisions/2", "", 200, "*")
+		clk.Add(48 * time.Hour)
+		if restarted {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, conf)
+			b.h = s.handler()
+		}
+		b.want("GET", "/v1/decisions/stream", "", 200, "*")
+		b.want("GET", "/v1/decisions", "", 200, "null")
+		clk.Add(-48*time.Hour + time.Minute)
+		s.decisions.Advance(clk.Now())
+		if err := s.readmit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		const left = `{"duration":"59m0s","id":1,"origin":"cscli","scenario":"manual","scope":"Ip","type":"ban","value":"1.1.1.1"}`
+		b.want("GET", "/v1/decisions", "", 200, "["+left+"]")
+		if w := b.want("GET", "/v1/decisions/stream", "", 200, "*"); w.Header().Get("X-Cs-Full") != "true" || !strings.Contains(w.Body.String(), `"id":1,`) {
+			t.Fatalf("a bouncer that polls must get the whole set, this is %s", w.Body)
+		}
 	}
 }
 

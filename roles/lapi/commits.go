@@ -129,11 +129,11 @@ func (s *Server) expire(ctx context.Context, ids []int64) (int, error) {
 	return n, nil
 }
 
-// readmitMost is how many refused decisions are let in at a time.
+// readmitMost is how many decisions are let in at a time that are only in the store.
 const readmitMost = 64 << 10
 
 // readmit brings decisions into force that the limit refused, as far as there
-// is room by now. Nothing is stored or deleted meanwhile, so that none comes
+// is room by now, and those that ended before the clock was set back. Nothing is stored or deleted meanwhile, so that none comes
 // back that somebody has just deleted.
 func (s *Server) readmit(ctx context.Context) error {
 	if s.decisions.Room() == 0 {
@@ -157,10 +157,10 @@ func (s *Server) readmit(ctx context.Context) error {
 		return all
 	})
 	if err != nil {
-		return fmt.Errorf("cannot look for decisions that had no room: %w", err)
+		return fmt.Errorf("cannot look for decisions that are not in force: %w", err)
 	}
 	n := s.decisions.Readmit(waiting, all, now)
-	s.log.Info("decisions that had no room are in force", "decisions", n)
+	s.log.Info("decisions are in force that had no room, or seemed to be over by a wrong clock", "decisions", n)
 	s.wakeClock()
 	return nil
 }

@@ -173,6 +173,9 @@ func TestThrottle(t *testing.T) {
 	if w := th.Wait(a, t0.Add(time.Hour)); w != 0 {
 		t.Fatal(w)
 	}
+	if w := th.Wait(a, t0.Add(-time.Hour)); w != 0 {
+		t.Fatal("the clock was set back, and the address is locked out for ", w)
+	}
 	// A host has a whole /64 of addresses.
 	for i := range burst {
 		th.Fail(netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i+1)), t0)

@@ -10,6 +10,8 @@ const (
 	// An address may fail burst times at once and then once per refill.
 	burst  = 10
 	refill = 6 * time.Second
+	// longest is how long it takes at most until all tries are back.
+	longest = 2 * burst * refill
 	// maxWatched bounds the addresses remembered; at the bound those that have
 	// not failed for long are forgotten, then any.
 	maxWatched = 8192
@@ -31,7 +33,7 @@ func (t *Throttle) Wait(a netip.Addr, now time.Time) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	at, known := t.full[site(a)]
-	if !known || at.Before(now) {
+	if !known || at.Before(now) || at.Sub(now) > longest { // the clock may have been set back
 		return 0
 	}
 	return max(0, at.Sub(now)-(burst-1)*refill)
@@ -51,7 +53,7 @@ func (t *Throttle) Fail(a netip.Addr, now time.Time) {
 	}
 	// Tries that come in while the first ones are being checked count too, but
 	// can't lock an address out for longer than a burst of them.
-	t.full[a] = earlier(at.Add(refill), now.Add(2*burst*refill))
+	t.full[a] = earlier(at.Add(refill), now.Add(longest))
 }
 
 func (t *Throttle) forget(now time.Time) {
