@@ -218,7 +218,7 @@ func (t *TLS) verdict(key [sha256.Size]byte, now time.Time) (*verdict, *evidence
 			continue
 		}
 		defer t.mu.Unlock()
-		if v := t.verdicts[key]; v != nil && !v.over(now) {
+		if v := t.verdicts[key]; v != nil && !v.over(now, t.conf.CacheFor) {
 			return v, nil
 		}
 		if len(t.verdicts) >= maxVerdicts {
@@ -230,10 +230,13 @@ func (t *TLS) verdict(key [sha256.Size]byte, now time.Time) (*verdict, *evidence
 	}
 }
 
-func (v *verdict) over(now time.Time) bool {
+// over tells whether a verdict counts no longer. One that would for longer than
+// any comes from before the clock was set back.
+func (v *verdict) over(now time.Time, longest time.Duration) bool {
 	select {
 	case <-v.done:
-		return !now.Before(v.until)
+		left := v.until.Sub(now)
+		return left <= 0 || left > longest
 	default:
 		return false
 	}
