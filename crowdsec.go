@@ -17,7 +17,7 @@ import (
 	"cs/roles/cli"
 	"cs/roles/config"
 	"cs/roles/engine"
-	"cs/roles/lapi/profile"
+	"cs/roles/lapi"
 	"cs/roles/run"
 )
 
@@ -122,8 +122,9 @@ func executeDaemon(ctx context.Context, args []string, env *platform.Env) int {
 	d.DataDir, _ = env.LookupEnv("CS_DATA_DIR")
 	d.Error = d.Error || d.fatal
 	logTo(env, &d.Globals)
+	defer context.AfterFunc(ctx, func() { env.Log.Info("SIGTERM received, shutting down") })()
 	if err := d.profiled(ctx, env); err != nil && !(errors.Is(err, context.Canceled) && ctx.Err() != nil) {
-		fmt.Fprintln(env.Stderr, cli.FormatError(env.Program, "", err))
+		tell(env, cli.FormatError(env.Program, "", err), err)
 		return 1
 	}
 	return 0
@@ -258,9 +259,9 @@ func (d *daemon) dump(ctx context.Context, env *platform.Env, p plan) error {
 // nothing. All that is wrong is returned.
 func (p plan) test(env *platform.Env) error {
 	var errs []error
-	if p.LAPI.Enabled && p.LAPI.ProfilesPath != "" {
-		_, err := profile.Load(p.LAPI.ProfilesPath, nil, func(err error) { env.Log.Warn("profiles", "warning", err) })
-		errs = append(errs, err)
+	if p.LAPI.Enabled {
+		conf := lapi.NewConfig(env, p.Resolved)
+		errs = append(errs, conf.Check())
 	}
 	if p.Agent.Enabled {
 		opt := engine.Options(p.Resolved)
@@ -277,6 +278,13 @@ func (p plan) test(env *platform.Env) error {
 			errs = append(errs, err)
 		}
 	}
+	errs = slices.DeleteFunc(errs, func(err error) bool {
+		missing := errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, agent.ErrNoSource)
+		if missing { // it is left out: that must not keep the rest from starting
+			env.Log.Error("something is left out", "err", err)
+		}
+		return missing
+	})
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}

@@ -136,12 +136,21 @@ func execute(ctx context.Context, args []string, env *platform.Env) int {
 	if cli.IsUsage(err) {
 		c.usage()
 	}
-	fmt.Fprintln(env.Stderr, cli.FormatError(env.Program, c.path, err))
+	tell(env, cli.FormatError(env.Program, c.path, err), err)
 	return 1
 }
 
+// tell says why the program ends: in words for the terminal and, if the log is
+// elsewhere, there as well.
+func tell(env *platform.Env, words string, err error) {
+	fmt.Fprintln(env.Stderr, words)
+	if !env.LogPlace.Is(env.Stderr) {
+		env.Log.Error("cannot go on", "err", err)
+	}
+}
+
 // logTo makes the log. A flag decides on its level, or else the configuration
-// of a role, which is not read yet.
+// of a role, which is not read yet and may have it go elsewhere.
 func logTo(env *platform.Env, g *cli.Globals) {
 	var level slog.LevelVar
 	wanted, given := g.Level()
@@ -149,7 +158,8 @@ func logTo(env *platform.Env, g *cli.Globals) {
 	if !given {
 		env.LogLevel = &level
 	}
-	env.Log = slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: &level}))
+	env.LogPlace = platform.NewLogHandler(env.Stderr, &level)
+	env.Log = slog.New(env.LogPlace)
 }
 
 // runner returns how to run a command of the grammar, nil if it can't be.

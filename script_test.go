@@ -87,6 +87,7 @@ func runScripts(t *testing.T, built func() (string, error), edge bool) {
 			env.Setenv("PATH", filepath.Dir(bin)+string(os.PathListSeparator)+os.Getenv("PATH"))
 			env.Setenv("CS", bin)
 			env.Setenv("ADDR", freeAddr(t))
+			env.Setenv("ADDR2", freeAddr(t))
 			env.Setenv("CS_DATA_DIR", filepath.Join(env.WorkDir, "data"))
 			env.Setenv("TOKEN", "token-of-a-script-with-enough-characters")
 			return nil

@@ -106,7 +106,7 @@ func TestWindows(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	if strings.Count(text, "service=bouncer") != 1 || strings.Count(text, "level=ERROR") != 1 {
+	if strings.Count(text, "service=bouncer") != 1 || strings.Count(text, "level=error") != 1 {
 		t.Errorf("the lack of a firewall is not told once:\n%s", text)
 	}
 	// While a program runs: Wine ends its services with the last one.

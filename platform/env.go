@@ -20,6 +20,7 @@ type Env struct {
 	LookupEnv func(string) (string, bool)
 	Log       *slog.Logger
 	LogLevel  *slog.LevelVar // of Log, for a configuration to set; nil if a flag has
+	LogPlace  *LogHandler    // of Log, for a configuration to direct; nil: it stays on Stderr
 	Version   string
 }
 

@@ -201,6 +201,8 @@ func TestSeverity(t *testing.T) {
 	f("time=2026-11-30T10:00:00Z level=INFO msg=hello", "info")
 	f("time=2026-11-30T10:00:00Z level=WARN msg=hello", "warning")
 	f("time=2026-11-30T10:00:00Z level=ERROR+1 msg=hello", "error")
+	f("time=2026-11-30T10:00:00Z level=warning msg=ERROR", "warning")
+	f("time=2026-11-30T10:00:00Z level=error msg=hello", "error")
 	f("Error: cannot", "error")
 	f("", "info")
 }

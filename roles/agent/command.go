@@ -80,6 +80,9 @@ func (f *Reading) Config(env *platform.Env, r config.Resolved) (Config, error) {
 	return cfg, nil
 }
 
+// ErrNoSource says that there is nothing to read.
+var ErrNoSource = errors.New("no datasource enabled")
+
 // inputs returns the logs to read: those of the flags, else of the acquisition
 // files, else the usual ones. The faults are about others that were named.
 func (f *Reading) inputs(env *platform.Env, r config.Agent) (list []config.Acquisition, faults []error, err error) {
@@ -96,7 +99,7 @@ func (f *Reading) inputs(env *platform.Env, r config.Agent) (list []config.Acqui
 	if r.AcquisitionPath == "" && r.AcquisitionDir == "" {
 		found := discoverHost(os.DirFS("/"))
 		if len(found) == 0 {
-			return nil, nil, errors.New("no datasource enabled: this system has no usual logs, name some with --log FILE --type TYPE")
+			return nil, nil, fmt.Errorf("%w: this system has no usual logs, name some with --log FILE --type TYPE", ErrNoSource)
 		}
 		if !anyThere(found) {
 			env.Log.Warn("none of the usual logs is there yet; name others with --log FILE --type TYPE")
@@ -120,7 +123,8 @@ func (f *Reading) inputs(env *platform.Env, r config.Agent) (list []config.Acqui
 	list, doubled := distinct(list)
 	faults = append(faults, doubled...)
 	if len(list) == 0 {
-		return nil, nil, fmt.Errorf("no datasource enabled: %w", errors.Join(append(faults, fmt.Errorf("nothing to read in %s", strings.Join([]string{r.AcquisitionPath, r.AcquisitionDir}, " ")))...))
+		empty := fmt.Errorf("nothing to read in %s", strings.TrimSpace(r.AcquisitionPath+" "+r.AcquisitionDir))
+		return nil, nil, fmt.Errorf("%w: %w", ErrNoSource, errors.Join(append(faults, empty)...))
 	}
 	return list, faults, nil
 }
@@ -189,7 +193,14 @@ var errNoCredentials = errors.New("no credentials for the LAPI: give --token to 
 
 // Run reads logs until ctx ends.
 func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flags) error {
-	r, err := flags.Resolve(env, c.Overlay)
+	resolve := func() (config.Resolved, error) {
+		r, err := flags.Resolve(env, c.Overlay)
+		if err == nil {
+			r.Log.Direct(env)
+		}
+		return r, err
+	}
+	r, err := resolve()
 	if err != nil {
 		return err
 	}
@@ -224,7 +235,13 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	ctx, cancel := context.WithCancel(ctx)
 	var beside sync.WaitGroup
 	beside.Go(func() {
-		c.Follow(ctx, env, a, hup, func() (config.Resolved, error) { return flags.Resolve(env, c.Overlay) })
+		c.Follow(ctx, env, a, hup, func() (config.Resolved, error) {
+			r, err := resolve()
+			if err == nil {
+				err = c.reread(env, r, cfg.LAPI)
+			}
+			return r, err
+		})
 	})
 	if !cfg.Stateless {
 		beside.Go(func() { c.serveSocket(ctx, env, r, a) })
@@ -273,6 +290,29 @@ func (c *Command) link(env *platform.Env, r config.Resolved, scenarios func() []
 	return f, nil
 }
 
+// reread has a link that link returned use the credentials that are in its files now.
+func (c *Command) reread(env *platform.Env, r config.Resolved, l LAPI) error {
+	switch l := l.(type) {
+	case *remote:
+		return l.reread(r.Agent.CredentialsPath, c.LAPIURL, env.LookupEnv)
+	case *fallback:
+		errs := []error{c.reread(env, r, l.list[0])}
+		for i, next := range l.list[1:] {
+			if next, ok := next.(*remote); ok {
+				errs = append(errs, next.reread(l.name[i+1], "", env.LookupEnv))
+			}
+		}
+		return errors.Join(errs...)
+	}
+	return nil
+}
+
+// Remote returns the link of an agent, which may be part of a larger process, to the
+// LAPI that the credentials in its configuration lead to.
+func Remote(env *platform.Env, r config.Resolved, scenarios func() []string) (LAPI, error) {
+	return new(Command).link(env, r, scenarios)
+}
+
 // remote returns the link to the LAPI, with credentials that are made now if
 // there are none.
 func (c *Command) remote(env *platform.Env, r config.Resolved, scenarios func() []string) (*remote, error) {
@@ -301,10 +341,12 @@ func (c *Command) remote(env *platform.Env, r config.Resolved, scenarios func() 
 }
 
 func connect(env *platform.Env, r config.Resolved, credentials config.Credentials, made bool, token string, scenarios func() []string) (*remote, error) {
-	conf := credentials.Client(env.Version, r.Agent.InsecureSkipVerify)
-	conf.Scenarios = scenarios
-	conf.Clock = (&skew{log: env.Log, now: time.Now}).heard
-	return newRemote(credentials, made, conf, token)
+	clock := (&skew{log: env.Log, now: time.Now}).heard
+	return newRemote(credentials, made, token, func(c config.Credentials) api.ClientConfig {
+		conf := c.Client(env.Version, r.Agent.InsecureSkipVerify)
+		conf.Scenarios, conf.Clock = scenarios, clock
+		return conf
+	})
 }
 
 // printer is a LAPI that shows alerts to a person.

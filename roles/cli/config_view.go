@@ -197,10 +197,10 @@ func newConfigView(f *config.File, env func(string) (string, bool)) *configView 
 	v := &configView{
 		FilePath: f.Path(),
 		Common: &viewCommon{
-			Daemonize: f.Common.Daemonize, PidDir: f.Common.PIDDir, LogMedia: first(f.Common.LogMedia, "stdout"), LogDir: f.Common.LogDir,
+			Daemonize: f.Common.Daemonize, PidDir: f.Common.PIDDir, LogMedia: first(f.Common.LogMedia.Value, "stdout"), LogDir: f.Common.LogDir,
 			LogLevel: level(first(f.Common.LogLevel.Value, "info")), WorkingDir: f.Common.WorkingDir, CompressLogs: f.Common.CompressLogs,
 			LogMaxSize: f.Common.LogMaxSize, LogMaxAge: f.Common.LogMaxAge, LogMaxFiles: f.Common.LogMaxFiles,
-			LogFormat: f.Common.LogFormat, ForceColorLogs: f.Common.ForceColorLogs,
+			LogFormat: f.Common.LogFormat.Value, ForceColorLogs: f.Common.ForceColorLogs,
 		},
 		Cscli: &viewCscli{
 			Output: first(f.Cscli.Output, human), Color: first(f.Cscli.Color, "auto"), HubBranch: f.Cscli.HubBranch,

@@ -103,6 +103,7 @@ func TestPackagedFile(t *testing.T) {
 		Path:      "testdata/packaged.yaml",
 		ConfigDir: "/etc/crowdsec/",
 		DataDir:   "/var/lib/crowdsec/data/",
+		Log:       Log{File: LogFile{Path: "/var/log/crowdsec.log", MaxSize: 20 << 20, MaxFiles: 10, MaxAge: 28 * 24 * time.Hour}},
 		Metrics:   Metrics{Listen: "127.0.0.1:6060", Level: "full"},
 		LAPI: LAPI{
 			Enabled: true, Listen: "127.0.0.1:8080", Socket: filepath.Join("/var/lib/crowdsec/data", "cs.sock"),
@@ -112,7 +113,7 @@ func TestPackagedFile(t *testing.T) {
 		},
 		Agent: Agent{
 			Enabled: true, AcquisitionPath: "/etc/crowdsec/acquis.yaml", AcquisitionDir: "/etc/crowdsec/acquis.d",
-			CredentialsPath: "/etc/crowdsec/local_api_credentials.yaml", MaxBuckets: 262144, SpoolBytes: 16 << 20, CatchUp: 10 * time.Minute,
+			CredentialsPath: "/etc/crowdsec/local_api_credentials.yaml", CredentialsNamed: true, MaxBuckets: 262144, SpoolBytes: 16 << 20, CatchUp: 10 * time.Minute,
 			HubDir: "/etc/crowdsec/hub/", HubIndexPath: "/etc/crowdsec/hub/.index.json", SimulationPath: "/etc/crowdsec/simulation.yaml",
 			ParserRoutines: 1,
 		},
@@ -175,6 +176,7 @@ func TestEveryKey(t *testing.T) {
 	p := netip.MustParsePrefix
 	want := Resolved{
 		Path: "testdata/everything.yaml", ConfigDir: "/c", DataDir: "/d", LogLevel: slog.LevelDebug, MemoryLimit: 64 << 20,
+		Log:     Log{JSON: true, File: LogFile{Path: "/l/crowdsec.log", MaxSize: 7 << 20, MaxFiles: 2, MaxAge: 14 * 24 * time.Hour}},
 		Metrics: Metrics{Listen: "127.0.0.1:6060", Level: "full"},
 		LAPI: LAPI{
 			Enabled: true, Listen: "[::]:9090", Socket: "/run/lapi.sock", ProfilesPath: "/profiles", NotificationDir: "/n", ServedHub: "/h",
@@ -191,7 +193,7 @@ func TestEveryKey(t *testing.T) {
 			IdleMachines: 48 * time.Hour, IdleCertMachines: 24 * time.Hour, IdleBouncers: 96 * time.Hour, IdleCertBouncers: 72 * time.Hour,
 		},
 		Agent: Agent{
-			Enabled: true, AcquisitionPath: "/a", AcquisitionDir: "/a.d", CredentialsPath: "/cred", InsecureSkipVerify: true,
+			Enabled: true, AcquisitionPath: "/a", AcquisitionDir: "/a.d", CredentialsPath: "/cred", CredentialsNamed: true, InsecureSkipVerify: true,
 			MaxBuckets: 2000, SpoolBytes: 65536, CatchUp: 2 * time.Minute, Fallbacks: []string{"/fb1", "/fb2"}, Additional: []string{"/add1"},
 			HubDir: "/h", HubIndexPath: "/i", SimulationPath: "/s", ConsoleContextPath: "/c", PatternDir: "/pt",
 			ContextLength: 4000, ParserRoutines: 1, DNSTTL: time.Minute, DNSNegativeTTL: 10 * time.Second, DNSSize: 100,

@@ -2,12 +2,16 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"cs/platform"
@@ -60,6 +64,35 @@ func (c *Credentials) check() (err error) {
 		return fmt.Errorf("there is neither a login nor a certificate: %w", ErrNoCredentials)
 	}
 	return nil
+}
+
+// LeadTo tells whether the credentials are for a LAPI of this host. It is false
+// for one that is here under a name which only others know.
+func (c Credentials) LeadTo(l *LAPI) bool {
+	if strings.HasPrefix(c.URL, "/") {
+		return filepath.Clean(c.URL) == filepath.Clean(l.Socket)
+	}
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return false
+	}
+	_, port, _ := net.SplitHostPort(l.Listen)
+	if port != cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme]) {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	if err != nil {
+		own, _ := os.Hostname()
+		return strings.EqualFold(u.Hostname(), "localhost") || strings.EqualFold(u.Hostname(), own)
+	}
+	if ip = ip.Unmap(); ip.IsLoopback() || ip.IsUnspecified() {
+		return true
+	}
+	own, _ := net.InterfaceAddrs() // without them it is somebody else's
+	return slices.ContainsFunc(own, func(a net.Addr) bool {
+		p, err := netip.ParsePrefix(a.String())
+		return err == nil && p.Addr().Unmap() == ip
+	})
 }
 
 // Text returns the file.

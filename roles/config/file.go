@@ -31,17 +31,19 @@ type File struct {
 
 // Common is about the process and its log.
 type Common struct {
-	LogLevel strict.Text `yaml:"log_level"` // trace, debug, info, warning, error, fatal, panic
+	LogLevel  strict.Text `yaml:"log_level"`  // trace, debug, info, warning, error, fatal, panic
+	LogMedia  strict.Text `yaml:"log_media"`  // stdout (which is stderr, as upstream's), file, syslog
+	LogFormat strict.Text `yaml:"log_format"` // text, json
+	LogDir    string      `yaml:"log_dir"`    // default: /var/log; for crowdsec.log
+
+	// How the file is rotated: at how many MB, how many files are kept beside it, how many days.
+	LogMaxSize  int `yaml:"log_max_size"`
+	LogMaxFiles int `yaml:"log_max_files"`
+	LogMaxAge   int `yaml:"log_max_age"`
 
 	Daemonize      bool   `yaml:"daemonize"`
 	PIDDir         string `yaml:"pid_dir"`
 	WorkingDir     string `yaml:"working_dir"`
-	LogMedia       string `yaml:"log_media"`
-	LogDir         string `yaml:"log_dir"`
-	LogFormat      string `yaml:"log_format"`
-	LogMaxSize     int    `yaml:"log_max_size"`
-	LogMaxFiles    int    `yaml:"log_max_files"`
-	LogMaxAge      int    `yaml:"log_max_age"`
 	CompressLogs   *bool  `yaml:"compress_logs"`
 	ForceColorLogs bool   `yaml:"force_color_logs"`
 }

@@ -267,14 +267,6 @@ type BouncerFile struct {
 	Every        time.Duration
 }
 
-// LogFile is where the log of a bouncer that runs alone goes, and how it is rotated.
-type LogFile struct {
-	Path     string // empty: it goes to the service manager
-	MaxSize  int64
-	MaxFiles int
-	MaxAge   time.Duration
-}
-
 // Windows is for its filtering engine and its firewall.
 type Windows struct {
 	Lifetime string // "persistent", "until-reboot" or "with-process"

@@ -25,6 +25,7 @@ type Resolved struct {
 	ConfigDir string // likewise
 	DataDir   string
 	LogLevel  slog.Level
+	Log       Log
 	Metrics   Metrics
 	// MemoryLimit is in bytes, of the whole process; 0: none.
 	MemoryLimit int64
@@ -82,6 +83,7 @@ type Agent struct {
 	AcquisitionPath    string // either, both or none may be given
 	AcquisitionDir     string
 	CredentialsPath    string
+	CredentialsNamed   bool // by the configuration: not where they lie without it
 	InsecureSkipVerify bool
 	Fallbacks          []string // paths of the credentials of LAPIs to turn to
 	Additional         []string // and of those that get every alert as well
@@ -118,6 +120,7 @@ func (f *File) Resolve(env func(string) (string, bool)) (Resolved, []error) {
 		ConfigDir: f.ConfigPaths.ConfigDir,
 		DataDir:   f.DataDir(),
 		LogLevel:  r.logLevel(),
+		Log:       r.log(),
 		Metrics:   f.Prometheus.metrics(),
 
 		MemoryLimit: r.size("limits.memory_limit", f.Limits.MemoryLimit, 16<<20, 1<<50),
@@ -135,6 +138,7 @@ func (f *File) Resolve(env func(string) (string, bool)) (Resolved, []error) {
 		AcquisitionPath:    crowdsec.AcquisitionPath,
 		AcquisitionDir:     crowdsec.AcquisitionDir,
 		CredentialsPath:    f.CredentialsPath(),
+		CredentialsNamed:   f.API.Client.CredentialsPath != "",
 		InsecureSkipVerify: f.API.Client.InsecureSkipVerify,
 		Fallbacks:          f.API.Client.FallbackCredentials,
 		Additional:         f.API.Client.AdditionalCredentials,
@@ -305,6 +309,28 @@ func (r *resolver) logLevel() slog.Level {
 		r.fail("common.log_level", v.Place, "want one of trace, debug, info, warning, error, fatal, not %q", v.Value)
 	}
 	return level
+}
+
+// log returns where the log goes.
+func (r *resolver) log() Log {
+	c := &r.file.Common
+	var out Log
+	if c.LogFormat.Value != "" {
+		out.JSON = r.oneOf("common.log_format", c.LogFormat, "text", "json") == "json"
+	}
+	if c.LogMedia.Value == "" {
+		return out
+	}
+	switch r.oneOf("common.log_media", c.LogMedia, "stdout", "file", "syslog") {
+	case "syslog":
+		out.Syslog = true
+	case "file":
+		out.File = LogFile{
+			Path: filepath.Join(cmp.Or(c.LogDir, "/var/log"), "crowdsec.log"), MaxSize: int64(cmp.Or(c.LogMaxSize, 500)) << 20,
+			MaxFiles: cmp.Or(c.LogMaxFiles, 3), MaxAge: time.Duration(cmp.Or(c.LogMaxAge, 28)) * 24 * time.Hour,
+		}
+	}
+	return out
 }
 
 func (r *resolver) lapi(s *APIServer, env func(string) (string, bool)) LAPI {

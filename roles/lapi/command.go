@@ -55,6 +55,7 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	if err != nil {
 		return err
 	}
+	r.Log.Direct(env)
 	conf := NewConfig(env, r)
 	conf.Listening = func() {
 		env.Log.Info("lapi is ready", "data_dir", r.DataDir)

@@ -18,20 +18,41 @@ type rules struct {
 
 // loadRules reads the profiles, and prepares the notifications that they name.
 func (s *Server) loadRules() (*rules, error) {
-	profiles, err := s.conf.LoadProfiles(history{s})
+	profiles, instances, err := s.conf.loadRules(history{s})
 	if err != nil {
 		return nil, err
 	}
-	var instances map[string]*notify.Instance
-	if names := profiles.Notifications(); len(names) > 0 {
-		if s.conf.LoadNotifications == nil {
-			return nil, fmt.Errorf("cannot send the notifications that the profiles name (%s): there is no configuration of them", strings.Join(names, ", "))
-		}
-		if instances, err = s.conf.LoadNotifications(names); err != nil {
-			return nil, fmt.Errorf("cannot prepare the notifications: %w", err)
-		}
-	}
 	return &rules{profiles, notify.NewBroker(instances, s.log, s.now)}, nil
+}
+
+// Check loads profiles and notifications as Open would, and returns what is
+// wrong with them.
+func (c *Config) Check() error {
+	if c.LoadProfiles == nil {
+		return nil
+	}
+	_, _, err := c.loadRules(nil)
+	return err
+}
+
+// loadRules loads the profiles, and the notifications that they name.
+func (c *Config) loadRules(h profile.History) (*profile.Profiles, map[string]*notify.Instance, error) {
+	profiles, err := c.LoadProfiles(h)
+	if err != nil {
+		return nil, nil, err
+	}
+	names := profiles.Notifications()
+	if len(names) == 0 {
+		return profiles, nil, nil
+	}
+	if c.LoadNotifications == nil {
+		return nil, nil, fmt.Errorf("cannot send the notifications that the profiles name (%s): there is no configuration of them", strings.Join(names, ", "))
+	}
+	instances, err := c.LoadNotifications(names)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot prepare the notifications: %w", err)
+	}
+	return profiles, instances, nil
 }
 
 // Reload reads profiles and notifications again. With an error the old ones stay

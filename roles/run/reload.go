@@ -18,13 +18,14 @@ type process struct {
 
 	mu       sync.Mutex
 	resolved config.Resolved
+	link     agentLink
 	server   *server // nil before the start and after the end
 }
 
-func (p *process) start(r config.Resolved, s *server) {
+func (p *process) start(r config.Resolved, l agentLink, s *server) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.resolved, p.server = r, s
+	p.resolved, p.link, p.server = r, l, s
 }
 
 func (p *process) end() {
@@ -37,10 +38,10 @@ func (p *process) end() {
 // The agent goes on with its buckets, the LAPI with its listeners, the bouncer
 // with its bans. The roles must start anew if something has changed that none
 // of them can take over.
-func (p *process) take(r config.Resolved) (anew bool, err error) {
+func (p *process) take(r config.Resolved, l agentLink) (anew bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.server == nil || !reflect.DeepEqual(fixed(p.resolved), fixed(r)) {
+	if p.server == nil || p.link != l || !reflect.DeepEqual(fixed(p.resolved), fixed(r)) {
 		return true, nil
 	}
 	if err := p.server.reload(); err != nil {

@@ -42,7 +42,8 @@ type Command struct {
 	Check func() error `kong:"-"`
 }
 
-// Names under which the roles of this process are known to its LAPI.
+// Names under which the roles of this process are known to its LAPI, unless the
+// configuration has credentials for it.
 const (
 	machineName = "localhost"
 	bouncerName = "firewall"
@@ -80,7 +81,7 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 			if err != nil {
 				return false, err
 			}
-			return p.take(r)
+			return p.take(r, c.linkOf(env, r))
 		}, func(ctx context.Context) error { return c.run(ctx, env, flags, p) })
 		if !again {
 			return err
@@ -98,10 +99,8 @@ func (c *Command) check(env *platform.Env, flags *config.Flags) error {
 		return errNoLAPI
 	}
 	var errs []error
-	if conf := lapi.NewConfig(env, r); conf.LoadProfiles != nil {
-		_, err := conf.LoadProfiles(nil)
-		errs = append(errs, err)
-	}
+	conf := lapi.NewConfig(env, r)
+	errs = append(errs, conf.Check())
 	if r.Agent.Enabled && !c.NoAgent {
 		_, err := c.Reading.Config(env, r)
 		errs = append(errs, err)
@@ -119,6 +118,7 @@ func (c *Command) run(ctx context.Context, env *platform.Env, flags *config.Flag
 	if err != nil {
 		return err
 	}
+	r.Log.Direct(env)
 	switch {
 	case !r.LAPI.Enabled:
 		return errNoLAPI
@@ -129,7 +129,8 @@ func (c *Command) run(ctx context.Context, env *platform.Env, flags *config.Flag
 	defer stop()
 	var failed error // of a replay, which is not tried again
 	server := &server{conf: lapi.NewConfig(env, r), opened: make(chan struct{})}
-	p.start(r, server)
+	to := c.linkOf(env, r)
+	p.start(r, to, server)
 	var reader atomic.Pointer[agent.Agent] // that runs, for the pages of metrics
 	server.conf.Metrics = func(level string) metric.Source {
 		return func(ctx context.Context, w *metric.Writer) {
@@ -189,9 +190,12 @@ func (c *Command) run(ctx context.Context, env *platform.Env, flags *config.Flag
 			}
 			first = false
 			cfg.Stateless = c.Once
-			cfg.LAPI = &machine{server: server}
 			cfg.Ready = reading
-			a, err := agent.New(cfg)
+			var a *agent.Agent
+			link, err := to.open(env, r, server, func() []string { return a.Scenarios() })
+			if cfg.LAPI = link; err == nil {
+				a, err = agent.New(cfg)
+			}
 			if err == nil {
 				reader.Store(a)
 				err = c.read(ctx, env, a, p.agent, resolve)
@@ -303,15 +307,54 @@ func (s *server) get(ctx context.Context) (*lapi.Server, error) {
 	}
 }
 
-// machine is the agent's link.
-type machine struct{ server *server }
+// agentLink is which LAPI the agent tells what it finds: that of this process under the name
+// of a machine, or another.
+type agentLink struct {
+	machine string
+	other   config.Credentials // of which the path is in the configuration; zero: none
+}
+
+// linkOf returns the link that credentials ask for which the configuration names, as
+// those of upstream's packages do: this machine keeps the name that it has there, and who has
+// registered it at another LAPI wants that to hear of attacks.
+func (c *Command) linkOf(env *platform.Env, r config.Resolved) agentLink {
+	l := agentLink{machine: machineName}
+	if !r.Agent.Enabled || c.NoAgent || !r.Agent.CredentialsNamed {
+		return l
+	}
+	found, err := config.ReadCredentials(r.Agent.CredentialsPath, env.LookupEnv)
+	switch {
+	case err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, config.ErrNoCredentials):
+		env.Log.Warn("the agent needs no credentials for the LAPI of its process, and these are of no use to anybody", "err", err)
+	case err == nil && !found.LeadTo(&r.LAPI):
+		l.other = found
+	case err == nil && found.Login != "":
+		l.machine = found.Login
+	}
+	return l
+}
+
+// open returns the link.
+func (l agentLink) open(env *platform.Env, r config.Resolved, s *server, scenarios func() []string) (agent.LAPI, error) {
+	if l.other == (config.Credentials{}) {
+		return &machine{server: s, name: l.machine}, nil
+	}
+	env.Log.Info("alerts go to the LAPI that the credentials lead to, not to that of this process", "url", l.other.URL)
+	return agent.Remote(env, r, scenarios)
+}
+
+// machine is the agent's link to the LAPI of its process.
+type machine struct {
+	server *server
+	name   string
+}
 
 func (m *machine) SendAlerts(ctx context.Context, alerts []decisions.Alert) error {
 	s, err := m.server.get(ctx)
 	if err != nil {
 		return err
 	}
-	return s.Local(machineName).SendAlerts(ctx, alerts)
+	return s.Local(m.name).SendAlerts(ctx, alerts)
 }
 
 func (m *machine) Heartbeat(ctx context.Context) error {
@@ -319,7 +362,7 @@ func (m *machine) Heartbeat(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.Local(machineName).Heartbeat(ctx)
+	return s.Local(m.name).Heartbeat(ctx)
 }
 
 func (m *machine) Report(ctx context.Context, report api.ComponentMetrics) error {
@@ -327,7 +370,7 @@ func (m *machine) Report(ctx context.Context, report api.ComponentMetrics) error
 	if err != nil {
 		return err
 	}
-	return s.Local(machineName).Report(ctx, report)
+	return s.Local(m.name).Report(ctx, report)
 }
 
 // feed is the bouncer's link. It is for one goroutine, as lapi.Feed is.
