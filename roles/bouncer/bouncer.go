@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -69,6 +70,8 @@ const (
 	unready = 30 * time.Second
 	// maxLoads is how many loads are told of in a minute.
 	maxLoads = 10
+	// clockSlack is how far the clock and the time of a file may be apart.
+	clockSlack = time.Minute
 	// closeTime bounds the work in the kernel at the end.
 	closeTime = time.Second
 )
@@ -529,7 +532,18 @@ func (b *Bouncer) applySaved(ctx context.Context) (n int) {
 		return 0
 	}
 	d := decisions.Delta{Full: true, More: true}
-	err := decisions.Load(b.cfg.SavedPath, b.now(), func(list []decisions.Decision) error {
+	// A machine without a clock of its own starts in the past: no earlier than the set was saved.
+	var behind time.Duration
+	if fi, err := os.Stat(b.cfg.SavedPath); err == nil {
+		behind = max(fi.ModTime().Sub(b.now()), 0)
+	}
+	if behind > clockSlack {
+		b.log.Warn("the clock is wrong: it is before the bans were saved", "by", behind.Round(time.Second))
+	}
+	err := decisions.Load(b.cfg.SavedPath, b.now().Add(behind), func(list []decisions.Decision) error {
+		for i := range list {
+			list[i].Until = list[i].Until.Add(-behind)
+		}
 		d.New = list
 		b.apply(ctx, d, nil)
 		n += len(list)
@@ -562,6 +576,11 @@ func (b *Bouncer) save() time.Duration {
 			}
 			return saved.Close()
 		})
+	}
+	if fi, serr := os.Stat(b.cfg.SavedPath); err == nil && serr == nil {
+		if now := b.now(); fi.ModTime().Sub(now).Abs() > clockSlack { // a clock of our own
+			err = os.Chtimes(b.cfg.SavedPath, now, now)
+		}
 	}
 	if err != nil {
 		b.log.Error("a restart without the LAPI would not know all bans", "err", err)

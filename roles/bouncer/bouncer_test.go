@@ -228,6 +228,34 @@ func TestEnforcesWhileTheFeedIsAway(t *testing.T) {
 	})
 }
 
+// TestClockStartsInThePast: on a machine without a clock of its own saved bans
+// last as long as they had left when they were saved.
+func TestClockStartsInThePast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		saved := filepath.Join(t.TempDir(), savedName)
+		r := start(t, remediatetest.NewFake(time.Now), saved, nil)
+		r.tell(decisions.Delta{Full: true, New: []decisions.Decision{ban(1, "203.0.113.1", time.Hour), ban(2, "203.0.113.2", time.Minute)}})
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		r.stop()
+
+		past := func() time.Time { return time.Now().AddDate(-20, 0, 0) }
+		r = start(t, remediatetest.NewFake(past), saved, func(c *Config) { c.Now = past })
+		r.blocks("203.0.113.1", true)
+		r.blocks("203.0.113.2", false)
+		if !strings.Contains(r.logged(), "the clock is wrong") {
+			t.Errorf("nothing is said of the clock:\n%s", r.logged())
+		}
+		time.Sleep(57 * time.Minute)
+		synctest.Wait()
+		r.blocks("203.0.113.1", true)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		r.blocks("203.0.113.1", false)
+		r.stop()
+	})
+}
+
 // A kill loses nothing that was quiet before, and what happened in the last two
 // seconds at most while changes go on.
 func TestSavesSoon(t *testing.T) {
@@ -345,9 +373,17 @@ func TestCrashOpensNoGap(t *testing.T) {
 		}
 		r.tell(decisions.Delta{New: []decisions.Decision{fresh}})
 		r.stop()
-		if err := os.WriteFile(saved, before, 0o600); err != nil { // as if it had been killed
-			t.Fatal(err)
+		restore := func() { // as if it had been killed
+			t.Helper()
+			err := os.WriteFile(saved, before, 0o600)
+			if err == nil {
+				err = os.Chtimes(saved, time.Now(), time.Now()) // which are the bubble's
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
+		restore()
 
 		r = start(t, kernel, saved, nil)
 		r.blocks("203.0.113.2", true)
@@ -356,9 +392,7 @@ func TestCrashOpensNoGap(t *testing.T) {
 		r.stop()
 
 		// Without an answer the saved set rules after a while.
-		if err := os.WriteFile(saved, before, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		restore()
 		r = start(t, kernel, saved, nil)
 		time.Sleep(firstAnswer + time.Millisecond)
 		synctest.Wait()
