@@ -14,9 +14,12 @@ import (
 // until it is ended.
 func TestEndsConnections(t *testing.T) {
 	for _, f := range []struct {
-		name, from string
-		host       netip.Addr
-	}{{"IPv4", "203.0.113.4", remediatetest.Host4}, {"IPv6", "2001:db8::4", remediatetest.Host6}} {
+		name, from, ban string
+		host            netip.Addr
+	}{
+		{"IPv4", "203.0.113.4", "203.0.113.4/32", remediatetest.Host4}, {"IPv6", "2001:db8::4", "2001:db8::4/128", remediatetest.Host6},
+		{"IPv4 range", "203.0.113.4", "203.0.112.0/20", remediatetest.Host4}, {"IPv6 range", "2001:db8:0:9::4", "2001:db8:0:9::/64", remediatetest.Host6},
+	} {
 		t.Run(f.name, func(t *testing.T) {
 			lab := remediatetest.NewLab(t)
 			k := openAny(t, lab.Host, Config{Conntrack: NewOnly})
@@ -62,8 +65,9 @@ func TestEndsConnections(t *testing.T) {
 					t.Fatal("nothing comes through before the ban")
 				}
 			}
-			p := netip.PrefixFrom(from, from.BitLen())
-			other := netip.MustParsePrefix("203.99.0.0/16")
+			p, others := netip.MustParsePrefix(f.ban), []netip.Prefix{
+				netip.MustParsePrefix("203.99.0.0/16"), netip.MustParsePrefix("203.0.113.5/32"), netip.MustParsePrefix("2001:db8:0:a::/64"), netip.MustParsePrefix("2001:db8::5/128"),
+			}
 			if err := k.Apply(t.Context(), []remediate.Change{{Op: remediate.Add, Entry: entry(p.String(), "crowdsec", time.Hour)}}); err != nil {
 				t.Fatal(err)
 			}
@@ -71,10 +75,10 @@ func TestEndsConnections(t *testing.T) {
 				t.Error("an established connection was ended by a rule for new ones")
 			}
 			blocked(t, lab, f.from, true) // a new one
-			if n, err := k.(remediate.Ending).End(t.Context(), []netip.Prefix{other}); n != 0 || err != nil {
+			if n, err := k.(remediate.Ending).End(t.Context(), others); n != 0 || err != nil {
 				t.Errorf("ended %d of somebody else's, %v", n, err)
 			}
-			if n, err := k.(remediate.Ending).End(t.Context(), []netip.Prefix{p}); n != 1 || err != nil {
+			if n, err := k.(remediate.Ending).End(t.Context(), append(others, p)); n != 1 || err != nil {
 				t.Errorf("ended %d, %v; want 1", n, err)
 			}
 			if exchange() {
