@@ -32,7 +32,7 @@ import (
 
 // How long filters last.
 const (
-	Persistent  = "persistent"   // until they are removed; in force at boot before any service runs
+	Persistent  = "persistent"   // until they are removed; in force as soon as the filtering engine is
 	UntilReboot = "until-reboot" // or until the filtering engine is restarted
 	WithProcess = "with-process" // the system removes them when the process ends, however it ends
 )
