@@ -53,6 +53,7 @@ var forbidden = []struct{ tags, pkg, why string }{
 	{"", "cs/pipeline/source/sourcetest", "test code in the product"},
 	{"", "cs/pipeline/expr/syntax/syntaxtest", "test code in the product"},
 	{"", "github.com/expr-lang/expr/...", "the oracle of the tests; pipeline/expr parses and compiles expressions itself"},
+	{"", "github.com/corazawaf/libinjection-go", "the twin of the tests; pipeline/expr/injection recognises attacks itself"},
 	{"", "github.com/google/nftables", "reads back in tests; remediate/nft writes netlink itself"},
 	{"edge", "text/template", "linker bloat: it keeps every exported method alive, as kong does in the full build"},
 	{"", "html/template", "linker bloat: it keeps every exported method alive"},
