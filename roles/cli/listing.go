@@ -110,12 +110,19 @@ func (f folder) isNew(r *decisionRow) bool {
 	return !known
 }
 
+// longList is the number of decisions from which on memory is dearer than time.
+// Below it no garbage is collected, which would be a fifth of a short list's time.
+const longList = 1000
+
 // eachAlert calls f with the alerts that a query selects and those of their
 // decisions that keep wants, nil meaning all.
 func (l *lapi) eachAlert(ctx context.Context, q query, s *shared, keep func(*decisionRow) bool, f func(*api.Alert, []decisionRow) error) error {
-	debug.SetGCPercent(30) // a list may be long, and memory is dearer here than time
 	var rows []decisionRow
+	seen := 0
 	return l.EachAlert(ctx, url.Values(q), func(d *api.Decision) {
+		if seen++; seen == longList {
+			debug.SetGCPercent(30)
+		}
 		if r := s.row(d); keep == nil || keep(&r) {
 			rows = append(rows, r)
 		}
