@@ -1,6 +1,7 @@
 package lapi
 
 import (
+	"bytes"
 	"hash/crc32"
 	"net/http"
 	"strings"
@@ -12,7 +13,7 @@ import (
 type coding struct {
 	name string // as in Accept-Encoding
 	head []byte
-	// pack compresses a piece.
+	// pack compresses a piece; nil: there is nothing to do.
 	pack func(raw []byte) []byte
 	// tail ends a body with a checksum (CRC-32, IEEE) and a length; nil: none is needed.
 	tail func(sum uint32, length int64) []byte
@@ -25,17 +26,24 @@ type piece struct {
 	length int64
 }
 
+// plain is no coding.
+var plain = &coding{}
+
+// piece makes a piece, which keeps nothing of raw.
 func (c *coding) piece(raw []byte) piece {
+	if c.pack == nil {
+		return piece{packed: bytes.Clone(raw), length: int64(len(raw))}
+	}
 	return piece{packed: c.pack(raw), sum: crc32.ChecksumIEEE(raw), length: int64(len(raw))}
 }
 
-// acceptedCoding returns the best coding that a client has asked for, nil if
-// it has asked for none that we know. No client is sent what it hasn't named:
+// acceptedCoding returns the best coding that a client has asked for, plain
+// if it has asked for none that we know. No client is sent what it hasn't named:
 // upstream never compresses, and some bouncers could not make sense of it.
 func acceptedCoding(h http.Header) *coding {
 	asked := h["Accept-Encoding"]
 	if len(asked) == 0 {
-		return nil
+		return plain
 	}
 	for _, c := range codings {
 		for word := range strings.SplitSeq(strings.Join(asked, ","), ",") {
@@ -45,7 +53,7 @@ func acceptedCoding(h http.Header) *coding {
 			}
 		}
 	}
-	return nil
+	return plain
 }
 
 // isZero tells whether a quality ("q=0.0") forbids what it stands behind.

@@ -201,6 +201,7 @@ func (s *Server) Close() error {
 	s.stop()
 	s.done.Wait()
 	s.tidy.stop()
+	s.pieces.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	return errors.Join(s.writeStamps(ctx, true), s.store.Close())

@@ -14,20 +14,26 @@ const (
 	// pieceAge is for how long a piece serves although time goes on: a bouncer
 	// may enforce a ban longer by as much, but is told at once when it ends.
 	pieceAge = 10 * time.Second
-	// maxViews bounds the sets that pieces are kept of: 45 bytes for each of
-	// their decisions. At the bound the one that was asked for longest ago goes.
+	// maxViews bounds the sets that pieces are kept of: compressed, they take 45
+	// bytes for each of their decisions. At the bound the one that was asked for
+	// longest ago goes.
 	maxViews = 4
+	// maxPlain is of how many decisions pieces are kept as they are, 180 bytes for
+	// each; larger sets are encoded each time.
+	maxPlain = 180_000
+	// plainFrom is which start within pieceAge they are kept from: a few bouncers get
+	// them as fast without, and they are four times as long as what is compressed.
+	plainFrom = 3
 	// viewLife is for how long the pieces of a set are kept that nobody asks for.
-	viewLife = time.Minute
+	viewLife = 2 * pieceAge
+	// tendEvery is how often pieces are made anew that something has changed in.
+	tendEvery = time.Second
 )
 
-// pieces keeps what bouncers that start are sent compressed, so that a
-// thousand of them cost one compression. A piece holds the decisions of one
-// block of the log; it is made anew when one of those has changed.
-// What goes out plain is encoded from the set each time. It would take more
-// memory than the decisions themselves, and keeping it packed is no way out: 18 MB
-// are with a client in 22 ms as it is, and were in 30 to 40 ms when they were
-// unpacked from pieces (zstd and s2).
+// pieces keeps what bouncers that start are sent, so that a thousand of them cost
+// one encoding and one compression. A piece holds the decisions of one block of the
+// log; it is made anew when one of those has changed: in the background as long as
+// bouncers go on starting, else when one asks.
 type pieces struct {
 	mu    sync.Mutex
 	views map[viewKey]*view
@@ -38,10 +44,18 @@ type viewKey struct{ coding, filter string }
 
 // view is the pieces of one set.
 type view struct {
+	key    viewKey
+	coding *coding
+	s      *Server
+	query  decisions.Query
+
 	mu     sync.Mutex
 	blocks map[int64]keptPiece
-	used   time.Time
-	forget *time.Timer
+
+	// pieces.mu guards these.
+	used   time.Time // when it was last asked for
+	starts int       // how often, without a pause of pieceAge
+	tend   *time.Timer
 }
 
 type keptPiece struct {
@@ -51,13 +65,19 @@ type keptPiece struct {
 	made    time.Time
 }
 
-// serves tells whether a piece of a block can be sent instead of a new one.
-func (k *keptPiece) serves(n *news, block decisions.Block) bool {
-	return k.version == block.Version && k.upTo == min(block.Last, n.to.ID) && n.now.Sub(k.made) < pieceAge
+// serves tells whether a piece of a block that is younger than age can be sent
+// instead of a new one.
+func (k *keptPiece) serves(n *news, block decisions.Block, age time.Duration) bool {
+	return k.version == block.Version && k.upTo == min(block.Last, n.to.ID) && n.now.Sub(k.made) < age
 }
 
-// view returns the pieces kept of a set.
-func (p *pieces) view(key viewKey, now time.Time) *view {
+// view returns the pieces kept of the set that is asked for, nil if it is to be
+// encoded for this one bouncer.
+func (p *pieces) view(n *news, c *coding, filter string) *view {
+	if c.pack == nil && n.tally.Count > maxPlain {
+		return nil
+	}
+	key := viewKey{c.name, filter}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v := p.views[key]
@@ -68,39 +88,80 @@ func (p *pieces) view(key viewKey, now time.Time) *view {
 		if len(p.views) == maxViews {
 			p.dropOldest()
 		}
-		v = &view{blocks: make(map[int64]keptPiece)}
-		v.forget = time.AfterFunc(viewLife, func() { p.drop(key, v) })
+		v = &view{key: key, coding: c, s: n.s, query: n.query, blocks: make(map[int64]keptPiece)}
+		v.tend = time.AfterFunc(tendEvery, func() { p.tend(v) })
 		p.views[key] = v
 	}
-	v.used = now
-	v.forget.Reset(viewLife)
+	if n.now.Sub(v.used) >= pieceAge {
+		v.starts = 0
+	}
+	v.used = n.now
+	if v.starts++; c.pack == nil && v.starts < plainFrom {
+		return nil
+	}
 	return v
 }
 
-func (p *pieces) drop(key viewKey, v *view) {
+// tend makes the pieces anew that would not serve for long if a bouncer has asked
+// for them lately, and forgets all of them if none has for long.
+func (p *pieces) tend(v *view) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.views[key] == v {
-		delete(p.views, key)
+	idle := v.s.now().Sub(v.used)
+	known := p.views[v.key] == v
+	if known && idle >= viewLife {
+		delete(p.views, v.key)
+		known = false
+		v.s.tidy.soon()
 	}
+	p.mu.Unlock()
+	if !known {
+		return
+	}
+	if idle < pieceAge {
+		v.refresh()
+	}
+	v.tend.Reset(tendEvery)
 }
 
 func (p *pieces) dropOldest() {
-	var oldest viewKey
-	for key, v := range p.views {
-		if o := p.views[oldest]; o == nil || v.used.Before(o.used) {
-			oldest = key
+	var oldest *view
+	for _, v := range p.views {
+		if oldest == nil || v.used.Before(oldest.used) {
+			oldest = v
 		}
 	}
-	p.views[oldest].forget.Stop()
-	delete(p.views, oldest)
+	oldest.tend.Stop()
+	delete(p.views, oldest.key)
 }
 
-// write sends the whole set compressed.
-func (p *pieces) write(ctx context.Context, a *streamAnswer, filter string) error {
-	v := p.view(viewKey{a.out.coding.name, filter}, a.now)
+// stop ends the work in the background.
+func (p *pieces) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.views) > 0 {
+		p.dropOldest()
+	}
+}
+
+// refresh makes the pieces anew that have changed, or are half as old as they may
+// get; only those that were asked for once.
+func (v *view) refresh() {
+	n := news{s: v.s, query: v.query}
+	n.mark()
+	for block := range n.blocks {
+		v.mu.Lock()
+		_, known := v.blocks[block.First]
+		v.mu.Unlock()
+		if known {
+			v.piece(&n, block, pieceAge/2)
+		}
+	}
+}
+
+// write sends the whole set.
+func (v *view) write(ctx context.Context, a *streamAnswer) error {
 	for block := range a.blocks {
-		part := v.piece(&a.news, a.out.coding, block)
+		part := v.piece(&a.news, block, pieceAge)
 		if part.length == 0 {
 			continue
 		}
@@ -129,13 +190,13 @@ func (n *news) blocks(yield func(decisions.Block) bool) {
 	}
 }
 
-// piece returns the piece of a block. Those who come meanwhile wait for it
-// instead of making it too.
-func (v *view) piece(n *news, c *coding, block decisions.Block) piece {
+// piece returns the piece of a block, one that is younger than age. Those who come
+// meanwhile wait for it instead of making it too.
+func (v *view) piece(n *news, block decisions.Block, age time.Duration) piece {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	k, ok := v.blocks[block.First]
-	if ok && k.serves(n, block) {
+	if ok && k.serves(n, block, age) {
 		return k.piece
 	}
 	rows := api.Rows{Now: n.now, WithUUID: true}
@@ -146,7 +207,7 @@ func (v *view) piece(n *news, c *coding, block decisions.Block) piece {
 	}
 	k = keptPiece{version: block.Version, upTo: upTo, made: n.now}
 	if len(raw.buf) > 0 {
-		k.piece = c.piece(raw.buf)
+		k.piece = v.coding.piece(raw.buf)
 		n.s.tidy.soon()
 	}
 	v.blocks[block.First] = k

@@ -67,11 +67,26 @@ func unpacked(t *testing.T, h http.Header, body []byte) []byte {
 	return plain
 }
 
-// TestCompressedIsTheSame lets decisions come and go, and compares what
-// bouncers get compressed, of pieces that are kept, with what is encoded for
-// this one time.
-func TestCompressedIsTheSame(t *testing.T) {
-	needCodings(t)
+// encoded is the answer to a bouncer that starts as it is without pieces.
+func encoded(t *testing.T, s *Server, query string) []byte {
+	t.Helper()
+	q := parseParams(query)
+	f, err := parseDecisionFilter(q, streamScopes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	a := streamAnswer{news: news{s: s, query: f.query(q.Get("dedup") != "false")}, out: streamWriter{w: w, coding: plain}}
+	a.mark()
+	if err := a.write(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return w.Body.Bytes()
+}
+
+// TestKeptIsTheSame lets decisions come and go, and compares what bouncers get of
+// pieces that are kept with what is encoded for this one time.
+func TestKeptIsTheSame(t *testing.T) {
 	clk, turned := clockAtNoon()
 	s := open(t, turned)
 	b, m := bouncer(t, s, "b"), s.Local("m")
@@ -112,11 +127,12 @@ func TestCompressedIsTheSame(t *testing.T) {
 			clk.Add(pieceAge + time.Duration(rng.IntN(100))*time.Second)
 		}
 		for _, query := range []string{"", "&dedup=false", "&origins=lists"} {
-			_, want := b.startup(query, "")
-			for _, coding := range []string{"gzip", "deflate, gzip;q=0.5", "br, ZSTD, gzip"} {
-				for range 2 { // the second time of pieces that are kept
+			want := encoded(t, s, query)
+			for _, coding := range []string{"", "gzip", "deflate, gzip;q=0.5", "br, ZSTD, gzip"} {
+				packed := coding != "" && len(codings) > 0
+				for range plainFrom + 1 { // the last time of pieces that are kept
 					h, body := b.startup(query, coding)
-					if h.Get("Content-Encoding") == "" || h.Get("Vary") != "Accept-Encoding" {
+					if (h.Get("Content-Encoding") != "") != packed || (h.Get("Vary") == "Accept-Encoding") != packed {
 						t.Fatalf("%q: answered with %v", coding, h)
 					}
 					if got := unpacked(t, h, body); !bytes.Equal(got, want) {
@@ -126,8 +142,51 @@ func TestCompressedIsTheSame(t *testing.T) {
 			}
 		}
 	}
-	if n := len(s.pieces.views); n != maxViews {
+	if n := len(s.pieces.views); n != min(maxViews, 3*(1+len(codings))) {
 		t.Fatalf("pieces of %d sets are kept", n)
+	}
+}
+
+// TestPiecesAreTended: while bouncers start, what has changed is made anew before
+// the next one asks; when none has asked for long, nothing is kept.
+func TestPiecesAreTended(t *testing.T) {
+	clk, turned := clockAtNoon()
+	s := open(t, turned)
+	fill(t, s, 0, 3*compressFrom)
+	b := bouncer(t, s, "b")
+	for range plainFrom {
+		b.startup("", "")
+	}
+	var v *view
+	for _, v = range s.pieces.views {
+	}
+	fresh := func() (all bool) {
+		n := news{s: s, query: v.query}
+		n.mark()
+		all = true
+		for block := range n.blocks {
+			v.mu.Lock()
+			k := v.blocks[block.First]
+			v.mu.Unlock()
+			all = all && k.serves(&n, block, pieceAge)
+		}
+		return all
+	}
+	for _, change := range []func(){
+		func() { fill(t, s, 3*compressFrom, 1) },
+		func() { clk.Add(pieceAge - 2) },
+	} {
+		change()
+		s.pieces.tend(v)
+		clk.Add(1)
+		if !fresh() {
+			t.Fatal("a bouncer that starts now would wait for a piece")
+		}
+	}
+	clk.Add(viewLife)
+	s.pieces.tend(v)
+	if len(s.pieces.views) != 0 {
+		t.Fatalf("pieces of %d sets are kept", len(s.pieces.views))
 	}
 }
 
@@ -141,11 +200,10 @@ func TestPieceOfAnEarlierPlace(t *testing.T) {
 	fill(t, s, 10, 10)
 	late := early
 	late.mark()
-	v := s.pieces.view(viewKey{"none", ""}, early.now)
-	c := &coding{name: "none", pack: bytes.Clone}
+	v := s.pieces.view(&early, &coding{name: "none", pack: bytes.Clone}, "")
 	for _, n := range []*news{&early, &late} {
 		for block := range n.blocks {
-			if got, want := bytes.Count(v.piece(n, c, block).packed, []byte(`"id":`)), int(n.to.ID); got != want {
+			if got, want := bytes.Count(v.piece(n, block, pieceAge).packed, []byte(`"id":`)), int(n.to.ID); got != want {
 				t.Errorf("%d decisions up to %d", got, want)
 			}
 		}

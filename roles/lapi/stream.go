@@ -52,7 +52,7 @@ func (s *Server) streamDecisions(w http.ResponseWriter, r *http.Request, bouncer
 		}
 		f, wanted = &other, other.query(q.Get("dedup") != "false")
 	}
-	a := streamAnswer{news: news{s: s, query: wanted}, out: streamWriter{w: w}}
+	a := streamAnswer{news: news{s: s, query: wanted}, out: streamWriter{w: w, coding: plain}}
 	own := q.Get("cursor")
 	if own != "" {
 		a.from = s.parseCursor(own)
@@ -86,8 +86,9 @@ func (s *Server) streamDecisions(w http.ResponseWriter, r *http.Request, bouncer
 	}
 	if full && a.query.Want == nil && a.tally.Count >= compressFrom {
 		a.out.coding = acceptedCoding(r.Header)
+		a.kept = s.pieces.view(&a.news, a.out.coding, f.text(a.query.Longest))
 	}
-	if a.write(r.Context(), f) == nil {
+	if a.write(r.Context()) == nil {
 		s.bouncers.told(bouncer, a.to)
 	}
 }
@@ -112,7 +113,8 @@ type news struct {
 // streamAnswer is news on their way to a bouncer.
 type streamAnswer struct {
 	news
-	out streamWriter
+	kept *view // if all that is new is sent from what is kept
+	out  streamWriter
 }
 
 // await finds the place to tell up to: now, or as soon as there is something to
@@ -151,7 +153,7 @@ func (a *news) mark() {
 
 // write sends the answer. The literal text between the two arrays, with its
 // spaces, is upstream's.
-func (a *streamAnswer) write(ctx context.Context, f *decisionFilter) error {
+func (a *streamAnswer) write(ctx context.Context) error {
 	room := buffers.Get().(*[flushOver + 16<<10]byte)
 	defer buffers.Put(room)
 	log, out := a.s.decisions, &a.out
@@ -160,8 +162,8 @@ func (a *streamAnswer) write(ctx context.Context, f *decisionFilter) error {
 	for _, d := range log.Again(a.query, a.from, a.to, a.now) {
 		out.buf = api.AppendDecision(out.next(), &d, a.now, true)
 	}
-	if out.coding != nil {
-		if err := a.s.pieces.write(ctx, a, f.text(a.query.Longest)); err != nil {
+	if a.kept != nil {
+		if err := a.kept.write(ctx, a); err != nil {
 			return err
 		}
 	} else {
@@ -193,11 +195,11 @@ func (a *streamAnswer) write(ctx context.Context, f *decisionFilter) error {
 // get long.
 type streamWriter struct {
 	w      http.ResponseWriter
-	coding *coding // nil: plain
-	buf    []byte  // what is to be sent
-	comma  bool    // another element needs one before it
-	begun  bool    // something has been sent
-	sum    uint32  // of what was sent, before it was compressed
+	coding *coding
+	buf    []byte // what is to be sent
+	comma  bool   // another element needs one before it
+	begun  bool   // something has been sent
+	sum    uint32 // of what was sent, before it was compressed
 	length int64
 }
 
@@ -233,7 +235,7 @@ func (o *streamWriter) flushIfLong(ctx context.Context) error {
 func (o *streamWriter) flush() (err error) {
 	switch {
 	case len(o.buf) == 0:
-	case o.coding != nil:
+	case o.coding.pack != nil:
 		err = o.add(o.coding.piece(o.buf))
 	default:
 		err = o.send(o.buf)
@@ -242,17 +244,19 @@ func (o *streamWriter) flush() (err error) {
 	return err
 }
 
-// add sends a compressed piece.
+// add sends a piece.
 func (o *streamWriter) add(p piece) error {
-	if !o.begun {
+	if !o.begun && o.coding.pack != nil {
 		o.w.Header().Set("Content-Encoding", o.coding.name)
 		o.w.Header().Set("Vary", "Accept-Encoding")
 		if err := o.send(o.coding.head); err != nil {
 			return err
 		}
 	}
-	o.sum = joinSums(o.sum, p.sum, p.length)
-	o.length += p.length
+	if o.coding.tail != nil {
+		o.sum = joinSums(o.sum, p.sum, p.length)
+		o.length += p.length
+	}
 	return o.send(p.packed)
 }
 
@@ -272,7 +276,7 @@ func (o *streamWriter) send(b []byte) error {
 
 // end sends what is left. If that is all, in one packet.
 func (o *streamWriter) end() error {
-	if !o.begun && o.coding == nil {
+	if !o.begun && o.coding.pack == nil {
 		o.w.Header()["Transfer-Encoding"] = chunked
 		giveTime(http.NewResponseController(o.w), writeTime)
 		_, err := o.w.Write(o.buf)
@@ -281,7 +285,7 @@ func (o *streamWriter) end() error {
 	if err := o.flush(); err != nil {
 		return err
 	}
-	if o.coding != nil && o.coding.tail != nil {
+	if o.coding.tail != nil {
 		if err := o.send(o.coding.tail(o.sum, o.length)); err != nil {
 			return err
 		}
