@@ -158,6 +158,7 @@ type Reconciler struct {
 	trouble  string
 	pending  []Change
 	expanded []netip.Prefix // kept for its memory
+	touched  []touch        // as well, from one part of a whole set to the next
 	late     lateHeap
 	capacity capacity
 	applied  int           // items with applied != 0
@@ -321,7 +322,7 @@ func (r *Reconciler) Apply(ctx context.Context, delta decisions.Delta) (Diff, er
 		r.bans.begin()
 		r.part, r.had = 0, r.bans.items
 	}
-	var touched []touch
+	touched := r.touched
 	if !delta.Full {
 		for i := range delta.Deleted {
 			if d := r.bans.get(delta.Deleted[i].ID); d != 0 {
@@ -332,6 +333,10 @@ func (r *Reconciler) Apply(ctx context.Context, delta decisions.Delta) (Diff, er
 	}
 	touched = r.upsert(touched, delta.New)
 	c.settleAll(touched, now)
+	if r.touched = nil; delta.More {
+		clear(touched)
+		r.touched = touched[:0]
+	}
 	switch {
 	case !delta.Full:
 	case delta.Part != r.part: // of another one than has begun

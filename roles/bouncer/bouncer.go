@@ -526,11 +526,16 @@ func (b *Bouncer) pulled(err error) {
 // their LAPI at the same time do not come back at the same time.
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 
+// savedGCPercent is how much the heap may grow between collections while a saved set
+// is enforced: most of what is made then stays.
+const savedGCPercent = 200
+
 // applySaved enforces the saved decisions and returns how many there are.
 func (b *Bouncer) applySaved(ctx context.Context) (n int) {
 	if b.cfg.SavedPath == "" {
 		return 0
 	}
+	defer platform.GrowHeap(savedGCPercent)() // to read it leaves little behind
 	d := decisions.Delta{Full: true, More: true}
 	// A machine without a clock of its own starts in the past: no earlier than the set was saved.
 	var behind time.Duration
