@@ -2,6 +2,7 @@ package lapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -112,7 +113,7 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 		had := len(a.Decisions)
 		a.Decisions = s.usable(a)
 		if had > 0 && len(a.Decisions) == 0 {
-			s.log.Warn("an alert is dropped: none of its decisions names a valid address", "machine", machineID, "scenario", a.Scenario)
+			s.log.Warn("an alert is dropped: none of its decisions can be enforced", "machine", machineID, "scenario", a.Scenario)
 			continue
 		}
 		had = len(a.Decisions)
@@ -158,25 +159,43 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 	return ids, nil
 }
 
+// longestText bounds what a decision is about, what it is and why, in bytes: it is
+// in memory here and in each bouncer, and one that is sent 1 MiB gives up.
+const longestText = 1024
+
 // usable returns the decisions of an alert without those that can't be
-// enforced by anybody.
+// enforced by anybody. Why they were made is cut if it is long.
 func (s *Server) usable(a *decisions.Alert) []decisions.Decision {
 	n := 0
+	var first error // told for all: a request may have a million of them
 	for i := range a.Decisions {
 		d := &a.Decisions[i]
 		d.Scope = decisions.NormalScope(d.Scope)
-		if d.Scope == decisions.ScopeIP || d.Scope == decisions.ScopeRange {
-			if _, err := decisions.ParsePrefix(d.Value); err != nil {
-				s.log.Warn("a decision is dropped", "machine", a.MachineID, "err", err)
-				continue
-			}
+		if err := enforceable(d); err != nil {
+			first = cmp.Or(first, err)
+			continue
 		}
+		d.Origin, d.Scenario = cut(d.Origin, longestText), cut(d.Scenario, longestText)
 		if n < i { // mostly all are kept
 			a.Decisions[n] = *d
 		}
 		n++
 	}
+	if first != nil {
+		s.log.Warn("decisions are dropped", "machine", a.MachineID, "decisions", len(a.Decisions)-n, "err", first)
+	}
 	return a.Decisions[:n]
+}
+
+func enforceable(d *decisions.Decision) error {
+	if n := max(len(d.Scope), len(d.Value), len(d.Type)); n > longestText {
+		return fmt.Errorf("scope, value and type of a decision may have %d bytes, not %d", longestText, n)
+	}
+	if d.Scope != decisions.ScopeIP && d.Scope != decisions.ScopeRange {
+		return nil
+	}
+	_, err := decisions.ParsePrefix(d.Value)
+	return err
 }
 
 // listAlerts answers a query of operators.

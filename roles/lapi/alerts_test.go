@@ -342,6 +342,26 @@ func TestLongMetaIsCut(t *testing.T) {
 }
 
 // TestOffsetOfTheLog: what an agent says of times comes back in its own zone.
+// TestLongTextsOfDecisions: a machine can't send what bouncers choke on.
+func TestLongTextsOfDecisions(t *testing.T) {
+	clk, turned := clockAtNoon()
+	s := open(t, turned)
+	m, b := machine(t, s, "m"), bouncer(t, s, "b")
+	long := strings.Repeat("é", 1<<20)
+	manual(t, m, clk.Now(),
+		decisionJSON("username", long, "ban", "cscli", "1h"),
+		decisionJSON(long, "x", "ban", "cscli", "1h"),
+		decisionJSON("ip", "1.1.1.1", long, "cscli", "1h"),
+		strings.Replace(decisionJSON("ip", "1.1.1.2", "ban", long, "1h"), `"manual"`, `"`+long+`"`, 1))
+	var list []struct{ Value, Origin, Scenario string }
+	if err := json.Unmarshal(b.want("GET", "/v1/decisions", "", 200, "*").Body.Bytes(), &list); err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != 1 || list[0].Value != "1.1.1.2" || list[0].Origin != long[:longestText] || list[0].Scenario != long[:longestText] {
+		t.Fatalf("%d decisions", len(list))
+	}
+}
+
 func TestOffsetOfTheLog(t *testing.T) {
 	s := onDisk(t)
 	m := machine(t, s, "m")

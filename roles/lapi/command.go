@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
@@ -87,7 +88,11 @@ func NewConfig(env *platform.Env, r config.Resolved) Config {
 			if err := platform.MakeDir(r.DataDir); err != nil {
 				return nil, fmt.Errorf("cannot make the data directory: %w", err)
 			}
-			return bolt.Open(ctx, filepath.Join(r.DataDir, config.StoreName))
+			path := filepath.Join(r.DataDir, config.StoreName)
+			if info, err := os.Stat(path); err == nil && info.Size() == 0 {
+				env.Log.Warn("the store is an empty file, as a power cut may leave it: beginning anew", "file", path)
+			}
+			return bolt.Open(ctx, path)
 		},
 		Listen:                r.LAPI.Listen,
 		Socket:                r.LAPI.Socket,

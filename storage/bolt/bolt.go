@@ -135,7 +135,7 @@ func (s *Store) explain(err error) error {
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
 		return corrupt(err)
 	}
-	if info, serr := s.stat(); serr == nil && info.Size() > 0 && info.Size() < 4*1024 {
+	if info, serr := s.stat(); serr == nil && info.Size() > 0 && info.Size() < int64(2*os.Getpagesize()) {
 		return corrupt(err) // too short for the two pages every file begins with
 	}
 	return err

@@ -166,6 +166,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	f("text", "invalid database", storage.ErrCorrupt, write([]byte(strings.Repeat("this is a text\n", 1000))))
 	f("short", "", storage.ErrCorrupt, write([]byte("this is a text\n")))
+	f("a page", "", storage.ErrCorrupt, write(content[:os.Getpagesize()]))
 	f("truncated", "", storage.ErrCorrupt, write(content[:len(content)/2]))
 	f("lost its end", "bytes", storage.ErrCorrupt, func(path string) { // what lies in use above the list of free pages
 		edit(func(tx *bbolt.Tx) error { return tx.Bucket(valuesBucket).Put([]byte("v"), make([]byte, 1<<20)) })(path)
