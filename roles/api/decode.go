@@ -95,7 +95,7 @@ func DecodeAlerts(body []byte) ([]Alert, error) {
 // decodeAlerts is DecodeAlerts for what nobody writes, or that is wrong.
 func decodeAlerts(body []byte) ([]Alert, error) {
 	var in []*alertIn
-	if err := decode(body, &in); err != nil {
+	if err := Decode(body, &in); err != nil {
 		return nil, err
 	}
 	out := make([]Alert, len(in))
@@ -203,7 +203,7 @@ func DecodeMetrics(body []byte) (Metrics, error) {
 		RemediationComponents []*componentIn `json:"remediation_components"`
 		LogProcessors         []*componentIn `json:"log_processors"`
 	}
-	if err := decode(body, &in); err != nil {
+	if err := Decode(body, &in); err != nil {
 		return Metrics{}, err
 	}
 	var out Metrics
@@ -265,19 +265,22 @@ func (in *componentIn) component(at string, bad *ValidationError) ComponentMetri
 	return c
 }
 
-// decode reads the first JSON value of a body.
-func decode(body []byte, v any) error {
-	if top, all := elements(body); all > maxElements || top > maxAlerts {
-		return fmt.Errorf("the body holds %d elements, %d at the top; at most %d and %d are taken", all, top, maxElements, maxAlerts)
+// Decode reads the first JSON value of a body, as leniently as upstream, unless it
+// holds so many elements that they would take far more memory than their text.
+func Decode(body []byte, v any) error {
+	if tooMany(body) {
+		return fmt.Errorf("the body holds too many elements: at most %d are taken, and %d at the top", maxElements, maxAlerts)
 	}
 	return json.NewDecoder(bytes.NewReader(body)).Decode(v)
 }
 
-// elements counts the objects and array elements in a body, and about how many
-// elements the outermost array has.
-func elements(body []byte) (top, all int) {
+// tooMany counts the objects and array elements in a body, and about how many
+// elements the outermost array has, as far as is needed to see that they are too
+// many.
+func tooMany(body []byte) bool {
 	var inArray []bool
-	for i := 0; i < len(body); i++ {
+	top, all := 0, 0
+	for i := 0; i < len(body) && all <= maxElements; i++ {
 		switch body[i] {
 		case '"':
 			for i++; i < len(body) && body[i] != '"'; i++ {
@@ -301,5 +304,5 @@ func elements(body []byte) (top, all int) {
 			}
 		}
 	}
-	return top, all
+	return all > maxElements || top > maxAlerts
 }

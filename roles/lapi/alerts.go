@@ -1,12 +1,10 @@
 package lapi
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -54,30 +52,6 @@ func (s *Server) postAlerts(w http.ResponseWriter, r *http.Request, machineID st
 		texts[i] = strconv.FormatInt(id, 10)
 	}
 	answer(w, http.StatusCreated, texts)
-}
-
-// upload reads a body. Only a few large ones are in memory at a time; release
-// must be called when the body has been used.
-func (s *Server) upload(r *http.Request) (body []byte, release func(), err error) {
-	const small, usual = 1 << 20, 32 << 10
-	release = func() {}
-	var b bytes.Buffer
-	b.Grow(int(max(0, min(r.ContentLength, usual))) + bytes.MinRead) // more only when it comes
-	if _, err = io.CopyN(&b, r.Body, small); err == nil {
-		select {
-		case s.uploads <- struct{}{}:
-			calm := platform.GrowHeap(busyGCPercent)
-			release = func() { calm(); <-s.uploads; s.tidy.soon() }
-		case <-r.Context().Done():
-			return nil, release, r.Context().Err()
-		}
-		b.Grow(int(max(0, min(r.ContentLength, largeBody)-small)) + bytes.MinRead)
-		_, err = b.ReadFrom(r.Body)
-	}
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return b.Bytes(), release, err
 }
 
 // accept stores the alerts of a machine with the decisions they lead to, and

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net"
 	"net/http"
@@ -53,14 +52,6 @@ func refuseToken(w http.ResponseWriter, status int, message string) {
 		w.Header().Set("WWW-Authenticate", "JWT realm=Crowdsec API local")
 	}
 	answer(w, status, api.ErrorResponse{Code: status, Message: message})
-}
-
-// readBody decodes the first JSON value of a body, as leniently as upstream.
-func readBody(r *http.Request, v any) error {
-	if r.Body == nil {
-		return io.EOF
-	}
-	return json.NewDecoder(r.Body).Decode(v)
 }
 
 // refuseBody answers a body that could not be read. For one that is too large

@@ -2,6 +2,8 @@ package lapi
 
 import (
 	"context"
+	"io"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +76,40 @@ func TestClockSetBack(t *testing.T) {
 			t.Fatalf("a bouncer that polls must get the whole set, this is %s", w.Body)
 		}
 	}
+}
+
+// TestStrangersShareRoom: of what anybody may send, few large bodies are in memory
+// at a time. Small ones don't wait for them.
+func TestStrangersShareRoom(t *testing.T) {
+	s := open(t, nil)
+	v := visitor{t: t, h: s.handler()}
+	for range strangerSlots {
+		s.strangers <- struct{}{}
+	}
+	v.want("POST", "/v1/watchers", `{"machine_id":"x","password":"p"}`, 201, "")
+	sent := &counted{r: strings.NewReader(strings.Repeat(" ", smallBody/2) + `{"machine_id":"y","password":"p"}`)}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	v.send(httptest.NewRequestWithContext(ctx, "POST", "/v1/watchers", sent))
+	if sent.n != smallStranger {
+		t.Fatalf("%d bytes of a large body were read", sent.n)
+	}
+	<-s.strangers
+	v.want("POST", "/v1/watchers", strings.Repeat(" ", smallBody/2)+`{"machine_id":"y","password":"p"}`, 201, "")
+	if len(s.strangers) != strangerSlots-1 {
+		t.Fatal("the slot was not given back")
+	}
+}
+
+type counted struct {
+	r io.Reader
+	n int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += n
+	return n, err
 }
 
 // slowDisk is a store whose AddBouncer waits.

@@ -137,6 +137,7 @@ type Server struct {
 	accounts  sync.Mutex // held while rows of machines and bouncers are added or removed, in the store and in memory
 	epoch     string
 	uploads   chan struct{} // a slot for each large body in memory
+	strangers chan struct{} // and of those that anybody may send
 	log       *slog.Logger
 	now       func() time.Time
 	started   time.Time
@@ -158,7 +159,8 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 		decisions: decisions.NewLog(conf.MaxDecisions),
 		passwords: auth.NewPasswords(conf.passwordCost),
 		throttle:  auth.NewThrottle(),
-		uploads:   make(chan struct{}, 2),
+		uploads:   make(chan struct{}, uploadSlots),
+		strangers: make(chan struct{}, strangerSlots),
 		log:       conf.Log,
 		// The store keeps no monotonic time; so nothing here reckons with it.
 		now:     func() time.Time { return conf.Now().Round(0) },
