@@ -784,6 +784,7 @@ func (r *Reconciler) load(ctx context.Context) error {
 	r.spent += r.took
 	if err == nil {
 		r.broken, r.worked, r.pause, r.retryAt = false, true, 0, 0
+		r.auditAt = r.at() + auditEvery
 	} else {
 		r.capacity.learn(err, r.applied)
 		r.fail(r.why)
