@@ -216,12 +216,11 @@ func (b *both) Audited() {}
 
 // Ignore tells all parts what is never blocked.
 func (b *both) Ignore(ctx context.Context, list []netip.Prefix) error {
+	var errs []error
 	for _, p := range b.parts {
-		if err := p.Ignore(ctx, list); err != nil {
-			return err
-		}
+		errs = append(errs, p.Ignore(ctx, list))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // Unenforced counts what the parts leave out.

@@ -642,13 +642,23 @@ func (s *setOnly) Check(ctx context.Context) (bool, error) {
 }
 
 // Ignore replaces the prefixes, beside those of the configuration, that no
-// element covers. The rules are not ours, so that what covers one is left out.
+// element covers. The rules are not ours, so that what covers one is left out; if
+// that changes anything it takes a load.
 func (s *setOnly) Ignore(_ context.Context, list []netip.Prefix) error {
 	s.ignore = nil
+	again := len(s.left[reasonIgnored]) > 0
 	for _, p := range slices.Concat(s.cfg.Ignore, list) {
-		if s.has(p) {
-			s.ignore = append(s.ignore, p)
+		if !s.has(p) {
+			continue
 		}
+		s.ignore = append(s.ignore, p)
+		for _, set := range s.sets {
+			again = again || set.given.OverlapsPrefix(p)
+		}
+	}
+	if s.loaded && again {
+		s.loaded = false
+		return remediate.ErrReload
 	}
 	return nil
 }

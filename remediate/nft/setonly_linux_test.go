@@ -213,6 +213,50 @@ func TestSetOnlyIsVerified(t *testing.T) {
 	}
 }
 
+// TestSetOnlyIgnoresLater: who is found to be never blocked while he is is let in, in both families, and
+// blocked again afterwards.
+func TestSetOnlyIgnoresLater(t *testing.T) {
+	lab := remediatetest.NewLab(t)
+	ruleset(t, lab.Host, operators("interval,timeout"))
+	k, err := New(setOnlyConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := remediate.New(remediate.Config{Kernel: k})
+	lab.Host.Do(func() { _, err = r.Open(t.Context()) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close(context.Background(), true)
+	delta := decisions.Delta{Full: true}
+	for i, value := range []string{"203.0.113.0/24", "203.0.114.4/32", "2001:db8:1::/48"} {
+		delta.New = append(delta.New, decisions.Decision{ID: int64(i + 1), Type: "ban", Scope: "Range", Value: value, Origin: "crowdsec", Until: time.Now().Add(time.Hour)})
+	}
+	if _, err := r.Apply(t.Context(), delta); err != nil {
+		t.Fatal(err)
+	}
+	for _, ignored := range []bool{false, true, false} {
+		var list []netip.Prefix
+		if ignored {
+			list = prefixes("203.0.113.4/32", "2001:db8:1::4/128", "192.0.2.1/32")
+		}
+		if err := r.SetIgnore(t.Context(), list); err != nil {
+			t.Fatal(err)
+		}
+		r.Tick(t.Context())
+		blocked(t, lab, "203.0.113.4", !ignored)
+		blocked(t, lab, "2001:db8:1::4", !ignored)
+		blocked(t, lab, "203.0.114.4", true)
+	}
+	repaired := r.Stats()
+	if err := r.SetIgnore(t.Context(), prefixes("203.99.0.1/32")); err != nil { // nobody is banned there
+		t.Fatal(err)
+	}
+	if st := r.Stats(); !st.Healthy || st.Repairs != repaired.Repairs {
+		t.Errorf("%+v", st)
+	}
+}
+
 func TestSetOnlyNeedsItsTable(t *testing.T) {
 	n := remediatetest.Netns(t)
 	k := openAny(t, n, setOnlyConfig())
