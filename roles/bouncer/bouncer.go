@@ -141,8 +141,9 @@ type Bouncer struct {
 	log       *slog.Logger
 	now       func() time.Time
 	report    reporter
-	changed   chan struct{} // something to save
-	works     chan struct{} // a load did
+	changed   chan struct{}      // something to save
+	works     chan struct{}      // a load did
+	resync    chan time.Duration // in how long the whole set is to be asked for
 	readyOnce sync.Once
 	stateMu   sync.Mutex
 	told      string // to State
@@ -188,6 +189,7 @@ func New(cfg Config) (*Bouncer, error) {
 		report:  reporter{log: cfg.Log, now: cfg.Now},
 		changed: make(chan struct{}, 1),
 		works:   make(chan struct{}, 1),
+		resync:  make(chan time.Duration, 1),
 		started: cfg.Now(),
 	}
 	b.r = remediate.New(remediate.Config{
@@ -242,14 +244,13 @@ func (b *Bouncer) Run(ctx context.Context) error {
 	var gaveUp error
 	feedCtx, stop := context.WithCancel(ctx)
 	deltas := make(chan decisions.Delta)
-	resync := make(chan time.Duration, 1)
 	failed := make(chan error, 1) // the feed's first answer, if that is an error
 	var work sync.WaitGroup
 	b.setIgnore(ctx)
 	work.Go(func() { b.guard(feedCtx) })
 	work.Go(func() { b.control(feedCtx) })
 	work.Go(func() { b.serveMetrics(feedCtx) })
-	work.Go(func() { b.follow(feedCtx, deltas, failed, resync) })
+	work.Go(func() { b.follow(feedCtx, deltas, failed) })
 	work.Go(func() { b.r.Run(feedCtx) })
 	work.Go(func() { b.reports(feedCtx) })
 
@@ -269,7 +270,7 @@ func (b *Bouncer) Run(ctx context.Context) error {
 		if b.applySaved(ctx) > 0 {
 			ready()
 		} else {
-			b.apply(ctx, decisions.Delta{Full: true}, nil)
+			b.apply(ctx, decisions.Delta{Full: true})
 		}
 	}
 	patience := time.After(firstAnswer)
@@ -283,7 +284,7 @@ func (b *Bouncer) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case d := <-deltas:
-			b.apply(ctx, d, resync)
+			b.apply(ctx, d)
 			if heard = b.now(); d.More {
 				continue
 			}
@@ -345,7 +346,7 @@ func (b *Bouncer) Run(ctx context.Context) error {
 
 // apply hands one delta to the reconciler. Its errors are told by loaded, and
 // the reconciler tries again by itself.
-func (b *Bouncer) apply(ctx context.Context, d decisions.Delta, resync chan<- time.Duration) {
+func (b *Bouncer) apply(ctx context.Context, d decisions.Delta) {
 	b.mu.Lock()
 	b.arrived = b.now()
 	b.mu.Unlock()
@@ -366,10 +367,7 @@ func (b *Bouncer) apply(ctx context.Context, d decisions.Delta, resync chan<- ti
 			"again_in", suspectAgain)
 	}
 	if diff.Again {
-		select {
-		case resync <- suspectAgain:
-		default:
-		}
+		b.askAgain(suspectAgain)
 	}
 	if !d.More && (d.Full || len(d.New)+len(d.Deleted) > 0) {
 		select {
@@ -378,6 +376,14 @@ func (b *Bouncer) apply(ctx context.Context, d decisions.Delta, resync chan<- ti
 		}
 	}
 	b.tellParts(d, diff)
+}
+
+// askAgain has the whole set asked for in a while.
+func (b *Bouncer) askAgain(in time.Duration) {
+	select {
+	case b.resync <- in:
+	default:
+	}
 }
 
 // tellParts logs what a whole set that came in parts has changed.
@@ -451,7 +457,7 @@ func (b *Bouncer) unsaved(now bool) <-chan struct{} {
 }
 
 // follow reads the feed until ctx ends.
-func (b *Bouncer) follow(ctx context.Context, out chan<- decisions.Delta, failed chan<- error, resync <-chan time.Duration) {
+func (b *Bouncer) follow(ctx context.Context, out chan<- decisions.Delta, failed chan<- error) {
 	resyncer, _ := b.cfg.Feed.(interface{ Resync() })
 	again := b.now().Add(jitter(b.cfg.Resync))
 	pause := firstPause
@@ -459,7 +465,7 @@ func (b *Bouncer) follow(ctx context.Context, out chan<- decisions.Delta, failed
 	var failures int
 	for {
 		select {
-		case wait := <-resync:
+		case wait := <-b.resync:
 			again = b.now().Add(wait)
 		default:
 		}
@@ -550,14 +556,14 @@ func (b *Bouncer) applySaved(ctx context.Context) (n int) {
 			list[i].Until = list[i].Until.Add(-behind)
 		}
 		d.New = list
-		b.apply(ctx, d, nil)
+		b.apply(ctx, d)
 		n += len(list)
 		d.Part++
 		return ctx.Err()
 	})
 	if n > 0 && err == nil {
 		d.New, d.More = nil, false
-		b.apply(ctx, d, nil)
+		b.apply(ctx, d)
 		debug.FreeOSMemory()
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil {

@@ -27,12 +27,12 @@ import (
 // feed is a Feed that a test drives.
 type feed struct {
 	next    chan any // decisions.Delta or error
-	resyncs int
+	resyncs atomic.Int64
 }
 
 func newFeed() *feed { return &feed{next: make(chan any)} }
 
-func (f *feed) Resync() { f.resyncs++ }
+func (f *feed) Resync() { f.resyncs.Add(1) }
 
 func (f *feed) Next(ctx context.Context) (decisions.Delta, error) {
 	select {
@@ -431,8 +431,8 @@ func TestSuspiciousListIsAskedForAgain(t *testing.T) {
 		r.blocks("203.0.1.5", true)
 		time.Sleep(suspectAgain + defaultInterval + time.Millisecond)
 		synctest.Wait()
-		if r.feed.resyncs != 1 {
-			t.Errorf("asked again %d times, want once", r.feed.resyncs)
+		if r.feed.resyncs.Load() != 1 {
+			t.Errorf("asked again %d times, want once", r.feed.resyncs.Load())
 		}
 		r.tell(decisions.Delta{Full: true, New: many[:100]})
 		r.blocks("203.0.1.5", false)

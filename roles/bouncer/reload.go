@@ -12,16 +12,17 @@ import (
 	"cs/remediate"
 )
 
-// serve runs a bouncer as load configures it, until ctx ends, and anew at SIGHUP.
+// serve runs a bouncer as load configures it, until ctx ends, and anew at SIGHUP. At
+// SIGUSR1 it asks for everything again.
 func serve(ctx context.Context, log *slog.Logger, load func() (Config, error)) error {
 	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
+	signal.Notify(hangup, append(askAgain, syscall.SIGHUP)...)
 	defer signal.Stop(hangup)
 	return Serve(ctx, log, load, hangup)
 }
 
-// Serve runs a bouncer as load configures it, until ctx ends. When changed tells
-// so it is configured anew: a configuration that is wrong leaves the old one in
+// Serve runs a bouncer as load configures it, until ctx ends. When changed delivers one of
+// askAgain the LAPI is asked for everything again; other signals configure anew: a configuration that is wrong leaves the old one in
 // force, and one for the same tables takes over from it without a gap.
 func Serve(ctx context.Context, log *slog.Logger, load func() (Config, error), changed <-chan os.Signal) error {
 	cfg, err := load()
@@ -39,7 +40,7 @@ func Serve(ctx context.Context, log *slog.Logger, load func() (Config, error), c
 		one, stop := context.WithCancel(ctx)
 		done := make(chan error, 1)
 		go func() { done <- b.Run(one) }()
-		next, err := await(done, changed, func() (Config, error) {
+		next, err := b.await(done, changed, func() (Config, error) {
 			fresh, err := load()
 			if err == nil {
 				_, err = New(fresh)
@@ -80,13 +81,16 @@ func Serve(ctx context.Context, log *slog.Logger, load func() (Config, error), c
 }
 
 // await returns the next configuration, or none and how the bouncer ended.
-func await(done <-chan error, changed <-chan os.Signal, load func() (Config, error)) (*Config, error) {
+func (b *Bouncer) await(done <-chan error, changed <-chan os.Signal, load func() (Config, error)) (*Config, error) {
 	for {
 		select {
 		case err := <-done:
 			return nil, err
-		case <-changed:
-			if next, err := load(); err == nil {
+		case s := <-changed:
+			if slices.Contains(askAgain, s) {
+				b.log.Info("asking the LAPI for everything again")
+				b.askAgain(0)
+			} else if next, err := load(); err == nil {
 				return &next, nil
 			}
 		}

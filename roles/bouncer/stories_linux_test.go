@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -475,6 +476,20 @@ func TestConfiguredAnew(t *testing.T) {
 		}
 	}
 	l.blocks("203.0.113.1", true)
+
+	// SIGUSR1 asks for everything again with the next question, and changes nothing else.
+	hangup <- syscall.SIGUSR1
+	logged("asking the LAPI for everything again", 1)
+	for deadline := time.Now().Add(20 * time.Second); f.resyncs.Load() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not ask for everything")
+		}
+		l.tell(decisions.Delta{})
+	}
+	l.blocks("203.0.113.1", true)
+	if n := strings.Count(log.String(), "configured anew"); n != 1 {
+		t.Errorf("it was configured anew %d times", n)
+	}
 
 	conf.Name, place = "other", "two"
 	renamed, watched := make(chan struct{}), make(chan int)
