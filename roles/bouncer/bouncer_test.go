@@ -402,6 +402,61 @@ func TestCrashOpensNoGap(t *testing.T) {
 	})
 }
 
+// TestPeer: the LAPI's name is looked up now and then, without anybody waiting for
+// it, and what was known stays while it can't be.
+func TestPeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer("http://lapi.example:8080/")
+		var answers []any
+		p.lookup = func(_ context.Context, host string) ([]netip.Addr, error) {
+			if host != "lapi.example" || len(answers) == 0 {
+				t.Errorf("%q is looked up once too often", host)
+				return nil, errors.New("no such host")
+			}
+			time.Sleep(time.Second)
+			a := answers[0]
+			answers = answers[1:]
+			if text, ok := a.(string); ok {
+				return []netip.Addr{netip.MustParseAddr(text)}, nil
+			}
+			return nil, a.(error)
+		}
+		knows := func(want string) {
+			t.Helper()
+			synctest.Wait()
+			if got := fmt.Sprint(p.known()); got != want {
+				t.Errorf("known are %s, want %s", got, want)
+			}
+		}
+		away := errors.New("no name server")
+		answers = []any{away, "192.0.2.1", away, away, "192.0.2.2"}
+		knows("[]")
+		time.Sleep(guardEvery)
+		knows("[]")
+		time.Sleep(guardEvery)
+		knows("[192.0.2.1]")
+		time.Sleep(resolveEvery - 2*guardEvery)
+		knows("[192.0.2.1]")
+		time.Sleep(2 * guardEvery)
+		for range 2 {
+			knows("[192.0.2.1]")
+			time.Sleep(guardEvery)
+		}
+		knows("[192.0.2.1]")
+		time.Sleep(guardEvery)
+		knows("[192.0.2.2]")
+		time.Sleep(2 * time.Second)
+		if len(answers) > 0 {
+			t.Errorf("left: %v", answers)
+		}
+	})
+	for text, want := range map[string]string{"http://[2001:db8::1]:8080/": "[2001:db8::1]", "/run/cs.sock": "[]", "": "[]", "https://192.0.2.9/x": "[192.0.2.9]"} {
+		if got := fmt.Sprint(newPeer(text).known()); got != want {
+			t.Errorf("%s: known are %s, want %s", text, got, want)
+		}
+	}
+}
+
 func TestDamagedSavedSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		saved := filepath.Join(t.TempDir(), savedName)

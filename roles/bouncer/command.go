@@ -192,7 +192,8 @@ func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 	}
 	if b.LockoutGuard {
 		session, _ := env.LookupEnv("SSH_CONNECTION")
-		cfg.Guards = func() []Guard { return guards(session) }
+		lapi := newPeer(b.APIURL)
+		cfg.Guards = func() []Guard { return guards(session, lapi.known()) }
 	}
 	if b.Backend == "dry-run" {
 		cfg.SavedPath, cfg.ControlPath = "", "" // a bouncer that blocks may run beside

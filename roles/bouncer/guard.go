@@ -4,9 +4,11 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"cs/decisions"
@@ -29,9 +31,9 @@ var loopback = []Guard{
 }
 
 // guards finds what must not be locked out: this host's own addresses, its
-// gateways, and who is logged in, also through session, the value of
-// SSH_CONNECTION of the session that started us.
-func guards(session string) []Guard {
+// gateways, the LAPI, which could lift nothing any more, and who is logged in, also
+// through session, the value of SSH_CONNECTION of the session that started us.
+func guards(session string, lapi []netip.Addr) []Guard {
 	list := slices.Clone(loopback)
 	add := func(why string, addrs ...netip.Addr) {
 		for _, a := range addrs {
@@ -49,6 +51,7 @@ func guards(session string) []Guard {
 		}
 	}
 	add("gateway", gateways()...)
+	add("LAPI", lapi...)
 	add("logged in", sessionPeer(session))
 	add("logged in", loggedIn("")...)
 	sort.SliceStable(list, func(i, j int) bool { return list[i].Prefix.Compare(list[j].Prefix) < 0 })
@@ -70,6 +73,62 @@ func sessionPeer(text string) netip.Addr {
 	}
 	a, _ := decisions.ParseAddr(text)
 	return a
+}
+
+const (
+	// resolveEvery is how often the LAPI's name is looked up, and resolveTime how long that may take.
+	resolveEvery = 5 * time.Minute
+	resolveTime  = 30 * time.Second
+)
+
+// peer knows the addresses of a server by its URL. A name is looked up beside what
+// else is done: where there is no name server yet, bans can't wait for it.
+type peer struct {
+	host   string
+	lookup func(context.Context, string) ([]netip.Addr, error)
+	now    func() time.Time
+
+	mu    sync.Mutex
+	asked time.Time // when it was looked up last
+	addrs []netip.Addr
+}
+
+// newPeer returns the server of a URL; that of a socket's path has no addresses.
+func newPeer(text string) *peer {
+	p := &peer{now: time.Now, lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
+		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	}}
+	if u, err := url.Parse(text); err == nil {
+		p.host = u.Hostname()
+	}
+	return p
+}
+
+// known returns the addresses as far as they are known by now.
+func (p *peer) known() []netip.Addr {
+	if a, err := netip.ParseAddr(p.host); err == nil {
+		return []netip.Addr{a}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := p.now(); p.host != "" && (p.asked.IsZero() || now.Sub(p.asked) >= resolveEvery) {
+		p.asked = now
+		go p.resolve()
+	}
+	return p.addrs
+}
+
+func (p *peer) resolve() {
+	ctx, cancel := context.WithTimeout(context.Background(), resolveTime)
+	defer cancel()
+	list, err := p.lookup(ctx, p.host)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.asked = p.asked.Add(-resolveEvery) // with the next tick; what is known stays
+		return
+	}
+	p.addrs = list
 }
 
 // guard keeps what is never blocked, and what is told of us, up to date until ctx ends.

@@ -303,7 +303,7 @@ func TestNoLockOut(t *testing.T) {
 	lab := remediatetest.NewLab(t)
 	l := newLive(t, lab, t.TempDir(), nft.Config{}, func(c *Config) {
 		c.Ignore = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
-		c.Guards = func() []Guard { return append(guards("203.7.7.7 50000 10.99.0.1 22"), guards("")...) }
+		c.Guards = func() []Guard { return guards("203.7.7.7 50000 10.99.0.1 22", newPeer("https://203.8.8.8:8080/").known()) }
 	})
 	l.tell(decisions.Delta{Full: true, New: []decisions.Decision{ban(1, "0.0.0.0/0", time.Hour), ban(2, "::/1", time.Hour)}})
 	l2 := func(addr string, want bool) {
@@ -321,9 +321,10 @@ func TestNoLockOut(t *testing.T) {
 	l2("203.0.114.1", true)
 	l2("203.0.113.1", false)
 	l2("203.7.7.7", false) // the session that started us
+	l2("203.8.8.8", false) // the LAPI
 	l2("127.0.0.1", false)
 	out := lab.Host.Run("nft", "list", "set", "inet", "crowdsec", "ignore4")
-	for _, want := range []string{"127.0.0.0/8", "203.0.113.0/24", "203.7.7.7"} {
+	for _, want := range []string{"127.0.0.0/8", "203.0.113.0/24", "203.7.7.7", "203.8.8.8"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%s is not let in:\n%s", want, out)
 		}
