@@ -64,6 +64,7 @@ type ownedSet struct {
 	timeout  bool
 	given    bart.Table[uint32] // the prefixes, and when they end, in units after setOnly.base
 	size     int                // of given
+	holes    []netip.Prefix     // never blocked, disjoint and sorted
 }
 
 // unit is how exactly the ends of entries are known: it lets ten years fit.
@@ -217,7 +218,7 @@ func (s *setOnly) setOf(origin string) *ownedSet {
 
 // findSet finds out what a set can hold, or makes it.
 func (s *setOnly) findSet(name string) error {
-	set := &ownedSet{name: name}
+	set := &ownedSet{name: name, holes: s.ignore}
 	for made := false; ; made = true {
 		var keyLen uint32
 		err := s.getSet(name, func(a netlink.Attrs) {
@@ -262,7 +263,7 @@ func (s *setOnly) put(c *remediate.Change) {
 		delete(s.left[reason], c.Prefix)
 	}
 	switch {
-	case slices.ContainsFunc(s.ignore, c.Prefix.Overlaps):
+	case len(remediate.Subtract(nil, c.Prefix, s.ignore)) == 0:
 		s.leaveOut(reasonIgnored, c.Prefix)
 		return
 	case !set.interval && c.Prefix.Addr().BitLen()-c.Prefix.Bits() > maxExpand:
@@ -279,7 +280,7 @@ func (s *setOnly) put(c *remediate.Change) {
 // Why entries are not enforced.
 const (
 	reasonTooLarge = "range too large for a set without intervals"
-	reasonIgnored  = "covers an address that is never blocked"
+	reasonIgnored  = "lies in what is never blocked"
 )
 
 var reasons = []string{reasonTooLarge, reasonIgnored}
@@ -350,6 +351,34 @@ func (s *setOnly) fill(ctx context.Context, set *ownedSet) error {
 	return nil
 }
 
+// cut takes holes out of segments; both are disjoint and sorted.
+func cut(list []segment, holes []netip.Prefix) []segment {
+	if len(holes) == 0 {
+		return list
+	}
+	var out []segment
+	for _, one := range list {
+		for len(holes) > 0 && lastOf(holes[0]).Less(one.from) {
+			holes = holes[1:]
+		}
+		for _, h := range holes {
+			if one.to.Less(h.Addr()) {
+				break
+			}
+			if one.from.Less(h.Addr()) {
+				out = append(out, segment{one.from, h.Addr().Prev(), one.until})
+			}
+			if one.from = lastOf(h).Next(); !one.from.IsValid() {
+				break
+			}
+		}
+		if one.from.IsValid() && !one.to.Less(one.from) {
+			out = append(out, one)
+		}
+	}
+	return out
+}
+
 type prefixUntil struct {
 	prefix netip.Prefix
 	until  uint32
@@ -364,7 +393,7 @@ func (set *ownedSet) segments(list []prefixUntil) []segment {
 			list[i].until = 0
 		}
 	}
-	segments := sweep(list)
+	segments := cut(sweep(list), set.holes)
 	if set.interval {
 		return segments
 	}
@@ -627,7 +656,11 @@ func (s *setOnly) Check(ctx context.Context) (bool, error) {
 			if asked++; asked > samples {
 				break
 			}
-			st, err := s.conn.ask(s.proto, s.name, set.name, families[s.family].keyLen, elem{key: key(p.Addr())})
+			a, ok := set.sample(p)
+			if !ok {
+				continue
+			}
+			st, err := s.conn.ask(s.proto, s.name, set.name, families[s.family].keyLen, elem{key: key(a)})
 			if err != nil {
 				return false, err
 			}
@@ -641,29 +674,56 @@ func (s *setOnly) Check(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
+// sample returns an address of p that a set has to have.
+func (set *ownedSet) sample(p netip.Prefix) (a netip.Addr, ok bool) {
+	parts := remediate.Subtract(nil, p, set.holes)
+	if len(parts) == 0 {
+		return a, false
+	}
+	return parts[0].Addr(), true
+}
+
 // Ignore replaces the prefixes, beside those of the configuration, that no
-// element covers. The rules are not ours, so that what covers one is left out; if
+// element covers: the rules are not ours, so that they are holes in what covers them. If
 // that changes anything it takes a load.
 func (s *setOnly) Ignore(_ context.Context, list []netip.Prefix) error {
+	before := s.ignore
 	s.ignore = nil
-	again := len(s.left[reasonIgnored]) > 0
 	for _, p := range slices.Concat(s.cfg.Ignore, list) {
-		if !s.has(p) {
-			continue
-		}
-		s.ignore = append(s.ignore, p)
-		for _, set := range s.sets {
-			again = again || set.given.OverlapsPrefix(p)
+		if s.has(p) {
+			s.ignore = append(s.ignore, p)
 		}
 	}
-	if s.loaded && again {
+	s.ignore = disjoint(s.ignore)
+	if !s.loaded {
+		return nil
+	}
+	for _, p := range slices.Concat(before, s.ignore) {
+		if slices.Contains(before, p) == slices.Contains(s.ignore, p) || !s.touches(p) {
+			continue
+		}
 		s.loaded = false
 		return remediate.ErrReload
 	}
 	return nil
 }
 
-// Probe asks the kernel for the first addresses of entries. What several cover is one
+// touches tells whether some entry, enforced or not, overlaps p.
+func (s *setOnly) touches(p netip.Prefix) bool {
+	for _, set := range s.sets {
+		if set.given.OverlapsPrefix(p) {
+			return true
+		}
+	}
+	for q := range s.left[reasonIgnored] {
+		if q.Overlaps(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// Probe asks the kernel for one address each of entries, the first that is not ignored. What several cover is one
 // element there, which ends with the last of them: that is allowed for.
 func (s *setOnly) Probe(_ context.Context, entries []remediate.Entry) ([]remediate.Found, error) {
 	out := make([]remediate.Found, len(entries))
@@ -671,8 +731,12 @@ func (s *setOnly) Probe(_ context.Context, entries []remediate.Entry) ([]remedia
 		if !s.loaded || !s.has(e.Prefix) {
 			continue
 		}
-		set, a := s.setOf(e.Origin), e.Prefix.Addr()
+		set := s.setOf(e.Origin)
 		out[i].Where = "table " + s.name + " " + set.name
+		a, ok := set.sample(e.Prefix)
+		if !ok {
+			continue
+		}
 		own, given := set.given.Get(e.Prefix)
 		last := own
 		for _, until := range set.given.Supernets(netip.PrefixFrom(a, a.BitLen())) {
