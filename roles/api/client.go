@@ -349,6 +349,7 @@ func (c *Client) exchange(ctx context.Context, who identity, method, path string
 		cancel()
 		switch failure.Status {
 		case http.StatusUnauthorized, http.StatusForbidden:
+			c.renew()
 			if who != asMachine || denied == relogins {
 				return failure
 			}
@@ -367,6 +368,13 @@ func (c *Client) exchange(ctx context.Context, who identity, method, path string
 		default:
 			return failure
 		}
+	}
+}
+
+// renew makes the next request show the certificate that is in its file now.
+func (c *Client) renew() {
+	if c.conf.CertFile != "" {
+		c.http.CloseIdleConnections()
 	}
 }
 

@@ -200,6 +200,7 @@ func (s *Stream) ask(ctx context.Context) (err error) {
 	switch {
 	case resp.StatusCode != http.StatusOK:
 		err = readError(resp)
+		defer s.c.renew()
 	case (offeredWait(resp) > 0) != (s.wait > 0):
 		s.full = true
 		err = errors.New("another server has taken over")

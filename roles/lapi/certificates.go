@@ -23,6 +23,10 @@ func certificate(r *http.Request) []*x509.Certificate {
 	return r.TLS.PeerCertificates
 }
 
+// askForAnother ends a connection with the answer: a client that has a new
+// certificate shows it on the next one only.
+func askForAnother(w http.ResponseWriter) { w.Header().Set("Connection", "close") }
+
 // certified returns the name of a machine or a bouncer that comes by
 // certificate: its common name and where it is.
 func certified(commonName string, from netip.Addr) (string, error) {
@@ -46,6 +50,7 @@ func (s *Server) loginByCertificate(w http.ResponseWriter, r *http.Request, in a
 		}
 		s.throttle.Fail(peer(r), s.now())
 		s.log.Warn("a machine may not log in", "from", peer(r), "err", err)
+		askForAnother(w)
 		refuseToken(w, http.StatusUnauthorized, err.Error())
 		return
 	}

@@ -243,6 +243,43 @@ func TestRevokedWhileRunning(t *testing.T) {
 	}
 }
 
+// TestClientCertificateIsRenewed: who has a good certificate again comes in
+// again, although the connection on which the old one was shown would do.
+func TestClientCertificateIsRenewed(t *testing.T) {
+	ca := authtest.NewCA(t, "ca")
+	_, url := encrypted(t, ca, nil)
+	short := ca.Issue(t, authtest.Leaf{Name: "fw", OU: []string{"bouncer-ou", "agent-ou"}, NotAfter: time.Now().Add(2 * time.Second)})
+	long := ca.Issue(t, authtest.Leaf{Name: "fw", OU: []string{"bouncer-ou", "agent-ou"}})
+	conf := api.ClientConfig{URL: url, CACert: ca.File, CertFile: short.CertFile, KeyFile: short.KeyFile}
+	bouncer, agent := newClient(t, conf), newClient(t, conf)
+	ask := func() error {
+		_, err := bouncer.Stream(api.StreamConfig{}).Next(t.Context())
+		return errors.Join(err, agent.Login(t.Context()))
+	}
+	if err := ask(); err != nil {
+		t.Fatal(err)
+	}
+	until := time.Now().Add(20 * time.Second)
+	for ask() == nil {
+		if time.Now().After(until) {
+			t.Fatal("the certificate is over, and it is still let in")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	for to, from := range map[string]string{short.CertFile: long.CertFile, short.KeyFile: long.KeyFile} {
+		text, err := os.ReadFile(from)
+		if err == nil {
+			err = os.WriteFile(to, text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := ask(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestServerCertificateChanges renews the server's certificate under its feet.
 func TestServerCertificateChanges(t *testing.T) {
 	ca := authtest.NewCA(t, "ca")

@@ -44,6 +44,7 @@ func (s *Server) bouncerOnly(next knownHandler) http.HandlerFunc {
 					s.throttle.Fail(from, now)
 					s.log.Warn("a bouncer may not come in", "from", from, "err", err)
 				}
+				askForAnother(w)
 				refuse(w, http.StatusForbidden, "access forbidden")
 				return
 			}
