@@ -64,6 +64,7 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 	lists := s.lists.now.Load()
 	kept := alerts[:0]
 	var notify [][]string // for each that is kept, which notifications to send
+	var over, ahead int   // alerts, by what the machine takes for the time
 	for i := range alerts {
 		a := &alerts[i]
 		a.ID, a.MachineID, a.Created = 0, machineID, now
@@ -106,7 +107,19 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 				}
 			}
 		})
+		if len(a.Decisions) > 0 && !manual && !a.Decisions[0].Active(now) {
+			over++
+		}
+		if a.StopAt.Sub(now) > time.Minute {
+			ahead++
+		}
 		kept, notify = append(kept, *a), append(notify, outcome.Notify)
+	}
+	if over > 0 {
+		s.log.Warn("nobody is banned: decisions are over already. Either the log is old, or the clock of the machine is behind", "machine", machineID, "alerts", over)
+	}
+	if ahead > 0 {
+		s.log.Warn("bans will last longer than they should: the clock of the machine is ahead", "machine", machineID, "alerts", ahead)
 	}
 	known, err := s.commit(ctx, kept)
 	if err != nil {

@@ -1,10 +1,12 @@
 package lapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -342,6 +344,27 @@ func TestLongMetaIsCut(t *testing.T) {
 }
 
 // TestOffsetOfTheLog: what an agent says of times comes back in its own zone.
+// TestWrongClockOfAMachine: the operator hears of bans that nobody gets.
+func TestWrongClockOfAMachine(t *testing.T) {
+	clk, turned := clockAtNoon()
+	var log bytes.Buffer
+	s := open(t, func(c *Config) { turned(c); c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	m := machine(t, s, "web1")
+	f := func(off time.Duration, want string) {
+		t.Helper()
+		log.Reset()
+		m.want("POST", "/v1/alerts", "["+alertJSON("Ip", "1.1.1.1", "null", clk.Now().Add(off))+"]", 201, "*")
+		if got := log.String(); (want == "") != (got == "") || !strings.Contains(got, want) {
+			t.Fatalf("%v: %q", off, got)
+		}
+	}
+	f(0, "")
+	f(-3*time.Hour, "")
+	f(-5*time.Hour, "nobody is banned")
+	f(30*time.Second, "")
+	f(time.Hour, "clock of the machine is ahead")
+}
+
 // TestLongTextsOfDecisions: a machine can't send what bouncers choke on.
 func TestLongTextsOfDecisions(t *testing.T) {
 	clk, turned := clockAtNoon()
