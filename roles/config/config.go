@@ -12,7 +12,6 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -80,7 +79,7 @@ func parseFile(path string, env func(string) (string, bool)) ([]strict.Doc, erro
 	if err != nil {
 		return nil, err
 	}
-	docs, err := strict.Parse(path, expand(text, env))
+	docs, err := strict.Parse(path, strict.Expand(text, env))
 	for i := range docs {
 		docs[i] = docs[i].WithColumns()
 	}
@@ -102,51 +101,6 @@ func readFile(path string) ([]byte, error) {
 	}
 	return text, nil
 }
-
-// expand replaces $NAME and ${NAME} where env knows the variable. Every other
-// dollar stays: passwords hold some.
-func expand(text []byte, env func(string) (string, bool)) []byte {
-	if bytes.IndexByte(text, '$') < 0 {
-		return text
-	}
-	out := make([]byte, 0, len(text))
-	for i := 0; i < len(text); {
-		if text[i] == '$' {
-			if name, end := variable(text, i+1); name != "" {
-				if value, ok := env(name); ok {
-					out = append(out, value...)
-					i = end
-					continue
-				}
-			}
-		}
-		out = append(out, text[i])
-		i++
-	}
-	return out
-}
-
-// variable reads NAME or {NAME} at i and returns the name and what is behind it.
-func variable(text []byte, i int) (name string, end int) {
-	braces := i < len(text) && text[i] == '{'
-	if braces {
-		i++
-	}
-	end = i
-	for end < len(text) && (isLetter(text[end]) || end > i && text[end]-'0' < 10) {
-		end++
-	}
-	name = string(text[i:end])
-	if braces {
-		if end == len(text) || text[end] != '}' {
-			return "", i
-		}
-		end++
-	}
-	return name, end
-}
-
-func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' }
 
 // each returns the parts of a joined error.
 func each(err error) (parts []error) {

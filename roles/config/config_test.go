@@ -346,7 +346,7 @@ func TestExpand(t *testing.T) {
 	env := vars{"NAME": "value", "A_1": "x", "EMPTY": ""}.lookup
 	f := func(in, want string) {
 		t.Helper()
-		if got := string(expand([]byte(in), env)); got != want {
+		if got := string(strict.Expand([]byte(in), env)); got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
 		}
 	}
@@ -571,7 +571,7 @@ func FuzzRead(f *testing.F) {
 	f.Add("url: $X\nlogin: ${X}\n")
 	env := vars{"X": "a: [", "API_KEY": "k"}.lookup
 	f.Fuzz(func(t *testing.T, text string) {
-		docs, err := strict.Parse("file", expand([]byte(text), env))
+		docs, err := strict.Parse("file", strict.Expand([]byte(text), env))
 		if err != nil {
 			return
 		}

@@ -112,18 +112,15 @@ func (f *File) places(env *platform.Env) (at map[string]strict.Place, remarks ma
 	return at, remarks, nil
 }
 
-// used returns the variables that expand would replace in a line.
+// used returns the variables that are replaced in a line.
 func used(line string, env func(string) (string, bool)) (names []string) {
-	for i := range line {
-		if line[i] != '$' {
-			continue
+	strict.Expand([]byte(line), func(name string) (string, bool) {
+		value, ok := env(name)
+		if ok {
+			names = append(names, name)
 		}
-		if name, _ := variable([]byte(line), i+1); name != "" {
-			if _, ok := env(name); ok {
-				names = append(names, name)
-			}
-		}
-	}
+		return value, ok
+	})
 	return names
 }
 

@@ -130,7 +130,7 @@ func NewConfig(env *platform.Env, r config.Resolved) Config {
 			dir = filepath.Join(r.ConfigDir, "notifications")
 		}
 		conf.LoadNotifications = func(names []string) (map[string]*notify.Instance, error) {
-			return notify.Load(dir, names, env.LookupEnv)
+			return notify.Load(dir, names, env.LookupEnv, func(err error) { env.Log.Warn("notifications", "warning", err) })
 		}
 	}
 	return conf

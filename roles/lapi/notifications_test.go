@@ -28,7 +28,7 @@ func TestNotifications(t *testing.T) {
 	s := open(t, func(c *Config) {
 		turned(c)
 		c.LoadProfiles = func(h profile.History) (*profile.Profiles, error) { return profile.Load(profiles, h, nil) }
-		c.LoadNotifications = func(names []string) (map[string]*notify.Instance, error) { return notify.Load(dir, names, nil) }
+		c.LoadNotifications = func(names []string) (map[string]*notify.Instance, error) { return notify.Load(dir, names, nil, nil) }
 	})
 	m := machine(t, s, "m")
 	alert := strings.Replace(alertJSON("Ip", "1.1.1.1", "null", clk.Now()), `{`, `{"uuid":"f81d4fae-7dec-41d0-a765-00a0c91e6bf6",`, 1)

@@ -43,7 +43,7 @@ func LoadOutgoing(env *platform.Env, file *config.File) (*Outgoing, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.instances, err = notify.Load(dir, names, env.LookupEnv); err != nil {
+	if o.instances, err = notify.Load(dir, names, env.LookupEnv, nil); err != nil {
 		return nil, fmt.Errorf("cannot prepare the notifications: %w", err)
 	}
 	return o, nil

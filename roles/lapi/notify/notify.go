@@ -79,15 +79,19 @@ var types = map[string]func(*options) sender{
 
 // Load reads the files *.yaml and *.yml of a directory and prepares the
 // instances that used names. env is for the variables in the values of a type's
-// own keys. The error lists all that is wrong. A key that no type knows is left alone.
-func Load(dir string, used []string, env func(string) (string, bool)) (map[string]*Instance, error) {
+// own keys. The error lists all that is wrong. A key that no type knows is left
+// alone. Of two with one name the last counts, and warn, which may be nil, is told.
+func Load(dir string, used []string, env func(string) (string, bool), warn func(error)) (map[string]*Instance, error) {
+	if warn == nil {
+		warn = func(error) {}
+	}
 	all := make(map[string]*Instance)
 	var errs []error
 	for _, pattern := range []string{"*.yaml", "*.yml"} {
 		paths, err := filepath.Glob(filepath.Join(dir, pattern))
 		errs = append(errs, err)
 		for _, path := range paths {
-			errs = append(errs, load(path, all, used, env))
+			errs = append(errs, load(path, all, used, env, warn))
 		}
 	}
 	for _, name := range used {
@@ -100,11 +104,11 @@ func Load(dir string, used []string, env func(string) (string, bool)) (map[strin
 
 // Names returns the names of the instances in the files of a directory.
 func Names(dir string) ([]string, error) {
-	all, err := Load(dir, nil, nil)
+	all, err := Load(dir, nil, nil, nil)
 	return slices.Sorted(maps.Keys(all)), err
 }
 
-func load(path string, all map[string]*Instance, used []string, env func(string) (string, bool)) error {
+func load(path string, all map[string]*Instance, used []string, env func(string) (string, bool), warn func(error)) error {
 	info, err := os.Stat(path)
 	if err == nil && info.Size() > maxFile {
 		err = fmt.Errorf("it has more than %d bytes", maxFile)
@@ -147,8 +151,7 @@ func load(path string, all map[string]*Instance, used []string, env func(string)
 			continue
 		}
 		if all[in.Name] != nil {
-			fail(fmt.Errorf("there is another notification %q", in.Name))
-			continue
+			warn(doc.Place().Errorf("this notification %q takes the place of another one", in.Name))
 		}
 		all[in.Name] = in
 		if !slices.Contains(used, in.Name) {

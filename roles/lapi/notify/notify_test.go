@@ -134,8 +134,29 @@ func one(t *testing.T, text string) (*Instance, error) {
 	if err := os.WriteFile(filepath.Join(dir, "n.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	all, err := Load(dir, []string{"n"}, func(name string) (string, bool) { return "s3cret", name == "TOKEN" })
+	all, err := Load(dir, []string{"n"}, func(name string) (string, bool) { return "s3cret", name == "TOKEN" }, nil)
 	return all["n"], err
+}
+
+// Of two with one name the last counts, as upstream has it, and a dollar that
+// begins no variable that is set stays where it is.
+func TestTwoOfOneName(t *testing.T) {
+	dir := t.TempDir()
+	const text = "type: http\nname: n\nurl: http://x\n---\ntype: file\nname: n\nlog_path: /a${NOBODY}$NOBODY$2a$10$${/$TOKEN\n"
+	if err := os.WriteFile(filepath.Join(dir, "n.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var warned []error
+	all, err := Load(dir, []string{"n"}, func(name string) (string, bool) { return "s3cret", name == "TOKEN" }, func(err error) { warned = append(warned, err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := all["n"].sender.(*file).path, "/a${NOBODY}$NOBODY$2a$10$${/s3cret"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if len(warned) != 1 || !strings.Contains(warned[0].Error(), `n.yaml:5: this notification "n" takes the place`) {
+		t.Error(warned)
+	}
 }
 
 func TestLoadRefuses(t *testing.T) {
@@ -156,7 +177,6 @@ func TestLoadRefuses(t *testing.T) {
 	f("type: email\nname: n\nsmtp_host: x\nsender_email: a@b\nreceiver_emails: [c@d]\nencryption_type: rot13\n", "want ssltls")
 	f("type: sentinel\nname: n\ncustomer_id: c\nlog_type: l\nshared_key: '?'\n", "not base64")
 	f("type: http\nname: n\nurl: http://x\nformat: '{{'\n", "format:")
-	f("type: file\nname: n\nlog_path: /x\n---\ntype: file\nname: n\n", `there is another notification "n"`)
 	if _, err := one(t, "type: file\nname: n\nlog_path: /x\nwhatever: {a: 1}\n---\ntype: pigeon\nname: unused\n"); err != nil {
 		t.Fatal(err)
 	}

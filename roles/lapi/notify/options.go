@@ -2,7 +2,6 @@ package notify
 
 import (
 	"fmt"
-	"os"
 	"time"
 
 	"cs/platform/strict"
@@ -47,12 +46,7 @@ func (o *options) expanded(s string) string {
 	if o.env == nil {
 		return s
 	}
-	return os.Expand(s, func(name string) string {
-		if v, ok := o.env(name); ok {
-			return v
-		}
-		return "$" + name
-	})
+	return string(strict.Expand([]byte(s), o.env))
 }
 
 // required returns a text that must be there.
