@@ -133,6 +133,11 @@ func parse(path string, text []byte, h History, warn func(error)) (*Profiles, er
 		if d.OnFailure.Value != "" {
 			warn(d.OnFailure.Place.Errorf("on_failure has no effect"))
 		}
+		switch d.OnError.Value {
+		case "", "continue", "break", "apply", "ignore":
+		default: // upstream doesn't look at it before there is an error
+			warn(d.OnError.Place.Errorf("on_error: %q has no effect, want one of continue, break, apply, ignore", d.OnError.Value))
+		}
 	}
 	return p, errors.Join(errs...)
 }
@@ -192,7 +197,6 @@ func (d *document) compile(c *expr.Compiler, at strict.Place) (rule, []error) {
 	}
 	oneOf(d.OnSuccess, "", "continue", "break")
 	oneOf(d.OnFailure, "", "continue", "break", "apply")
-	oneOf(d.OnError, "", "continue", "break", "apply", "ignore")
 	return r, errs
 }
 

@@ -214,9 +214,9 @@ func TestDecideIsSafeForConcurrentUse(t *testing.T) {
 
 func TestLoadWarns(t *testing.T) {
 	var warned []string
-	path := write(t, "profiles.yaml", builtIn+"on_failure: apply\n")
+	path := write(t, "profiles.yaml", builtIn+"on_failure: apply\non_error: log\n")
 	_, err := Load(path, past{}, func(err error) { warned = append(warned, err.Error()) })
-	if err != nil || len(warned) != 1 || !strings.HasSuffix(warned[0], "on_failure has no effect") {
+	if err != nil || len(warned) != 2 || !strings.HasSuffix(warned[0], "on_failure has no effect") || !strings.Contains(warned[1], `on_error: "log" has no effect`) {
 		t.Fatal(err, warned)
 	}
 }
