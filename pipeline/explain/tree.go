@@ -14,6 +14,7 @@ import (
 	"cs/pipeline/event"
 	"cs/pipeline/scenario"
 	"cs/pipeline/source"
+	"cs/platform/order"
 )
 
 // maxAtOnce bounds the lines that go through the engine before they are printed.
@@ -232,7 +233,7 @@ func (l *trace) compareFields(s *step, e *event.Event) {
 		}
 		k.has[slot], k.values[slot] = true, value
 	}
-	slices.SortFunc(l.changes[first:], func(a, b change) int { return strings.Compare(a.path, b.path) })
+	order.Sort(l.changes[first:], func(a, b change) int { return strings.Compare(a.path, b.path) })
 }
 
 // path names a field: "Parsed.program".
