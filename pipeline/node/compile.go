@@ -500,9 +500,9 @@ func (c *Compiler) whitelist(doc *whitelistDoc) (*whitelist, error) {
 			return nil, t.Place.Errorf("%w", err)
 		}
 		if w.prefixes == nil {
-			w.prefixes = new(bart.Lite)
+			w.prefixes = new(bart.Table[uint32])
 		}
-		w.prefixes.Insert(p)
+		w.prefixes.Insert(p, 0)
 	}
 	for _, t := range doc.Expression {
 		p, err := c.Expr.CompileBool(t.Value)

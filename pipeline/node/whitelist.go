@@ -13,8 +13,8 @@ import (
 // whitelist says which events nobody shall be punished for.
 type whitelist struct {
 	reason   string
-	source   event.Slot // Meta.source_ip
-	prefixes *bart.Lite // nil: none
+	source   event.Slot          // Meta.source_ip
+	prefixes *bart.Table[uint32] // nil: none; the values mean nothing: it is the table that others have, too
 	progs    []*expr.Program
 	exprs    *expr.Index // of progs; nil if the stage has them in its own, at first
 	first    int
