@@ -42,7 +42,7 @@ type Difference struct {
 // are more, and for as many neighbours that nothing should be about. The error is
 // errors.ErrUnsupported if it can't be asked at all.
 func (r *Reconciler) Verify(ctx context.Context, n int) (Verdict, error) {
-	var v Verdict
+	v := Verdict{Differences: []Difference{}}
 	r.mu.Lock()
 	if !r.loaded {
 		r.mu.Unlock()
@@ -73,6 +73,7 @@ func (r *Reconciler) Verify(ctx context.Context, n int) (Verdict, error) {
 
 // vouch asks a kernel that can't be asked for entries.
 func (r *Reconciler) vouch(ctx context.Context) (v Verdict, err error) {
+	v.Differences = []Difference{}
 	known := false
 	if k, ok := r.kernel.(Vouching); ok {
 		if v.Structure, known, err = k.Vouch(ctx); err != nil {

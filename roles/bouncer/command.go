@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"cs/platform"
 	"cs/roles/api"
@@ -192,8 +193,8 @@ func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 	}
 	if b.LockoutGuard {
 		session, _ := env.LookupEnv("SSH_CONNECTION")
-		lapi := newPeer(b.APIURL)
-		cfg.Guards = func() []Guard { return guards(session, lapi.known()) }
+		lapi, logins := newPeer(b.APIURL), new(sessions)
+		cfg.Guards = func() []Guard { return guards(session, lapi.known(), logins.peers(time.Now())) }
 	}
 	if b.Backend == "dry-run" {
 		cfg.SavedPath, cfg.ControlPath = "", "" // a bouncer that blocks may run beside

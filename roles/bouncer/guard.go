@@ -33,7 +33,7 @@ var loopback = []Guard{
 // guards finds what must not be locked out: this host's own addresses, its
 // gateways, the LAPI, which could lift nothing any more, and who is logged in, also
 // through session, the value of SSH_CONNECTION of the session that started us.
-func guards(session string, lapi []netip.Addr) []Guard {
+func guards(session string, lapi, loggedIn []netip.Addr) []Guard {
 	list := slices.Clone(loopback)
 	add := func(why string, addrs ...netip.Addr) {
 		for _, a := range addrs {
@@ -53,7 +53,7 @@ func guards(session string, lapi []netip.Addr) []Guard {
 	add("gateway", gateways()...)
 	add("LAPI", lapi...)
 	add("logged in", sessionPeer(session))
-	add("logged in", loggedIn("")...)
+	add("logged in", loggedIn...)
 	sort.SliceStable(list, func(i, j int) bool { return list[i].Prefix.Compare(list[j].Prefix) < 0 })
 	n := 0
 	for _, g := range list {

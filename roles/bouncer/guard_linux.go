@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 )
 
 // gateways reads the next hops of the default routes from /proc/net.
@@ -37,23 +38,36 @@ func gateways() (list []netip.Addr) {
 	return list
 }
 
-// loggedIn returns the remote addresses of the sessions that login programs have noted, in
-// files under a root directory that only they may write: utmp, and what systemd-logind keeps in
+// sessions finds who is logged in.
+type sessions struct {
+	root string // directory
+	ssh  []netip.Addr
+	next time.Time // when SSH's processes are looked at again: there may be many of others
+}
+
+const sshEvery = time.Minute
+
+// peers returns the remote addresses of the sessions that login programs have noted, in
+// files under the root that only they may write: utmp, and what systemd-logind keeps in
 // its place. Where there is neither, as on OpenWrt, SSH's own processes are asked.
-func loggedIn(root string) (list []netip.Addr) {
-	text, uerr := os.ReadFile(root + "/var/run/utmp")
+func (s *sessions) peers(now time.Time) (list []netip.Addr) {
+	text, uerr := os.ReadFile(s.root + "/var/run/utmp")
 	list = utmpPeers(text)
-	files, lerr := os.ReadDir(root + "/run/systemd/sessions")
+	dir := s.root + "/run/systemd/sessions/"
+	files, lerr := os.ReadDir(dir)
 	for _, f := range files {
-		text, _ := os.ReadFile(root + "/run/systemd/sessions/" + f.Name())
+		text, _ := os.ReadFile(dir + f.Name())
 		if a := sessionPeer(field(string(text), "REMOTE_HOST=")); a.IsValid() {
 			list = append(list, a)
 		}
 	}
-	if uerr != nil && lerr != nil {
-		list = sshPeers(root)
+	if uerr == nil || lerr == nil {
+		return list
 	}
-	return list
+	if !now.Before(s.next) {
+		s.ssh, s.next = sshPeers(s.root), now.Add(sshEvery)
+	}
+	return s.ssh
 }
 
 // The layout of struct utmp, which is the same on all 64-bit machines and on

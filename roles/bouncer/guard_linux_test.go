@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 )
 
 // TestLoggedIn: who is logged in is found wherever the system notes it, and
@@ -27,13 +28,21 @@ func TestLoggedIn(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		s, now := &sessions{root: root}, time.Now()
+		s.peers(now)
+		if err := os.RemoveAll(filepath.Join(root, "proc")); err != nil { // for a minute it is known
+			t.Fatal(err)
+		}
 		var got []string
-		for _, a := range loggedIn(root) {
+		for _, a := range s.peers(now.Add(sshEvery - 1)) {
 			got = append(got, a.String())
 		}
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: found %q, want %q", name, got, want)
+		}
+		if got := s.peers(now.Add(sshEvery)); name == "SSH's processes" && len(got) > 0 {
+			t.Errorf("%s: found %v where nothing is", name, got)
 		}
 	}
 	utmp := func(kind uint16, addr string) string {

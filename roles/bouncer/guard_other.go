@@ -2,10 +2,15 @@
 
 package bouncer
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // gateways are not known here; their replies to us are no new connections.
 func gateways() []netip.Addr { return nil }
 
-// loggedIn is not known here.
-func loggedIn(string) []netip.Addr { return nil }
+// sessions are not known here.
+type sessions struct{}
+
+func (*sessions) peers(time.Time) []netip.Addr { return nil }

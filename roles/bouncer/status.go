@@ -98,6 +98,7 @@ func (b *Bouncer) Status(ctx context.Context) Status {
 		Healthy: st.Healthy, Trouble: st.Trouble, Decisions: st.Decisions,
 		Repairs: st.Repairs, Errors: st.Errors, Ended: st.Ended,
 	}
+	s.Origins = []OriginState{} // "[]" for scripts
 	totals := b.totals(ctx)
 	census := b.r.Census()
 	byOrigin := map[string]*OriginState{}
@@ -129,7 +130,7 @@ func (b *Bouncer) Status(ctx context.Context) Status {
 	p := &b.pulls
 	s.LastPull, s.PullTrouble, s.Pulls, s.Failures, s.Resyncs, s.Suspect = p.last, p.trouble, p.count, p.failures, p.resyncs, p.suspects
 	s.Lag, s.LongestLag = b.lag.last.Seconds(), b.lag.longest.Seconds()
-	s.Guards, s.Ports = b.guarded, b.ports()
+	s.Guards, s.Ports = append([]Guard{}, b.guarded...), b.ports()
 	return s
 }
 

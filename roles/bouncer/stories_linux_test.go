@@ -198,6 +198,15 @@ func TestOperatorsSeeTheTruth(t *testing.T) {
 		t.Fatal(err)
 	}
 	has(out, `"enforced_ratio": 1`, `"desired": 3`, `"dropped_packets": 4`)
+	out, err = run("json", &VerifyCommand{Sample: 10})
+	if err != nil || out != "{\n  \"asked\": 3,\n  \"asked_absent\": 2,\n  \"structure\": true,\n  \"vouched\": false,\n  \"differences\": []\n}\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+	out, err = run("json", &ExplainCommand{Address: "203.0.113.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(out, `"blocked": true`, `"value": "203.0.113.0/24"`, `"where": "table inet crowdsec v4_24"`, `"present": true`)
 	if out, err = run("", &VerifyCommand{Sample: 10}); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
@@ -303,7 +312,9 @@ func TestNoLockOut(t *testing.T) {
 	lab := remediatetest.NewLab(t)
 	l := newLive(t, lab, t.TempDir(), nft.Config{}, func(c *Config) {
 		c.Ignore = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
-		c.Guards = func() []Guard { return guards("203.7.7.7 50000 10.99.0.1 22", newPeer("https://203.8.8.8:8080/").known()) }
+		c.Guards = func() []Guard {
+			return guards("203.7.7.7 50000 10.99.0.1 22", newPeer("https://203.8.8.8:8080/").known(), new(sessions).peers(time.Now()))
+		}
 	})
 	l.tell(decisions.Delta{Full: true, New: []decisions.Decision{ban(1, "0.0.0.0/0", time.Hour), ban(2, "::/1", time.Hour)}})
 	l2 := func(addr string, want bool) {
@@ -588,6 +599,7 @@ func TestWherePacketsAreLookedAt(t *testing.T) {
 	f("FORWARD", "mode: iptables\niptables_v4_chains: [FORWARD]\n", false, true, "")
 	f("DOCKER-USER", "mode: iptables\niptables_chains: [DOCKER-USER]\nnftables: {ipv4: {enabled: false, set-only: true}}\n", false, true, "")
 	f("a chain of one's own", "mode: iptables\niptables_chains: [INPUT, ufw-user-input]\n", true, false, "chain=ufw-user-input")
+	f("only such", "mode: iptables\niptables_chains: [ufw-user-input]\n", true, true, "chain=ufw-user-input")
 	f("a hook of one's own", "mode: iptables\niptables_chains: [INPUT]\nhooks: [prerouting]\n", true, true, "")
 }
 
