@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cs/remediate"
+	"cs/remediate/conntrack"
 )
 
 const (
@@ -685,6 +686,18 @@ func (f *Filter) Probe(_ context.Context, entries []remediate.Entry) ([]remediat
 		}
 	}
 	return found, nil
+}
+
+// End ends the connections that addresses in the prefixes have begun.
+func (f *Filter) End(ctx context.Context, prefixes []netip.Prefix) (ended int, err error) {
+	if f.conn == nil {
+		return 0, os.ErrClosed
+	}
+	for _, fam := range f.families {
+		n, one := conntrack.End(ctx, f.conn.request, fam.v6, prefixes)
+		ended, err = ended+n, errors.Join(err, one)
+	}
+	return ended, err
 }
 
 // Audited implements remediate.Audited.

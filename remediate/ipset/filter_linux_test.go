@@ -281,6 +281,33 @@ func TestCounters(t *testing.T) {
 	}
 }
 
+// What banned addresses have open is ended in the connection tracking, and nothing else.
+func TestEndsConnections(t *testing.T) {
+	w := newWorld(t, "legacy")
+	f := w.open(Config{})
+	w.load(f)
+	for _, program := range []string{"iptables-legacy", "ip6tables-legacy"} { // has connections tracked
+		w.Host.Run(program, "-A", "INPUT", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP")
+	}
+	for _, a := range []string{"203.0.113.1", "203.0.113.2", "203.0.114.1", "2001:db8:1::1", "2001:db8:2::1"} {
+		w.blocks(a, false) // a datagram each
+	}
+	ends := func(want int, texts ...string) {
+		t.Helper()
+		var list []netip.Prefix
+		for _, s := range texts {
+			list = append(list, netip.MustParsePrefix(s))
+		}
+		if n, err := f.End(t.Context(), list); n != want || err != nil {
+			t.Errorf("%q: ended %d, %v; want %d", texts, n, err, want)
+		}
+	}
+	ends(0, "203.0.115.0/24", "2001:db8:3::/48", "203.0.113.3/32")
+	ends(3, "203.0.113.0/24", "203.0.112.0/23", "2001:db8:1::1/128")
+	ends(0, "203.0.113.0/24", "2001:db8:1::1/128")
+	ends(2, "203.0.114.1/32", "2001:db8:2::/48")
+}
+
 func TestIgnoredPorts(t *testing.T) {
 	for _, variant := range []string{"legacy", "nft"} {
 		w := newWorld(t, variant)

@@ -161,6 +161,15 @@ func (c *conn) replies(b []byte, each func(netlink.Attrs)) (done bool, err error
 	return false, nil
 }
 
+// request is a conntrack.Request.
+func (c *conn) request(typ, flags int, family uint8, build func(*netlink.Encoder), each func(netlink.Attrs)) error {
+	c.header(typ, flags, family)
+	if build != nil {
+		build(&c.Encoder)
+	}
+	return c.do(each)
+}
+
 // generation returns the number of the ruleset of nf_tables, which each change of it
 // makes another.
 func (c *conn) generation() (gen uint32, err error) {
