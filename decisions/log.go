@@ -2,6 +2,7 @@ package decisions
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -10,7 +11,7 @@ import (
 )
 
 const (
-	// maxEnded bounds the memory of what has ended: about 300 bytes each, so
+	// maxEnded bounds the memory of what has ended: about 330 bytes each, so
 	// 20 MiB at most. At the bound the oldest end is forgotten, and a follower
 	// that has not heard of it gets the whole set instead of a change.
 	maxEnded = 64 << 10
@@ -60,8 +61,9 @@ type Log struct {
 // end is one decision that is over. Its Until is when that happened.
 type end struct {
 	d     Decision
-	was   time.Time // when it would have ended by itself; zero if not known
-	stamp time.Time // unique and rising
+	over  netip.Prefix // its addresses; zero if it is about something else
+	was   time.Time    // when it would have ended by itself; zero if not known
+	stamp time.Time    // unique and rising
 	// unheard: it was over before anybody could hear of it, so there is nothing
 	// to take back. It is kept for those who count what was decided.
 	unheard bool
@@ -107,7 +109,7 @@ func (l *Log) Restore(d Decision, now time.Time) {
 		return
 	}
 	l.lastID = max(l.lastID, d.ID)
-	l.ended = append(l.ended, end{d: d})
+	l.ended = append(l.ended, newEnd(d))
 }
 
 // Restored ends the restoring. lastID is the greatest ID that was ever given.
@@ -144,7 +146,9 @@ func (l *Log) Add(ds []Decision, now time.Time) (refused int) {
 		if !d.Active(now) { // never in force: a replayed log
 			l.lastID = max(l.lastID, d.ID)
 			if len(l.ended) < maxEnded/2 { // it must not drive out what bouncers have to hear
-				l.ended = append(l.ended, end{d: d.clone(), stamp: l.stamp(now), unheard: true})
+				e := newEnd(d.clone())
+				e.stamp, e.unheard = l.stamp(now), true
+				l.ended = append(l.ended, e)
 			}
 			continue
 		}
@@ -491,15 +495,23 @@ func (l *Log) View(f func(*Set)) {
 	f(l.set)
 }
 
-// EachEnded calls f for the decisions that ended lately, until it returns false.
-func (l *Log) EachEnded(f func(*Decision) bool) {
+// EndedCovering calls f for the decisions that ended lately and whose prefix
+// contains p, until it returns false.
+func (l *Log) EndedCovering(p netip.Prefix, f func(*Decision) bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	for i := range l.ended {
-		if !f(&l.ended[i].d) {
+		e := &l.ended[i]
+		if e.over.IsValid() && e.over.Bits() <= p.Bits() && e.over.Contains(p.Addr()) && !f(&e.d) {
 			return
 		}
 	}
+}
+
+func newEnd(d Decision) end {
+	e := end{d: d}
+	e.over, _ = d.Prefix()
+	return e
 }
 
 // concerns tells whether a follower may want to hear of an end.
@@ -593,7 +605,9 @@ func (l *Log) end(d Decision, was, now time.Time) {
 		gone.Until = was
 	}
 	l.touched(&gone)
-	l.ended = append(l.ended, end{d: d, was: was, stamp: l.stamp(now)})
+	e := newEnd(d)
+	e.was, e.stamp = was, l.stamp(now)
+	l.ended = append(l.ended, e)
 	l.forget(now)
 }
 

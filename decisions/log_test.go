@@ -3,6 +3,7 @@ package decisions
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -487,7 +488,9 @@ func TestOverFromTheStart(t *testing.T) {
 	c := l.Mark(t0)
 	l.Add([]Decision{row(1, -time.Minute)}, t0)
 	n := 0
-	l.EachEnded(func(d *Decision) bool { n++; return d.ID == 1 })
+	l.EndedCovering(netip.MustParsePrefix("1.2.3.4/32"), func(d *Decision) bool { n++; return d.ID == 1 })
+	l.EndedCovering(netip.MustParsePrefix("1.2.3.0/24"), func(d *Decision) bool { n++; return true }) // it is inside
+	l.EndedCovering(netip.MustParsePrefix("1.2.3.5/32"), func(d *Decision) bool { n++; return true })
 	to := l.Mark(t0)
 	if n != 1 || l.HasNews(Query{}, c, to, t0) || len(l.Deleted(Query{}, c, to)) != 0 {
 		t.Fatalf("%d ends, told %v", n, l.Deleted(Query{}, c, to))

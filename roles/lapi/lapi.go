@@ -387,10 +387,7 @@ func (h history) Earlier(value string, f func(*decisions.Decision) bool) {
 			return more
 		})
 	})
-	h.s.decisions.EachEnded(func(d *decisions.Decision) bool {
-		if held, ok := d.Prefix(); more && ok && inside(p, held, true) {
-			more = f(d)
-		}
-		return more
-	})
+	if more {
+		h.s.decisions.EndedCovering(p, f)
+	}
 }
