@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -59,6 +60,50 @@ type storm struct {
 	mu      sync.Mutex
 	alerts  map[string]string // value of the decision, by the ID of the alert
 	deleted map[string]bool   // by value; false: it was asked for, and not answered
+
+	old  *upstreamBouncer // whose place the server keeps
+	ours *ourBouncer      // who keeps it, and waits for news
+}
+
+// follow polls until the server is gone.
+func (st *storm) follow(client *http.Client) {
+	ask := func(path, key string) (http.Header, []byte, error) {
+		r, err := http.NewRequest("GET", "http://unix"+path, nil)
+		if err != nil {
+			return nil, nil, err
+		}
+		r.Header.Set(api.HeaderKey, key)
+		w, err := client.Do(r)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer w.Body.Close()
+		body, err := io.ReadAll(w.Body)
+		if err == nil && w.StatusCode != 200 {
+			err = errors.New(w.Status)
+		}
+		return w.Header, body, err
+	}
+	var both sync.WaitGroup
+	both.Go(func() {
+		for {
+			_, body, err := ask("/v1/decisions/stream", st.old.key)
+			if err != nil {
+				return
+			}
+			st.old.take(body, false, time.Now())
+		}
+	})
+	both.Go(func() {
+		for {
+			h, body, err := ask(st.ours.path(time.Second), st.ours.key)
+			if err != nil {
+				return
+			}
+			st.ours.take(h, body)
+		}
+	})
+	both.Wait()
 }
 
 func (st *storm) delete(value string, answered bool) {
@@ -69,8 +114,8 @@ func (st *storm) delete(value string, answered bool) {
 
 // TestKillStorm kills the server at random moments in a storm of alerts and
 // deletions over HTTP. When it is back, every alert that was acknowledged is
-// there, what was deleted is not in force, all else is, and a bouncer is told
-// exactly that.
+// there, what was deleted is not in force, all else is, and bouncers that have
+// followed it all enforce exactly that.
 func TestKillStorm(t *testing.T) {
 	dir := t.TempDir()
 	if len(dir) > 80 { // a socket's path is bounded
@@ -83,7 +128,11 @@ func TestKillStorm(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	promised := &storm{alerts: make(map[string]string), deleted: make(map[string]bool)}
+	promised := &storm{
+		alerts: make(map[string]string), deleted: make(map[string]bool),
+		old:  &upstreamBouncer{visitor: visitor{t: t, key: "old", from: "127.0.0.1"}, banned: make(map[string]time.Time)},
+		ours: &ourBouncer{visitor: visitor{t: t, key: "ours", from: "127.0.0.1"}, view: make(enforced)},
+	}
 	for round := range 4 {
 		promised.blow(t, dir, round, 100*time.Millisecond+time.Duration(rnd.IntN(300))*time.Millisecond)
 		promised.check(t, dir)
@@ -133,7 +182,16 @@ func (st *storm) blow(t *testing.T, dir string, round int, after time.Duration) 
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+	if round == 0 {
+		for _, name := range []string{st.old.key, st.ours.key} {
+			var out api.BouncerResponse
+			if err := call("POST", api.PathAdminBouncers, "", fmt.Sprintf(`{"name":%q,"key":%q}`, name, name), &out); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	var senders sync.WaitGroup
+	senders.Go(func() { st.follow(client) })
 	for sender := range 8 {
 		senders.Go(func() {
 			for i := 0; ; i++ {
@@ -176,6 +234,11 @@ func (st *storm) check(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	st.old.h, st.ours.h = s.handler(), s.handler()
+	st.old.poll(false, time.Now())
+	compareUpstream(t, s, st.old, time.Now())
+	st.ours.poll(0)
+	st.ours.view.compare(t, s, "ours")
 	told := make(map[string]bool)
 	for _, d := range live(s) {
 		told[d.Value] = true

@@ -194,18 +194,24 @@ func (u *upstreamBouncer) poll(startup bool, now time.Time) {
 	q := u.query
 	if startup {
 		q += "&startup=true"
-		clear(u.banned)
 	}
 	w := u.want("GET", "/v1/decisions/stream?"+q, "", 200, "*")
+	u.take(w.Body.Bytes(), startup, now)
+}
+
+func (u *upstreamBouncer) take(body []byte, startup bool, now time.Time) {
+	u.t.Helper()
 	var in struct {
 		New, Deleted []struct {
 			Duration, Scope, Value, Type string
 		}
 	}
-	if err := json.Unmarshal(w.Body.Bytes(), &in); err != nil || in.New == nil || in.Deleted == nil {
-		u.t.Fatalf("%s: %v", w.Body, err)
+	if err := json.Unmarshal(body, &in); err != nil || in.New == nil || in.Deleted == nil {
+		u.t.Fatalf("%s: %v", body, err)
 	}
-	if !startup {
+	if startup {
+		clear(u.banned)
+	} else {
 		for _, d := range in.Deleted {
 			delete(u.banned, d.Scope+" "+d.Value+" "+d.Type)
 		}
@@ -417,13 +423,22 @@ type ourBouncer struct {
 
 func (o *ourBouncer) poll(wait time.Duration) {
 	o.t.Helper()
-	w := o.want("GET", fmt.Sprintf("/v1/decisions/stream?dedup=false&tally=true&cursor=%s&wait=%v", o.cursor, wait), "", 200, "*")
-	o.cursor = w.Header().Get(api.HeaderCursor)
+	w := o.want("GET", o.path(wait), "", 200, "*")
+	o.take(w.Header(), w.Body.Bytes())
+}
+
+func (o *ourBouncer) path(wait time.Duration) string {
+	return fmt.Sprintf("/v1/decisions/stream?dedup=false&tally=true&cursor=%s&wait=%v", o.cursor, wait)
+}
+
+func (o *ourBouncer) take(h http.Header, body []byte) {
+	o.t.Helper()
+	o.cursor = h.Get(api.HeaderCursor)
 	var in struct{ New, Deleted []api.Decision }
-	if err := json.Unmarshal(w.Body.Bytes(), &in); err != nil {
+	if err := json.Unmarshal(body, &in); err != nil {
 		o.t.Fatal(err)
 	}
-	d := decisions.Delta{Full: w.Header().Get(api.HeaderFull) == "true"}
+	d := decisions.Delta{Full: h.Get(api.HeaderFull) == "true"}
 	for i := range in.New {
 		n, err := in.New[i].ToDomain(time.Now())
 		if err != nil {
@@ -441,7 +456,7 @@ func (o *ourBouncer) poll(wait time.Duration) {
 	}
 	// What had less than a second left when it came is counted, but not told, and
 	// what has changed while the answer was written is told next time.
-	got, count := w.Header().Get(api.HeaderTally), strconv.Itoa(tally.Count)
+	got, count := h.Get(api.HeaderTally), strconv.Itoa(tally.Count)
 	if got == api.FormatTally(tally) || !strings.HasPrefix(got, count+".") {
 		o.wrong = 0
 	} else if o.wrong++; o.wrong == 3 {
