@@ -15,6 +15,7 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,7 @@ const (
 	Scenario
 	PostOverflow
 	Context
+	Collection // which only says what belongs together
 
 	// Settings: one file each.
 	ConsoleContext
@@ -42,6 +44,7 @@ var kinds = [...]struct{ dir, name string }{
 	Scenario:     {"scenarios", "scenario"},
 	PostOverflow: {"postoverflows", "postoverflow"},
 	Context:      {"contexts", "context"},
+	Collection:   {"collections", "collection"},
 }
 
 // String returns the word for messages.
@@ -76,6 +79,9 @@ type Item struct {
 type Content struct {
 	Items []Item
 
+	// Collections are those that are installed. What they name is in Items anyway.
+	Collections []Item
+
 	// Settings are files of the kinds ConsoleContext and Simulation. Of two of a
 	// kind the later overrides the earlier.
 	Settings []Item
@@ -106,10 +112,14 @@ func Load(dir string) (Content, []error) { return Dirs{Config: dir}.Load() }
 func (d Dirs) Load() (Content, []error) {
 	c, errs := load(os.DirFS(d.Config), d.Config)
 	dir := cmp.Or(d.Hub, filepath.Join(d.Config, "hub"))
-	if err := identify(c.Items, dir, cmp.Or(d.Index, filepath.Join(dir, ".index.json"))); err != nil {
+	collections, more := walk(os.DirFS(d.Config), d.Config, Collection)
+	_ = read(os.DirFS(d.Config), collections) // one that can't be read is there all the same
+	all := append(slices.Clip(c.Items), collections...)
+	errs = append(errs, more...)
+	if err := identify(all, dir, cmp.Or(d.Index, filepath.Join(dir, ".index.json"))); err != nil {
 		errs = append(errs, err)
 	}
-	var more []error
+	c.Items, c.Collections = all[:len(c.Items)], all[len(c.Items):]
 	c.Settings, more = d.settings()
 	return c, append(errs, more...)
 }
@@ -161,8 +171,8 @@ var base embed.FS
 func load(fsys fs.FS, root string) (Content, []error) {
 	var found []Item
 	var errs []error
-	for kind := range kinds {
-		items, more := walk(fsys, root, Kind(kind))
+	for kind := range Collection {
+		items, more := walk(fsys, root, kind)
 		found = append(found, items...)
 		errs = append(errs, more...)
 	}
@@ -214,7 +224,7 @@ func walk(fsys fs.FS, root string, kind Kind) (items []Item, errs []error) {
 				return fs.SkipDir
 			}
 			return nil
-		case path.Ext(p) != ".yaml" && path.Ext(p) != ".yml":
+		case path.Ext(p) != ".yaml" && path.Ext(p) != ".yml", strings.HasPrefix(d.Name(), "."):
 			return nil
 		}
 		item := Item{Kind: kind, Path: full, link: d.Type()&fs.ModeSymlink != 0, at: p}

@@ -21,9 +21,11 @@ type index struct {
 	Scenarios     map[string]indexed `json:"scenarios"`
 	PostOverflows map[string]indexed `json:"postoverflows"`
 	Contexts      map[string]indexed `json:"contexts"`
+	Collections   map[string]indexed `json:"collections"`
 }
 
 type indexed struct {
+	name     string
 	Path     string `json:"path"` // below the hub
 	Stage    string `json:"stage"`
 	Versions map[string]struct {
@@ -94,9 +96,10 @@ func linkBelow(link, dir, real string) (below string, ok bool) {
 
 // byPath returns the entries by their paths below the hub.
 func (x *index) byPath() map[string]*indexed {
-	m := make(map[string]*indexed, len(x.Parsers)+len(x.Scenarios)+len(x.PostOverflows)+len(x.Contexts))
-	for _, entries := range []map[string]indexed{x.Parsers, x.Scenarios, x.PostOverflows, x.Contexts} {
-		for _, e := range entries {
+	m := make(map[string]*indexed, len(x.Parsers)+len(x.Scenarios)+len(x.PostOverflows)+len(x.Contexts)+len(x.Collections))
+	for _, entries := range []map[string]indexed{x.Parsers, x.Scenarios, x.PostOverflows, x.Contexts, x.Collections} {
+		for name, e := range entries {
+			e.name = name
 			m[e.Path] = &e
 		}
 	}
@@ -118,6 +121,9 @@ func readIndex(name string) (*index, error) {
 
 // identify finds the version of an item.
 func (e *indexed) identify(it *Item) {
+	if it.Kind == Context || it.Kind == Collection {
+		it.Name = e.name // there is none in a context
+	}
 	sum := sha256.Sum256(it.Data)
 	it.Hash, it.Version = hex.EncodeToString(sum[:]), "?"
 	for v, version := range e.Versions {

@@ -109,3 +109,41 @@ func TestVersions(t *testing.T) {
 		t.Error(errs)
 	}
 }
+
+// TestCollections: installed collections are known by the names that the index has
+// for them, as contexts are, which have none; hidden files are nothing.
+func TestCollections(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		name = filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	write("collections/mine.yaml", "name: me/mine")
+	write("scenarios/.hidden.yaml", "name: me/hidden")
+	for name, text := range map[string]string{"collections": "parsers: [a/b]", "contexts": "context: {}"} {
+		target := write("hub/"+name+"/acme/base.yaml", text)
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(target, filepath.Join(dir, name, "base.yaml")); err != nil {
+			t.Skip("no symbolic links here: ", err)
+		}
+	}
+	write("hub/.index.json", fmt.Sprintf(`{"contexts": {"acme/ctx": {"path": "contexts/acme/base.yaml", "versions": {"0.1": {"digest": "%x"}}}},
+		"collections": {"acme/all": {"path": "collections/acme/base.yaml", "versions": {"0.2": {"digest": "00"}}}}}`, sha256.Sum256([]byte("context: {}"))))
+	c, errs := hub.Load(dir)
+	var got []string
+	for _, it := range append(c.Items, c.Collections...) {
+		got = append(got, fmt.Sprint(it.Kind, " ", it.Name, " ", it.Version))
+	}
+	if want := "context acme/ctx 0.1; collection acme/all ?; collection me/mine "; strings.Join(got, "; ") != want || errs != nil {
+		t.Errorf("got %q, want %q; %v", strings.Join(got, "; "), want, errs)
+	}
+}

@@ -35,8 +35,8 @@ func hubItems(c hub.Content) api.HubItems {
 	for _, typ := range hubTypes {
 		items[typ] = []api.HubItem{}
 	}
-	types := map[hub.Kind]string{hub.Parser: "parsers", hub.Scenario: "scenarios", hub.PostOverflow: "postoverflows", hub.Context: "contexts"}
-	for _, it := range c.Items {
+	types := map[hub.Kind]string{hub.Parser: "parsers", hub.Scenario: "scenarios", hub.PostOverflow: "postoverflows", hub.Context: "contexts", hub.Collection: "collections"}
+	for _, it := range slices.Concat(c.Items, c.Collections) {
 		one := api.HubItem{Name: it.Name, Version: it.Version}
 		switch {
 		case it.Version == "?":

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"cs/pipeline/hub"
 	"cs/platform/order"
@@ -180,6 +181,9 @@ func (c *Catalog) scan(t Type, byPath map[string]*Item) error {
 		target := p
 		if d.Type()&fs.ModeSymlink != 0 {
 			if target, err = filepath.EvalSymlinks(p); err != nil {
+				if strings.HasSuffix(err.Error(), "too many links") {
+					err = syscall.ELOOP
+				}
 				c.warn("Ignoring file %s: %v", p, plainPath(err))
 				return nil
 			}

@@ -167,7 +167,7 @@ func (e *Entry) check(t Type) error {
 		return fmt.Errorf("has a path that leads out of the hub: %s", e.Path)
 	}
 	if elems := strings.Split(e.Path, "/"); elems[0] != string(t) || len(elems) < 3 || t.staged() && len(elems) < 4 {
-		return fmt.Errorf("has a path that is too short: %s", e.Path)
+		return fmt.Errorf("path is too short: %s", e.Path)
 	}
 	return nil
 }
