@@ -3,11 +3,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"cs/pipeline"
@@ -122,12 +125,21 @@ func executeDaemon(ctx context.Context, args []string, env *platform.Env) int {
 	d.DataDir, _ = env.LookupEnv("CS_DATA_DIR")
 	d.Error = d.Error || d.fatal
 	logTo(env, &d.Globals)
+	d.warnOfFeatures(env)
 	defer context.AfterFunc(ctx, func() { env.Log.Info("SIGTERM received, shutting down") })()
 	if err := d.profiled(ctx, env); err != nil && !(errors.Is(err, context.Canceled) && ctx.Err() != nil) {
 		tell(env, cli.FormatError(env.Program, "", err), err)
 		return 1
 	}
 	return 0
+}
+
+// warnOfFeatures tells which feature flags nobody knows.
+func (d *daemon) warnOfFeatures(env *platform.Env) {
+	_, warnings := config.Features(filepath.Dir(cmp.Or(d.Config, config.UpstreamPath())), os.Environ(), env.LookupEnv)
+	for _, w := range warnings {
+		env.Log.Warn("feature flags", "warning", w)
+	}
 }
 
 // profiled is run, with a profile of it if one is wanted.

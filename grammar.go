@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 
 	"cs/pipeline/hub/catalog"
 	"cs/platform"
@@ -66,7 +68,7 @@ func (g *grammar) read(args []string, env *platform.Env) (*call, int) {
 		return nil, 0
 	case err != nil:
 		usage()
-		fmt.Fprintln(env.Stderr, cli.FormatError(env.Program, "", mistake(args, env, err)))
+		fmt.Fprintln(env.Stderr, cli.Red(env.Stderr, g.Color, cli.FormatError(env.Program, "", mistake(args, env, err))))
 		return nil, 1
 	}
 	return &call{command.Target, command.Path(), usage}, 0
@@ -112,16 +114,20 @@ func execute(ctx context.Context, args []string, env *platform.Env) int {
 	if env.Program == bouncer.UpstreamName {
 		return bouncer.Upstream(ctx, args, env)
 	}
-	if len(args) > 0 && (args[0] == "__complete" || args[0] == "__completeNoDesc") {
-		return complete(ctx, args[1:], env)
-	}
-	if len(args) > 0 && args[0] == "help" {
-		args = append(args[1:len(args):len(args)], "--help")
+	word, before, behind := firstWord(args)
+	switch word {
+	case "__complete", "__completeNoDesc":
+		return complete(ctx, before, behind, env)
+	case "help":
+		args = append(append(before, behind...), "--help")
 	}
 	g := newGrammar()
 	c, code := g.read(args, env)
 	if c == nil {
 		return code
+	}
+	if env.Program == "cscli" && c.command == any(&g.Lapi.Serve) {
+		return execute(ctx, append(args, "--help"), env) // who knows cscli wants its commands, no role
 	}
 	logTo(env, &g.Globals)
 	run := g.runner(c.command)
@@ -136,8 +142,24 @@ func execute(ctx context.Context, args []string, env *platform.Env) int {
 	if cli.IsUsage(err) {
 		c.usage()
 	}
-	tell(env, cli.FormatError(env.Program, c.path, err), err)
+	tell(env, cli.Red(env.Stderr, g.Color, cli.FormatError(env.Program, c.path, err)), err)
 	return 1
+}
+
+// firstWord splits a command line at its first word, "" if there is none. Flags that all
+// commands have may stand before it.
+func firstWord(args []string) (word string, before, behind []string) {
+	for i := 0; i < len(args); i++ {
+		switch args[i] {
+		case "-c", "--config", "--data-dir", "-o", "--output", "--color", "--branch":
+			i++
+			continue
+		}
+		if !strings.HasPrefix(args[i], "-") {
+			return args[i], slices.Clip(args[:i]), args[i+1:]
+		}
+	}
+	return "", args, nil
 }
 
 // tell says why the program ends: in words for the terminal and, if the log is

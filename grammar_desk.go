@@ -11,6 +11,8 @@ type desk struct {
 	CAPI          cli.CAPI          `cmd:"" name:"capi" group:"Operators' commands" help:"CrowdSec's central API: status."`
 	Setup         cli.Setup         `cmd:"" group:"Operators' commands" help:"Find the services of this host and read their logs: interactive, unattended, detect."`
 	Support       cli.Support       `cmd:"" group:"Operators' commands" help:"For those who help: dump."`
+	Dashboard     cli.Dashboard     `cmd:"" hidden:"" help:"Removed."`
+	Doc           cli.Doc           `cmd:"" hidden:"" help:"Write a page about each command."`
 	PAPI          cli.PAPI          `cmd:"" name:"papi" hidden:"" group:"Operators' commands" help:"Orders from CrowdSec's console."`
 }
 

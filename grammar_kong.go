@@ -35,7 +35,11 @@ func mistake(args []string, env *platform.Env, err error) error {
 	switch {
 	case errors.As(refusal, &wrong):
 		words := strings.TrimSpace(env.Program + " " + cli.CommandPath(wrong.Context))
-		return errors.New(cli.UsageError(refusal, words))
+		text := cli.UsageError(refusal, words)
+		if unknown := "unknown command"; strings.HasPrefix(err.Error(), unknown) && !strings.HasPrefix(text, unknown) {
+			return err // kong takes the word for an argument of the default command
+		}
+		return errors.New(text)
 	case refusal != nil:
 		return refusal
 	}

@@ -51,8 +51,8 @@ func checkConfiguration(_ context.Context, env *platform.Env, flags *config.Flag
 }
 
 // complete answers a shell that wants words completed: in the form of the cobra
-// library, which scripts of cscli know.
-func complete(ctx context.Context, args []string, env *platform.Env) int {
+// library, which scripts of cscli know. before are flags that it was asked with.
+func complete(ctx context.Context, before, args []string, env *platform.Env) int {
 	g := newGrammar()
 	called, list, isArg := flagset.New(env.Program, description, g).Complete(args)
 	directive, meaning := 0, "ShellCompDirectiveDefault"
@@ -61,7 +61,8 @@ func complete(ctx context.Context, args []string, env *platform.Env) int {
 		directive, meaning = 4, "ShellCompDirectiveNoFileComp"
 	}
 	if isArg {
-		g.Flags.Config, g.DataDir = givenFlag(args, env, "CS_CONFIG_FILE", "-c", "--config"), givenFlag(args, env, "CS_DATA_DIR", "--data-dir")
+		all := append(before, args...)
+		g.Flags.Config, g.DataDir = givenFlag(all, env, "CS_CONFIG_FILE", "-c", "--config"), givenFlag(all, env, "CS_DATA_DIR", "--data-dir")
 		for _, name := range cli.Arguments(ctx, env, &g.Globals, path) {
 			if strings.HasPrefix(name, args[len(args)-1]) {
 				list = append(list, flagset.Candidate{Word: name})

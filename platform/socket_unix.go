@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -16,6 +17,9 @@ import (
 // could somebody else connect. What is left of a server that was killed is
 // replaced; a living one's is not.
 func ListenSocket(path string) (net.Listener, error) {
+	if limit := len(syscall.RawSockaddrUnix{}.Path) - 1; len(path) > limit { // nobody could connect
+		return nil, fmt.Errorf("cannot listen on %s: bind: %w (path length exceeds system limit, %d bytes)", path, syscall.EINVAL, limit)
+	}
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		c.Close()
 		return nil, fmt.Errorf("cannot listen on %s: another server does", path)

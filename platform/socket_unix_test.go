@@ -38,3 +38,11 @@ func TestSocketPath(t *testing.T) {
 		t.Fatal("a socket in a directory that isn't there")
 	}
 }
+
+// TestSocketPathTooLong: one that nobody could connect to is refused.
+func TestSocketPathTooLong(t *testing.T) {
+	path := filepath.Join(t.TempDir(), strings.Repeat("a", 200))
+	if l, err := ListenSocket(path); err == nil || !strings.Contains(err.Error(), "bind: invalid argument (path length exceeds system limit") {
+		t.Errorf("got %v, %v", l, err)
+	}
+}

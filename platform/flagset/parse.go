@@ -44,6 +44,9 @@ func (c *Command) Parse(args []string, lookup func(string) (string, bool)) (*Com
 			words = append(words, args...)
 			args = nil
 		case arg == "-" || !strings.HasPrefix(arg, "-"):
+			if p := c.parent; p != nil && p.fallback == c && len(c.args) == 0 && p.child(arg) != nil {
+				c = p // flags before it made it look like the one that is meant by its parent's name
+			}
 			if len(c.children) == 0 {
 				words = append(words, arg)
 				continue
@@ -80,6 +83,9 @@ func (c *Command) Parse(args []string, lookup func(string) (string, bool)) (*Com
 	group := c
 	if c.fallback != nil {
 		c = c.fallback
+	}
+	if c.parent != nil && c.parent.fallback == c && len(c.args) == 0 && len(words) > 0 {
+		return c.parent, c.parent.unknown(words[0])
 	}
 	given := map[*field]bool{}
 	for _, d := range flags {

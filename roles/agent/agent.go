@@ -487,6 +487,8 @@ func (o *outbox) heartbeat(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-o.greet:
+			connected, s = false, sender{}
 		case <-time.After(wait):
 		}
 	}

@@ -257,7 +257,29 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	err = a.Run(ctx)
 	cancel()
 	beside.Wait()
+	if r.Agent.Unregister {
+		c.unregister(env, cfg.LAPI)
+	}
 	return err
+}
+
+// unregisterTime is for how long the LAPI is asked to forget us.
+const unregisterTime = 500 * time.Millisecond
+
+// unregister deletes our account at the LAPI. What fails is only told: nobody waits for it.
+func (c *Command) unregister(env *platform.Env, l LAPI) {
+	switch l := l.(type) {
+	case *remote:
+		ctx, stop := context.WithTimeout(context.Background(), unregisterTime)
+		defer stop()
+		if err := l.who.Load().client.Unregister(ctx); err != nil {
+			env.Log.Warn("this machine stays registered", "err", err)
+		}
+	case *fallback:
+		for _, one := range l.list {
+			c.unregister(env, one)
+		}
+	}
 }
 
 // serveSocket shows the numbers of the agent to the commands of this host.

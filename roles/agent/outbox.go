@@ -53,6 +53,7 @@ type outbox struct {
 
 	wake  chan struct{} // there is something to send
 	retry chan struct{} // the LAPI is back
+	greet chan struct{} // it may be another one
 
 	mu        sync.Mutex
 	unspooled []item
@@ -73,7 +74,7 @@ type item struct {
 func newOutbox(lapi LAPI, sp *spool, rejectedPath string, log *slog.Logger) *outbox {
 	o := &outbox{
 		lapi: lapi, spool: sp, rejectedPath: rejectedPath, log: log, now: time.Now,
-		wake: make(chan struct{}, 1), retry: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), retry: make(chan struct{}, 1), greet: make(chan struct{}, 1),
 	}
 	if sp != nil {
 		o.queue = sp.spoolReader

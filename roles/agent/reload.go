@@ -60,6 +60,9 @@ func (a *Agent) Reload(ctx context.Context, cfg Config) error {
 			a.about.Lock()
 			a.about.hub = installed
 			a.about.Unlock()
+			for _, o := range a.outboxes {
+				poke(o.greet) // whoever has reloaded wants to know now whether it lets us in
+			}
 		}
 		engine, c.engine = nil, nil
 		platform.FreeMemory() // of the old engine, and of loading the new one

@@ -229,6 +229,14 @@ func (c *Client) Heartbeat(ctx context.Context) error {
 	return nil
 }
 
+// Unregister has the server delete the machine.
+func (c *Client) Unregister(ctx context.Context) error {
+	if err := c.call(ctx, asMachine, "DELETE", PathSelf, nil, nil, nil); err != nil {
+		return fmt.Errorf("cannot delete this machine: %w", err)
+	}
+	return nil
+}
+
 // SendAlerts delivers alerts; their UUIDs let our server recognise a
 // repeated delivery.
 func (c *Client) SendAlerts(ctx context.Context, alerts []decisions.Alert) error {

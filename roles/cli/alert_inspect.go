@@ -19,6 +19,18 @@ type AlertsInspect struct {
 	Details bool     `short:"d" help:"Show the events too."`
 }
 
+// alert returns an alert.
+func (l *lapi) alert(ctx context.Context, id int64) (api.Alert, error) {
+	a, err := l.Alert(ctx, id)
+	switch {
+	case errors.Is(err, api.ErrNotFound):
+		err = fmt.Errorf("can't find alert with id %d: API error: ent: alert not found", id)
+	case err != nil:
+		err = fmt.Errorf("can't find alert with id %d: %w", id, apiError(err))
+	}
+	return a, err
+}
+
 // Run shows them in the order given and stops at the first that can't be shown.
 func (c *AlertsInspect) Run(ctx context.Context, env *platform.Env, g *Globals) (err error) {
 	s, err := open(env, g)
@@ -38,12 +50,9 @@ func (c *AlertsInspect) Run(ctx context.Context, env *platform.Env, g *Globals) 
 		if err != nil {
 			return fmt.Errorf("bad alert id %s", word)
 		}
-		a, err := lapi.Alert(ctx, id)
-		switch {
-		case errors.Is(err, api.ErrNotFound):
-			return fmt.Errorf("can't find alert with id %d: API error: ent: alert not found", id)
-		case err != nil:
-			return fmt.Errorf("can't find alert with id %d: %w", id, apiError(err))
+		a, err := lapi.alert(ctx, id)
+		if err != nil {
+			return err
 		}
 		switch s.format {
 		case jsonText:

@@ -203,6 +203,6 @@ func (c *ConfigRemoved) Run(ctx context.Context, env *platform.Env, g *Globals) 
 	if err != nil {
 		return err
 	}
-	dir := first(s.file.Paths().ConfigDir, s.file.DataDir())
+	dir := filepath.Clean(first(s.file.Paths().ConfigDir, s.file.DataDir()))
 	return errors.New("'cscli config backup' has been removed, you can manually backup/restore " + dir + " instead")
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
@@ -194,6 +195,14 @@ type viewHub struct {
 
 func newConfigView(f *config.File, env func(string) (string, bool)) *configView {
 	p := f.Paths()
+	// Scripts compare them: upstream's are absolute, without a slash at the end, whatever was typed.
+	for _, path := range []*string{
+		&p.ConfigDir, &p.DataDir, &p.SimulationPath, &p.IndexPath, &p.HubDir, &p.PluginDir, &p.NotificationDir, &p.PatternDir,
+	} {
+		if abs, err := filepath.Abs(*path); err == nil && *path != "" {
+			*path = abs
+		}
+	}
 	v := &configView{
 		FilePath: f.Path(),
 		Common: &viewCommon{

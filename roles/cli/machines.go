@@ -187,13 +187,6 @@ func (c *MachinesAdd) Run(ctx context.Context, env *platform.Env, g *Globals) er
 	if len(c.Name) > 1 {
 		return &usageError{fmt.Sprintf("accepts at most 1 arg(s), received %d", len(c.Name))}
 	}
-	dest := first(c.File, s.credentialsPath)
-	if _, err := os.Stat(dest); c.File == "" && !c.Force && !errors.Is(err, fs.ErrNotExist) {
-		if err != nil {
-			return fmt.Errorf("cannot look for the credentials file: %w", err)
-		}
-		return fmt.Errorf(`credentials file '%s' already exists: please remove it, use "--force" or specify a different file with "-f" ("-f -" for standard output)`, dest)
-	}
 	name := ""
 	switch {
 	case len(c.Name) == 1 && c.Name[0] != "":
@@ -202,6 +195,13 @@ func (c *MachinesAdd) Run(ctx context.Context, env *platform.Env, g *Globals) er
 		return &usageError{"please specify a machine name to add, or use --auto"}
 	default:
 		name = config.NewMachineID()
+	}
+	dest := first(c.File, s.credentialsPath)
+	if _, err := os.Stat(dest); c.File == "" && !c.Force && !errors.Is(err, fs.ErrNotExist) {
+		if err != nil {
+			return fmt.Errorf("cannot look for the credentials file: %w", err)
+		}
+		return fmt.Errorf(`credentials file '%s' already exists: please remove it, use "--force" or specify a different file with "-f" ("-f -" for standard output)`, dest)
 	}
 	password, err := c.password(env)
 	if err != nil {

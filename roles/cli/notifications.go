@@ -205,9 +205,9 @@ func (c *NotificationsReinject) Run(ctx context.Context, env *platform.Env, g *G
 		return err
 	}
 	defer l.done(&err)
-	found, err := l.Alert(ctx, id)
+	found, err := l.alert(ctx, id)
 	if err != nil {
-		return fmt.Errorf("can't find alert with id %d: %w", id, apiError(err))
+		return err
 	}
 	a, err := overlaid(found, c.Alert, s.now())
 	if err != nil {

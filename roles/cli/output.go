@@ -44,16 +44,28 @@ func newPrinter(out, errs io.Writer, g *Globals, c *config.Cscli) (*printer, err
 	default:
 		return nil, globalError{fmt.Errorf("output format '%s' not supported: must be one of human, json, raw", p.format)}
 	}
-	switch when := first(g.Color, c.Color, "auto"); when {
-	case "yes":
-		p.fancy = true
-	case "no":
-	case "auto":
-		p.fancy = os.Getenv("NO_COLOR") == "" && isTerminal(out)
-	default:
+	when := first(g.Color, c.Color, "auto")
+	if when != "yes" && when != "no" && when != "auto" {
 		return nil, globalError{fmt.Errorf("color %q not supported: must be one of yes, no, auto", when)}
 	}
+	p.fancy = decorated(out, when)
 	return p, nil
+}
+
+// decorated tells whether output to w is drawn, rather than written, if a user wants that
+// "yes", "no" or "auto".
+func decorated(w io.Writer, when string) bool {
+	return when == "yes" || when != "no" && os.Getenv("NO_COLOR") == "" && isTerminal(w)
+}
+
+// Red returns the line that FormatError has made with its first word in red, if w is a
+// terminal. color is what the flag of that name says.
+func Red(w io.Writer, color, line string) string {
+	const word = "Error:"
+	if strings.HasPrefix(line, word) && decorated(w, color) {
+		return "\x1b[31m" + word + "\x1b[0m" + line[len(word):]
+	}
+	return line
 }
 
 // isTerminal tells whether w is a character device that is worth drawing on.

@@ -193,7 +193,7 @@ func TestEveryKey(t *testing.T) {
 			IdleMachines: 48 * time.Hour, IdleCertMachines: 24 * time.Hour, IdleBouncers: 96 * time.Hour, IdleCertBouncers: 72 * time.Hour,
 		},
 		Agent: Agent{
-			Enabled: true, AcquisitionPath: "/a", AcquisitionDir: "/a.d", CredentialsPath: "/cred", CredentialsNamed: true, InsecureSkipVerify: true,
+			Enabled: true, AcquisitionPath: "/a", AcquisitionDir: "/a.d", CredentialsPath: "/cred", CredentialsNamed: true, Unregister: true, InsecureSkipVerify: true,
 			MaxBuckets: 2000, SpoolBytes: 65536, CatchUp: 2 * time.Minute, Fallbacks: []string{"/fb1", "/fb2"}, Additional: []string{"/add1"},
 			HubDir: "/h", HubIndexPath: "/i", SimulationPath: "/s", ConsoleContextPath: "/c", PatternDir: "/pt",
 			ContextLength: 4000, ParserRoutines: 1, DNSTTL: time.Minute, DNSNegativeTTL: 10 * time.Second, DNSSize: 100,

@@ -149,8 +149,11 @@ func normalURL(s string) (string, error) {
 	u, err := url.Parse(full)
 	switch {
 	case err != nil:
-		// Its own text would repeat the URL, with a password there may be in it.
-		return "", errors.New("the address of the LAPI is no URL")
+		var wrong *url.Error
+		if strings.Contains(full, "@") || !errors.As(err, &wrong) {
+			return "", errors.New("the address of the LAPI is no URL") // its own text would repeat a password
+		}
+		return "", fmt.Errorf("parse %q: %w", strings.TrimSuffix(full, "/")+"/", wrong.Err)
 	case u.Scheme != "http" && u.Scheme != "https":
 		return "", fmt.Errorf("the address of the LAPI begins with %q; want http, https, or a path for a socket", u.Scheme)
 	case u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "":

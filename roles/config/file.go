@@ -162,7 +162,7 @@ type APIClient struct {
 	AdditionalCredentials []string `yaml:"additional_credentials"`
 	InsecureSkipVerify    bool     `yaml:"insecure_skip_verify"`
 
-	UnregisterOnExit bool `yaml:"unregister_on_exit"`
+	UnregisterOnExit bool `yaml:"unregister_on_exit"` // an agent alone deletes its account when it ends
 }
 
 // CTI is about CrowdSec's threat intelligence, which expressions may ask.

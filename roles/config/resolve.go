@@ -84,6 +84,7 @@ type Agent struct {
 	AcquisitionDir     string
 	CredentialsPath    string
 	CredentialsNamed   bool // by the configuration: not where they lie without it
+	Unregister         bool // at the end, when the LAPI is elsewhere
 	InsecureSkipVerify bool
 	Fallbacks          []string // paths of the credentials of LAPIs to turn to
 	Additional         []string // and of those that get every alert as well
@@ -139,6 +140,7 @@ func (f *File) Resolve(env func(string) (string, bool)) (Resolved, []error) {
 		AcquisitionDir:     crowdsec.AcquisitionDir,
 		CredentialsPath:    f.CredentialsPath(),
 		CredentialsNamed:   f.API.Client.CredentialsPath != "",
+		Unregister:         f.API.Client.UnregisterOnExit,
 		InsecureSkipVerify: f.API.Client.InsecureSkipVerify,
 		Fallbacks:          f.API.Client.FallbackCredentials,
 		Additional:         f.API.Client.AdditionalCredentials,

@@ -70,7 +70,9 @@ func (s *Server) routes(how via) http.Handler {
 	s.addHubRoute(mux)
 	if how == viaSocket {
 		s.addAdminRoutes(add)
-		add("/metrics", methods{"GET": s.page().ServeHTTP})
+		add("/metrics", methods{"GET": func(w http.ResponseWriter, r *http.Request) {
+			s.page().ServeHTTP(w, r.WithContext(r.Context())) // which names the route of its copy
+		}})
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
 	return s.door(exactly(mux), how)

@@ -56,8 +56,8 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 		fmt.Fprintf(env.Stderr, "Local API credentials written to '%s'\n", path)
 	}
 	if !validated {
-		fmt.Fprintf(env.Stderr, "The machine must be let in: run 'cs machines validate %s' on the LAPI's host.\n", credentials.Login)
+		fmt.Fprintf(env.Stderr, "The machine must be let in: run 'cscli machines validate %s' on the LAPI's host.\n", credentials.Login)
 	}
-	fmt.Fprintln(env.Stderr, "Restart the agent for the new credentials to be effective.")
+	fmt.Fprintln(env.Stderr, "Reload the agent for the new credentials to be effective: 'sudo systemctl reload crowdsec', or whatever runs it.")
 	return nil
 }

@@ -41,7 +41,7 @@ func TestRegister(t *testing.T) {
 
 	stdout, stderr, err := run(Command{Machine: "web1", Token: "t"})
 	want := "Successfully registered to Local API (LAPI)\nLocal API credentials written to '" + path + "'\n" +
-		"Restart the agent for the new credentials to be effective.\n"
+		"Reload the agent for the new credentials to be effective: 'sudo systemctl reload crowdsec', or whatever runs it.\n"
 	if err != nil || stdout != "" || stderr != want {
 		t.Fatalf("got %q, %q, %v; want %q", stdout, stderr, err, want)
 	}
@@ -55,7 +55,7 @@ func TestRegister(t *testing.T) {
 
 	status = http.StatusCreated
 	stdout, stderr, err = run(Command{Machine: "web2", File: "-"})
-	if err != nil || !strings.Contains(stdout, "login: web2\n") || !strings.Contains(stderr, "run 'cs machines validate web2'") {
+	if err != nil || !strings.Contains(stdout, "login: web2\n") || !strings.Contains(stderr, "run 'cscli machines validate web2'") {
 		t.Fatalf("got %q, %q, %v", stdout, stderr, err)
 	}
 	if c, err = config.ReadCredentials(path, os.LookupEnv); err != nil || c.Login != "web1" {
