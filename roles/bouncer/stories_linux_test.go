@@ -147,6 +147,57 @@ func TestBansAreTrue(t *testing.T) {
 	}
 }
 
+// TestManyLengths: with more lengths of prefixes than the kernel gets, what is in each is blocked and
+// what is beside it isn't, in both layouts.
+func TestManyLengths(t *testing.T) {
+	for _, layout := range []string{nft.LayoutMap, nft.LayoutSets} {
+		t.Run(layout, func(t *testing.T) {
+			t.Parallel()
+			lab := remediatetest.NewLab(t)
+			l := newLive(t, lab, t.TempDir(), nft.Config{Layout: layout}, func(c *Config) { c.MaxLengths = 12 })
+			var list []decisions.Decision
+			var in, beside []string
+			add := func(p netip.Prefix) {
+				list = append(list, ban(int64(len(list)+1), p.String(), time.Hour))
+				b := p.Addr().AsSlice() // the last address
+				for i := p.Bits(); i < 8*len(b); i++ {
+					b[i/8] |= 0x80 >> (i % 8)
+				}
+				last, _ := netip.AddrFromSlice(b)
+				in = append(in, p.Addr().String(), last.String())
+				beside = append(beside, p.Addr().Prev().String(), last.Next().String())
+			}
+			for bits := 32; bits > 16; bits-- { // 16 lengths, each in a /16 of its own
+				add(netip.PrefixFrom(netip.AddrFrom4([4]byte{203, byte(bits), 128, 0}), bits))
+			}
+			for bits := 128; bits > 56; bits -= 5 { // 15
+				add(netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, byte(bits), 0, 1}), bits))
+			}
+			l.tell(decisions.Delta{Full: true, New: list})
+			l.blocks(in[0], true)
+			for _, a := range in {
+				l.blocks(a, true)
+			}
+			for _, a := range beside {
+				l.blocks(a, false)
+			}
+			if v, err := l.b.r.Verify(t.Context(), 100_000); err != nil || !v.Structure || len(v.Differences) > 0 || v.Asked <= len(list) {
+				t.Errorf("verified %+v, %v", v, err)
+			}
+			if n := strings.Count(lab.Host.Run("nft", "-t", "list", "ruleset"), " timeout\n"); n < 12 || n > 30 {
+				t.Errorf("%d sets", n)
+			}
+			l.tell(decisions.Delta{Deleted: list})
+			for i := 0; i < len(in); i += 2 {
+				l.blocks(in[i], false)
+			}
+			if err := l.end(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // TestOperatorsSeeTheTruth: status, verify and explain tell what is, also after
 // somebody has taken an element out of the kernel.
 func TestOperatorsSeeTheTruth(t *testing.T) {
