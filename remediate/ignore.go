@@ -45,6 +45,7 @@ func (r *Reconciler) SetIgnore(ctx context.Context, list []netip.Prefix) error {
 	if slices.Equal(r.ignored, list) {
 		return nil
 	}
+	before := r.ignored
 	r.ignored = slices.Clone(list)
 	if k, ok := r.kernel.(Ignoring); ok {
 		const why = "what is never blocked has changed"
@@ -54,6 +55,7 @@ func (r *Reconciler) SetIgnore(ctx context.Context, list []netip.Prefix) error {
 			return nil
 		}
 		if err != nil {
+			r.ignored = before // so that it is tried again
 			r.fail(why)
 			return fmt.Errorf("cannot change what %s never blocks: %w", r.kernel.Name(), err)
 		}

@@ -319,6 +319,39 @@ func TestQuarrel(t *testing.T) {
 	})
 }
 
+// TestIgnoreIsTriedAgain: what the kernel refused to never block is told to it again.
+func TestIgnoreIsTriedAgain(t *testing.T) {
+	k := &refusing{Fake: remediatetest.NewFake(time.Now), err: errors.New("no room")}
+	r := remediate.New(remediate.Config{Kernel: k})
+	if _, err := r.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	list := []netip.Prefix{netip.MustParsePrefix("1.2.3.4/32")}
+	for range 2 {
+		if err := r.SetIgnore(t.Context(), list); !errors.Is(err, k.err) {
+			t.Errorf("got %v", err)
+		}
+	}
+	k.err = nil
+	if err := r.SetIgnore(t.Context(), list); err != nil || len(k.list) != 1 {
+		t.Errorf("got %v, %v", k.list, err)
+	}
+}
+
+// refusing is a Fake that can let packets pass before it looks at entries, unless it errs.
+type refusing struct {
+	*remediatetest.Fake
+	err  error
+	list []netip.Prefix
+}
+
+func (k *refusing) Ignore(_ context.Context, list []netip.Prefix) error {
+	if k.err == nil {
+		k.list = list
+	}
+	return k.err
+}
+
 // TestAudit: an entry that somebody took away where nobody looks is back within a day.
 func TestAudit(t *testing.T) {
 	var begin []decisions.Decision

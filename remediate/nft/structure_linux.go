@@ -264,6 +264,14 @@ func (tx *transaction) setHead(table, name string, flags, keyType uint32, keyLen
 // fillIgnore fills the set of addresses that are never blocked. prefixes don't
 // overlap.
 func (tx *transaction) fillIgnore(table, name string, prefixes []netip.Prefix) {
+	for len(prefixes) > 0 {
+		n := min(ignoreChunk, len(prefixes))
+		tx.fillSome(table, name, prefixes[:n])
+		prefixes = prefixes[n:]
+	}
+}
+
+func (tx *transaction) fillSome(table, name string, prefixes []netip.Prefix) {
 	at := tx.message(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE)
 	tx.Str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
 	tx.Str(unix.NFTA_SET_ELEM_LIST_SET, name)

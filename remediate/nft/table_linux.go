@@ -35,8 +35,10 @@ const (
 	maxList = 60 << 10
 	// maxLabel bounds an origin in the name of a counter or set.
 	maxLabel = 128
-	// maxIgnore bounds the list of what is never blocked: its elements go in one message.
-	maxIgnore = 500
+	// maxIgnore bounds the list of what is never blocked: its elements go in one
+	// transaction, ignoreChunk in a message.
+	maxIgnore   = 5000
+	ignoreChunk = 500
 	// goingSoon: elements that the kernel drops within this time are not
 	// deleted where deleting an absent one is an error.
 	goingSoon = 5 * time.Second
@@ -467,9 +469,7 @@ func (t *table) structure() {
 	for _, i := range t.fams {
 		t.counter(t.processed(i))
 		tx.newSet(t.name, t.ignoreName(i), unix.NFT_SET_INTERVAL, families[i].keyType, families[i].keyLen, t.id())
-		if len(t.ignore[i]) > 0 {
-			tx.fillIgnore(t.name, t.ignoreName(i), t.ignore[i])
-		}
+		tx.fillIgnore(t.name, t.ignoreName(i), t.ignore[i])
 		if host := (slot{i, uint8(8 * families[i].keyLen), 0}); !t.sets && t.slots[host] == "" {
 			t.addSet(host)
 		}
@@ -1016,9 +1016,7 @@ func (t *table) Ignore(_ context.Context, list []netip.Prefix) error {
 	t.begin()
 	for _, i := range t.fams {
 		t.tx.flushSet(t.name, t.ignoreName(i))
-		if len(t.ignore[i]) > 0 {
-			t.tx.fillIgnore(t.name, t.ignoreName(i), t.ignore[i])
-		}
+		t.tx.fillIgnore(t.name, t.ignoreName(i), t.ignore[i])
 	}
 	if err := t.conn.commit(&t.tx); err != nil {
 		return fmt.Errorf("cannot change what %v ignores: %w", t, err)

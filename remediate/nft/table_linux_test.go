@@ -471,6 +471,34 @@ func TestIgnored(t *testing.T) {
 	}
 }
 
+// A host may have many addresses of its own.
+func TestManyIgnored(t *testing.T) {
+	lab := remediatetest.NewLab(t)
+	k := openAny(t, lab.Host, Config{})
+	load(t, k, entry("203.0.0.0/8", "CAPI", time.Hour), entry("2001:db8::/32", "CAPI", time.Hour))
+	blocked(t, lab, "203.1.19.136", true)
+	var list []netip.Prefix
+	for i := range maxIgnore {
+		list = append(list, netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 1, byte(i >> 7), byte(i << 1)}), 32),
+			netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 13: byte(i >> 8), 14: byte(i), 15: 1}), 128))
+	}
+	for range 2 { // into the table that there is, and into a new one
+		if err := k.(remediate.Ignoring).Ignore(t.Context(), list); err != nil {
+			t.Fatal(err)
+		}
+		for i, p := range list {
+			if a := p.Addr(); i%997 < 2 || i >= len(list)-2 {
+				blocked(t, lab, a.String(), false)
+				blocked(t, lab, a.Next().String(), true)
+			}
+		}
+		load(t, k, entry("203.0.0.0/8", "CAPI", time.Hour), entry("2001:db8::/32", "CAPI", time.Hour))
+	}
+	if err := k.(remediate.Ignoring).Ignore(t.Context(), append(list, prefixes("203.200.0.1/32")...)); err == nil {
+		t.Error("one more was taken")
+	}
+}
+
 // What goes to a port that is ignored passes, also from who is banned.
 func TestIgnoredPorts(t *testing.T) {
 	f := func(name string, cfg Config, want bool, ports ...remediate.Ports) {
