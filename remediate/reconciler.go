@@ -92,6 +92,8 @@ type Config struct {
 	// Applied, if set, is told what the kernel has just taken. The changes are
 	// valid during the call, which must not call the Reconciler.
 	Applied func(changes []Change, at time.Time)
+	// Took, if set, is told how long the kernel took for some changes.
+	Took func(time.Duration)
 	// Loaded, if set, is told that n entries were loaded as a whole, and why;
 	// err is nil when it worked. The call must not call the Reconciler.
 	Loaded func(why string, n int, took time.Duration, err error)
@@ -953,7 +955,11 @@ func (c *collector) flush() {
 	if len(changes) == 0 || r.broken {
 		return
 	}
+	began := r.at()
 	err := r.kernel.Apply(c.ctx, changes)
+	if r.cfg.Took != nil {
+		r.cfg.Took(r.at() - began)
+	}
 	if err != nil {
 		// How much of a first batch fitted, the load that follows will find out.
 		if before := r.applied - len(changes); before > r.applied/2 {

@@ -25,6 +25,7 @@ import (
 
 	"cs/decisions"
 	"cs/platform"
+	"cs/platform/metric"
 	"cs/remediate"
 )
 
@@ -146,7 +147,8 @@ type Bouncer struct {
 	resync    chan time.Duration // in how long the whole set is to be asked for
 	readyOnce sync.Once
 	stateMu   sync.Mutex
-	told      string // to State
+	told      string            // to State
+	took      *metric.Histogram // of changes in the kernel
 	started   time.Time
 	parts     remediate.Diff // of the whole set that is being told
 
@@ -190,6 +192,7 @@ func New(cfg Config) (*Bouncer, error) {
 		changed: make(chan struct{}, 1),
 		works:   make(chan struct{}, 1),
 		resync:  make(chan time.Duration, 1),
+		took:    metric.NewHistogram(100*time.Microsecond, time.Millisecond, 10*time.Millisecond, 100*time.Millisecond, time.Second),
 		started: cfg.Now(),
 	}
 	b.r = remediate.New(remediate.Config{
@@ -206,6 +209,7 @@ func New(cfg Config) (*Bouncer, error) {
 
 		EndConnections: cfg.EndConnections,
 		Applied:        b.applied,
+		Took:           b.took.Observe,
 		Loaded:         b.loaded,
 	})
 	b.meter = meter{count: b.r.Counters, started: b.started, last: b.started}

@@ -2,6 +2,7 @@ package bouncer
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"cs/platform/metric"
@@ -32,14 +33,13 @@ func (b *Bouncer) serveMetrics(ctx context.Context) {
 // writeMetrics writes the numbers under upstream's names, and ours. Those of
 // upstream's that only grow are called gauges by it, too.
 func (b *Bouncer) writeMetrics(ctx context.Context, w *metric.Writer) {
-	s := b.Status(ctx)
+	s, lengths := b.look(ctx)
 	totals := b.totals(ctx)
-	census := b.r.Census()
 
 	w.Family("fw_bouncer_banned_ips", metric.Gauge, "Denotes the number of IPs which are currently banned")
-	for origin, n := range census {
-		w.Sample(float64(n.IPv4), "ip_type", "ipv4", "origin", origin)
-		w.Sample(float64(n.IPv6), "ip_type", "ipv6", "origin", origin)
+	for _, o := range s.Origins {
+		w.Sample(float64(o.IPv4), "ip_type", "ipv4", "origin", o.Origin)
+		w.Sample(float64(o.IPv6), "ip_type", "ipv6", "origin", o.Origin)
 	}
 	w.Sort()
 	for _, f := range []struct {
@@ -79,6 +79,13 @@ func (b *Bouncer) writeMetrics(ctx context.Context, w *metric.Writer) {
 	one("fw_bouncer_enforced_ratio", metric.Gauge, "Share of what should be blocked that is; 1 unless something is wrong", s.EnforcedRatio)
 	one("fw_bouncer_desired_entries", metric.Gauge, "Prefixes that should be blocked", float64(s.Desired))
 	one("fw_bouncer_enforced_entries", metric.Gauge, "Prefixes that the packet filter was given", float64(s.Enforced))
+	w.Family("fw_bouncer_entries", metric.Gauge, "Prefixes that the packet filter was given, by their length")
+	for l, n := range lengths {
+		w.Sample(float64(n), "ip_type", ipType(l.IPv6), "length", strconv.Itoa(l.Bits))
+	}
+	w.Sort()
+	w.HistogramFamily("fw_bouncer_apply_seconds", "How long the packet filter took for some changes")
+	w.Histogram(b.took)
 	w.Family("fw_bouncer_unenforced", metric.Gauge, "Prefixes that should be blocked and are not, by the reason")
 	for reason, n := range s.Unenforced {
 		w.Sample(float64(n), "reason", reason)

@@ -90,6 +90,12 @@ func (l *lag) add(d time.Duration, now time.Time) {
 
 // Status tells how things are.
 func (b *Bouncer) Status(ctx context.Context) Status {
+	s, _ := b.look(ctx)
+	return s
+}
+
+// look is Status, and how many prefixes of each length are blocked.
+func (b *Bouncer) look(ctx context.Context) (Status, map[remediate.Length]int) {
 	st := b.r.Stats()
 	name, _ := b.r.Chosen()
 	s := Status{
@@ -100,7 +106,7 @@ func (b *Bouncer) Status(ctx context.Context) Status {
 	}
 	s.Origins = []OriginState{} // "[]" for scripts
 	totals := b.totals(ctx)
-	census := b.r.Census()
+	census, lengths := b.r.Census()
 	byOrigin := map[string]*OriginState{}
 	origin := func(key string) *OriginState {
 		if byOrigin[key] == nil {
@@ -131,7 +137,7 @@ func (b *Bouncer) Status(ctx context.Context) Status {
 	s.LastPull, s.PullTrouble, s.Pulls, s.Failures, s.Resyncs, s.Suspect = p.last, p.trouble, p.count, p.failures, p.resyncs, p.suspects
 	s.Lag, s.LongestLag = b.lag.last.Seconds(), b.lag.longest.Seconds()
 	s.Guards, s.Ports = append([]Guard{}, b.guarded...), b.ports()
-	return s
+	return s, lengths
 }
 
 // ports tells to which ports nobody is blocked.

@@ -275,7 +275,8 @@ func TestOperatorsSeeTheTruth(t *testing.T) {
 
 	text := get(page, "/metrics")
 	has(text, "fw_bouncer_enforced_ratio 1\n", `fw_bouncer_banned_ips{ip_type="ipv4",origin="CAPI"} 1`, `fw_bouncer_dropped_packets{ip_type="ipv4",origin="CAPI"} 4`,
-		`fw_bouncer_processed_packets{ip_type="ipv6"} `, "lapi_requests_total 1\n")
+		`fw_bouncer_processed_packets{ip_type="ipv6"} `, "lapi_requests_total 1\n",
+		`fw_bouncer_entries{ip_type="ipv4",length="24"} 1`, `fw_bouncer_entries{ip_type="ipv6",length="128"} 1`, "fw_bouncer_apply_seconds_count 1\n")
 
 	// The counters go on over a rebuild.
 	lab.Host.Run("nft", "flush", "ruleset")

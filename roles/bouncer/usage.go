@@ -185,7 +185,8 @@ func (b *Bouncer) reports(ctx context.Context) {
 
 // reportUsage makes one report. What does not arrive is in the next one.
 func (b *Bouncer) reportUsage(ctx context.Context) error {
-	now, census := b.now(), b.r.Census()
+	now := b.now()
+	census, _ := b.r.Census()
 	b.meterMu.Lock()
 	_ = b.meter.read(ctx) // what can't be read now is in the next report
 	total := maps.Clone(b.meter.total)
