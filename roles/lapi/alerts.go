@@ -193,24 +193,36 @@ func (s *Server) listAlerts(w http.ResponseWriter, r *http.Request, _ string) {
 		refuse(w, http.StatusInternalServerError, err.Error())
 		return
 	}
-	var body []byte
+	out, some := longAnswer{w: w}, false
+	var gone error
 	err = s.store.EachAlert(r.Context(), f.AlertFilter, func(a *decisions.Alert) bool {
-		out := shown(a, now)
+		one := shown(a, now)
 		if f.withoutDecisions {
-			out.Decisions = nil
+			one.Decisions = nil
 		}
-		body = append(append(body, ','), marshal(out)...)
-		return r.Context().Err() == nil
+		mark := byte(',')
+		if !some {
+			mark, some = '[', true
+		}
+		if r.Method != "HEAD" {
+			out.buf = append(append(out.buf, mark), marshal(one)...)
+			gone = out.flushIfLong(r.Context())
+		}
+		return gone == nil && r.Context().Err() == nil
 	})
 	switch {
+	case gone != nil:
+	case err != nil && out.begun:
+		s.log.Error("cannot list alerts to the end", "err", err)
+		panic(http.ErrAbortHandler) // so that a part isn't taken for the whole
 	case err != nil:
 		s.fail(w, r, err)
 	case r.Method == "HEAD":
-	case len(body) == 0:
+	case !some:
 		send(w, http.StatusOK, []byte("null"))
 	default:
-		body[0] = '['
-		send(w, http.StatusOK, append(body, ']'))
+		out.buf = append(out.buf, ']')
+		out.end()
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 	"cs/roles/api"
 )
 
+const jsonType = "application/json; charset=utf-8"
+
 // answer sends JSON.
 func answer(w http.ResponseWriter, status int, v any) { send(w, status, marshal(v)) }
 
@@ -29,9 +31,46 @@ func marshal(v any) []byte {
 // size; a line that can't do slowest bytes a second is none.
 func send(w http.ResponseWriter, status int, body []byte) {
 	giveTime(http.NewResponseController(w), writeTime+time.Duration(len(body))*time.Second/slowest)
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Content-Type", jsonType)
 	w.WriteHeader(status)
 	w.Write(body) // who went away can't be told
+}
+
+// longAnswer sends JSON of a length that nobody knows beforehand. What is short
+// goes out in one piece; of what is long so much is in memory at a time
+// as a piece has, however slowly the client takes it.
+type longAnswer struct {
+	w     http.ResponseWriter
+	buf   []byte // what is to be sent
+	begun bool
+}
+
+// flushIfLong sends what there is if that is much.
+func (o *longAnswer) flushIfLong(ctx context.Context) error {
+	if len(o.buf) < flushOver {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !o.begun {
+		o.begun = true
+		o.w.Header().Set("Content-Type", jsonType)
+	}
+	giveTime(http.NewResponseController(o.w), writeTime)
+	_, err := o.w.Write(o.buf)
+	o.buf = o.buf[:0]
+	return err
+}
+
+// end sends what is left.
+func (o *longAnswer) end() {
+	if !o.begun {
+		send(o.w, http.StatusOK, o.buf)
+		return
+	}
+	giveTime(http.NewResponseController(o.w), writeTime)
+	o.w.Write(o.buf) // who went away can't be told
 }
 
 // giveTime sets the deadlines anew. That of reading too: should it pass while we

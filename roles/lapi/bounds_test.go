@@ -2,6 +2,8 @@ package lapi
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http/httptest"
 	"strings"
@@ -147,4 +149,51 @@ func TestPollsDoNotWaitForTheDisk(t *testing.T) {
 	if rows := s.bouncers.list(); len(rows) != 2 || rows[1].Name != "b@192.0.2.2" {
 		t.Fatalf("rows %+v", rows)
 	}
+}
+
+// piecemeal is an answer that notes how much of it comes at once.
+type piecemeal struct {
+	*httptest.ResponseRecorder
+	longest int
+}
+
+func (p *piecemeal) Write(b []byte) (int, error) {
+	p.longest = max(p.longest, len(b))
+	return p.ResponseRecorder.Write(b)
+}
+
+// TestLongAnswersComeInPieces: a client that asks for everything and takes it
+// slowly doesn't have the server keep it in memory.
+func TestLongAnswersComeInPieces(t *testing.T) {
+	clk, turned := clockAtNoon()
+	s := open(t, turned)
+	m, b := machine(t, s, "m"), bouncer(t, s, "b")
+	for i := range 3 * mostFound / 100 {
+		var list []string
+		for j := range 100 {
+			list = append(list, decisionJSON("ip", fmt.Sprintf("10.0.%d.%d", i, j), "ban", "cscli", "1h"))
+		}
+		manual(t, m, clk.Now(), list...)
+	}
+	const n = 3 * mostFound / 100 * 100
+	f := func(path string, want int, last string) {
+		t.Helper()
+		r := httptest.NewRequest("GET", path, nil)
+		r.Header.Set("X-Api-Key", b.key)
+		r.Header.Set("Authorization", "Bearer "+m.token)
+		w := &piecemeal{ResponseRecorder: httptest.NewRecorder()}
+		s.handler().ServeHTTP(w, r)
+		body := w.Body.String()
+		if got := strings.Count(body, `"origin"`); got != want || !json.Valid(w.Body.Bytes()) || !strings.HasSuffix(body, last) {
+			t.Errorf("%s: %d decisions, valid %v", path, got, json.Valid(w.Body.Bytes()))
+		}
+		if w.longest > 3*flushOver || w.Header().Get("Content-Type") != jsonType {
+			t.Errorf("%s: %d bytes at once, %s", path, w.longest, w.Header().Get("Content-Type"))
+		}
+	}
+	end := fmt.Sprintf(`"value":"10.0.%d.99"}]`, n/100-1)
+	f("/v1/decisions", n, end)
+	f("/v1/decisions?range=10.0.0.0/8&contains=false", n, end)
+	f("/v1/decisions?limit=5000&offset=3", 5000, "}]")
+	f("/v1/alerts?limit=0", n, "}]")
 }

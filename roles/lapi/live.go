@@ -149,13 +149,17 @@ func (f *decisionFilter) wantsValue(d *decisions.Decision) bool {
 	return true
 }
 
+// mostFound is how many decisions an index may find. Whoever asks for more is
+// answered while all are looked through.
+const mostFound = 4096
+
 // find returns the live decisions that fit, by ID, of what an index can answer.
 func (s *Server) find(f *decisionFilter, now time.Time) (found []decisions.Decision, indexed bool) {
 	collect := func(d *decisions.Decision) bool {
 		if d.Active(now) && f.wants(d) {
 			found = append(found, *d)
 		}
-		return true
+		return len(found) <= mostFound
 	}
 	switch {
 	case len(f.places) > 0:
@@ -169,6 +173,9 @@ func (s *Server) find(f *decisionFilter, now time.Time) (found []decisions.Decis
 	case len(f.values) == 1 && len(f.scopes) == 1 && f.scopes[0] != decisions.ScopeIP && f.scopes[0] != decisions.ScopeRange:
 		s.decisions.View(func(set *decisions.Set) { set.Named(f.scopes[0], f.values[0], collect) })
 	default:
+		return nil, false
+	}
+	if len(found) > mostFound {
 		return nil, false
 	}
 	order.Sort(found, func(a, b decisions.Decision) int { return cmp.Compare(a.ID, b.ID) })
@@ -188,13 +195,14 @@ func (s *Server) liveDecisions(w http.ResponseWriter, r *http.Request, bouncer s
 	} else {
 		s.bouncers.asked(bouncer, now)
 	}
-	// No answer is known to be "null" before its end, so it is collected:
-	// 150 bytes for each decision.
-	out := liveAnswer{f: &f}
+	out := liveAnswer{longAnswer: longAnswer{w: w}, f: &f}
 	if found, indexed := s.find(&f, now); indexed {
 		for i := range found {
 			if d := &found[i]; out.takes(d.ID, d.Until.Sub(now)) {
-				out.body = api.AppendDecision(out.next(), d, now, false)
+				out.buf = api.AppendDecision(out.next(), d, now, false)
+			}
+			if out.flushIfLong(r.Context()) != nil {
+				return // the client has gone
 			}
 		}
 	} else {
@@ -203,23 +211,26 @@ func (s *Server) liveDecisions(w http.ResponseWriter, r *http.Request, bouncer s
 		for at, more := f.after, true; more && !out.full; {
 			at, more = s.decisions.New(f.query(false), at, to, now, func(r *decisions.Row) {
 				if out.takes(r.ID, r.Until.Sub(now)) {
-					out.body = rows.Append(out.next(), r)
+					out.buf = rows.Append(out.next(), r)
 				}
 			})
+			if out.flushIfLong(r.Context()) != nil {
+				return
+			}
 		}
 	}
 	if bouncer != "" {
 		s.requests.told(bouncer, out.n > 0)
 	}
 	if r.Method != "HEAD" {
-		send(w, http.StatusOK, out.end())
+		out.end()
 	}
 }
 
 // liveAnswer is the array that a bouncer gets, with what its limit and offset select.
 type liveAnswer struct {
+	longAnswer
 	f       *decisionFilter
-	body    []byte
 	n, seen int
 	full    bool
 }
@@ -233,21 +244,23 @@ func (o *liveAnswer) takes(id int64, left time.Duration) bool {
 	return o.seen > o.f.offset
 }
 
-// next returns the body, with what must stand before another element.
+// next returns the buffer, with what must stand before another element.
 func (o *liveAnswer) next() []byte {
 	o.n++
 	o.full = o.n == o.f.limit
 	if o.n == 1 {
-		return append(o.body, '[')
+		return append(o.buf, '[')
 	}
-	return append(o.body, ',')
+	return append(o.buf, ',')
 }
 
-func (o *liveAnswer) end() []byte {
+func (o *liveAnswer) end() {
 	if o.n == 0 {
-		return []byte("null") // some bouncers compare the bytes
+		o.buf = []byte("null") // some bouncers compare the bytes
+	} else {
+		o.buf = append(o.buf, ']')
 	}
-	return append(o.body, ']')
+	o.longAnswer.end()
 }
 
 // deleteDecisions ends the decisions that a query selects, all if it is empty.
