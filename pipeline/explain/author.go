@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -40,11 +41,12 @@ func (h *Hub) Create(t NewTest) (p TestPath, err error) {
 	if _, err := os.Stat(dir); err == nil {
 		return p, fmt.Errorf("test '%s' already exists in '%s', exiting", t.Name, dir)
 	}
-	parsers := t.Parsers
-	if len(parsers) == 0 {
-		parsers = []string{"crowdsecurity/dateparse-enrich"}
-		if t.Type == "syslog" {
-			parsers = append([]string{"crowdsecurity/syslog-logs"}, parsers...)
+	parsers := slices.Clip(t.Parsers)
+	for _, usual := range []string{"s00-raw/crowdsecurity/syslog-logs", "s02-enrich/crowdsecurity/dateparse-enrich"} {
+		stage, name, _ := strings.Cut(usual, "/")
+		_, err := os.Stat(filepath.Join(h.dir, "parsers", stage, filepath.FromSlash(name)+".yaml"))
+		if err == nil && !slices.Contains(parsers, name) { // as upstream does, whatever the type; a hub may have none
+			parsers = append(parsers, name)
 		}
 	}
 	none := func(names []string) []string { // a place to write at
