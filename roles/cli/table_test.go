@@ -151,7 +151,7 @@ func TestVersion(t *testing.T) {
 	r := run(t, t.TempDir(), "", "version", "-c", "/does/not/exist")
 	for _, want := range []string{
 		"version: v0.1\n", "Codename: ", "BuildDate:", "GoVersion: 1.", "Platform: ", "libre2: ", "User-Agent: crowdsec",
-		"Constraint_parser: >= 1.0, <= 3.0\n", "Constraint_scenario: >= 1.0, <= 3.0\n", "Constraint_api: v1\n", "Constraint_acquis: >= 1.0, < 2.0\n",
+		"Constraint_parser: >= 1.0, <= 3.0\n", "Constraint_scenario: >= 1.0, <= 3.0\n", "Constraint_api: v1\n", "Constraint_acquis: >= 1.0, < 2.0\n", "datasource_docker, datasource_file, ",
 	} {
 		if !strings.Contains(r.stdout, want) || r.code != 0 || r.stderr != "" {
 			t.Errorf("no %q in %+v", want, r)

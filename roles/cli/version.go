@@ -9,6 +9,7 @@ import (
 
 	"cs/platform"
 	"cs/roles/api"
+	"cs/roles/engine"
 )
 
 // Version prints what this program is and which content it understands. It
@@ -36,6 +37,11 @@ func versionText(version string) string {
 	line("Constraint_scenario", ">= 1.0, <= 3.0")
 	line("Constraint_api", "v1")
 	line("Constraint_acquis", ">= 1.0, < 2.0")
+	built := optional
+	for _, name := range engine.Sources() {
+		built = append(built[:len(built):len(built)], "datasource_"+name)
+	}
+	line("Built-in optional components", strings.Join(built, ", "))
 	return b.String()
 }
 

@@ -38,6 +38,9 @@ var others = []string{
 	"appsec", "cloudwatch", "docker", "http", "k8s-audit", "kafka", "kinesis", "loki", "s3", "syslog", "victorialogs", "wineventlog",
 }
 
+// Sources returns the names of the sources of this build, in order.
+func Sources() []string { return slices.Sorted(maps.Keys(kinds)) }
+
 // Stdin is the path that means standard input.
 const Stdin = "-"
 
@@ -133,7 +136,7 @@ func kindOf(acq config.Acquisition) (source.Kind, error) {
 	case !ok && slices.Contains(others, acq.Source):
 		return fail("source", "source %s is not part of this build: %w", acq.Source, errors.ErrUnsupported)
 	case !ok:
-		return fail("source", "unknown source %q%s: %w", acq.Source, strict.Suggest(acq.Source, slices.Sorted(maps.Keys(kinds))), errors.ErrUnsupported)
+		return fail("source", "unknown source %q%s: %w", acq.Source, strict.Suggest(acq.Source, Sources()), errors.ErrUnsupported)
 	case acq.Cat && !kind.Once:
 		return fail("mode", "%s has no end that could be read to: remove mode cat", acq.Source)
 	case !acq.Cat && !kind.Tail:
