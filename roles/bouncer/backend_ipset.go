@@ -3,8 +3,6 @@
 package bouncer
 
 import (
-	"os"
-
 	"cs/platform"
 	"cs/remediate"
 	"cs/remediate/ipset"
@@ -21,12 +19,8 @@ func init() {
 }
 
 func newIpset(b *config.Bouncer, setOnly bool) (remediate.Kernel, error) {
-	noIPv6 := b.IPv6.Off
-	if _, err := os.Stat("/proc/net/if_inet6"); err != nil {
-		noIPv6 = true // a kernel without IPv6 has no ip6tables, and nothing to block
-	}
 	return ipset.New(ipset.Config{
-		Set4: b.IPv4.Set, Set6: b.IPv6.Set, Chains4: b.IPv4.Chains, Chains6: b.IPv6.Chains, NoIPv4: b.IPv4.Off, NoIPv6: noIPv6,
+		Set4: b.IPv4.Set, Set6: b.IPv6.Set, Chains4: b.IPv4.Chains, Chains6: b.IPv6.Chains, NoIPv4: b.IPv4.Off, NoIPv6: b.IPv6.Off || lacksIPv6(),
 		SetOnly: setOnly, Action: b.DenyAction, DenyLog: b.DenyLog, LogPrefix: b.DenyLogPrefix,
 		IgnorePorts: ports(b), NoTimeouts: b.Ipset.NoTimeouts, NoComments: !b.Ipset.Comments,
 	})

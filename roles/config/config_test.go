@@ -608,7 +608,7 @@ func TestFirewallBouncerOverlay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(path, "mode: nftables\napi_url: http://a/\napi_key: $KEY$none\nnftables: {ipv4: {table: one, chain: c}}\nnftables_hooks: [input]\n")
+	write(path, "mode: NFTables\napi_url: http://a/\napi_key: $KEY$none\nnftables: {ipv4: {table: one, chain: c}}\nnftables_hooks: [input]\n")
 	write(path+".local", "api_url: http://b/\nnftables: {ipv4: {table: two}}\nnftables_hooks: [forward, prerouting]\nprometheus: {enabled: true}\nretry_initial_connect: false\n")
 	b, warnings, errs := ReadFirewallBouncer(path, vars{"KEY": "k"}.lookup, func(f *File) { Set(&f.Bouncer.OnStop, "clean") })
 	if len(warnings)+len(errs) > 0 {
@@ -619,7 +619,7 @@ func TestFirewallBouncerOverlay(t *testing.T) {
 		t.Errorf("got %+v", b)
 	}
 	text, err := Merged(path)
-	want := "api_key: \"$KEY$none\"\napi_url: http://b/\nmode: nftables\nnftables:\n  ipv4:\n    chain: c\n    table: two\nnftables_hooks:\n- forward\n- prerouting\nprometheus:\n  enabled: true\nretry_initial_connect: false\n"
+	want := "api_key: \"$KEY$none\"\napi_url: http://b/\nmode: NFTables\nnftables:\n  ipv4:\n    chain: c\n    table: two\nnftables_hooks:\n- forward\n- prerouting\nprometheus:\n  enabled: true\nretry_initial_connect: false\n"
 	if err != nil || string(text) != want {
 		t.Errorf("merged to\n%s, %v; want\n%s", text, err, want)
 	}

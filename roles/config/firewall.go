@@ -374,7 +374,7 @@ var hooks = []string{"prerouting", "input", "forward", "output", "postrouting", 
 func (r *resolver) bouncer(s *BouncerSection) Bouncer {
 	if s.Backend.Value == "" && s.Mode.Value != "" {
 		s.Backend = s.Mode
-		if ours, ok := bouncerModes[s.Mode.Value]; ok {
+		if ours, ok := bouncerModes[strings.ToLower(s.Mode.Value)]; ok {
 			s.Backend.Value = ours
 		}
 	}
