@@ -38,6 +38,7 @@ const (
 	// auditShare, so that each has its turn once a day.
 	auditEvery = time.Minute
 	auditShare = 24 * 60
+	maxPause   = 24 * time.Hour
 	minAudit   = 16
 	maxAudit   = 2000
 	// maxEnding bounds the prefixes whose connections are still to be ended; those
@@ -64,6 +65,8 @@ type Config struct {
 	Fallbacks []Kernel
 	// Wanted picks the decisions to enforce; nil takes bans that are not simulated.
 	Wanted func(*decisions.Decision) bool
+	// NoIPv4 and NoIPv6 leave out what is about a family.
+	NoIPv4, NoIPv6 bool
 	// TrustFull believes a full delta that lifts most bans, whatever the shrink
 	// guard thinks of it.
 	TrustFull bool
@@ -145,38 +148,39 @@ type Reconciler struct {
 
 	woken chan struct{}
 
-	mu       sync.Mutex
-	bans     *bans
-	origins  origins
-	live     bool // what an earlier process left is in force
-	part     int  // of the whole set that is being told: the one that comes next
-	had      int  // items before it began
-	folds    folds
-	ignored  []netip.Prefix // never blocked
-	ending   []netip.Prefix // whose connections are to be ended
-	endedAt  time.Duration  // when that was done last
-	left     [3]int         // items by why they are left out
-	deadline tenth          // 0: none
-	trouble  string
-	pending  []Change
-	expanded []netip.Prefix // kept for its memory
-	touched  []touch        // as well, from one part of a whole set to the next
-	late     lateHeap
-	capacity capacity
-	applied  int           // items with applied != 0
-	loaded   bool          // a Load was asked for; before, what an earlier process left is not touched
-	worked   bool          // a Load did
-	took     time.Duration // the last one
-	spent    time.Duration // on loads lately
-	spentAt  time.Duration
-	auditAt  time.Duration // the next one
-	audited  uint32        // the last record that was asked for
-	broken   bool          // the kernel is not what the mirror says
-	why      string
-	retryAt  time.Duration
-	pause    time.Duration
-	suspect  int // length of the last full delta that the shrink guard did not believe, -1 if none
-	stats    Stats
+	mu         sync.Mutex
+	bans       *bans
+	origins    origins
+	live       bool // what an earlier process left is in force
+	part       int  // of the whole set that is being told: the one that comes next
+	had        int  // items before it began
+	folds      folds
+	ignored    []netip.Prefix // never blocked
+	ending     []netip.Prefix // whose connections are to be ended
+	endedAt    time.Duration  // when that was done last
+	left       [3]int         // items by why they are left out
+	deadline   tenth          // 0: none
+	trouble    string
+	pending    []Change
+	expanded   []netip.Prefix // kept for its memory
+	touched    []touch        // as well, from one part of a whole set to the next
+	late       lateHeap
+	capacity   capacity
+	applied    int           // items with applied != 0
+	loaded     bool          // a Load was asked for; before, what an earlier process left is not touched
+	worked     bool          // a Load did
+	took       time.Duration // the last one
+	spent      time.Duration // on loads lately
+	spentAt    time.Duration
+	auditAt    time.Duration // the next one
+	auditPause time.Duration // until then, while what was found comes back
+	audited    uint32        // the last record that was asked for
+	broken     bool          // the kernel is not what the mirror says
+	why        string
+	retryAt    time.Duration
+	pause      time.Duration
+	suspect    int // length of the last full delta that the shrink guard did not believe, -1 if none
+	stats      Stats
 }
 
 // Why an item is left out.
@@ -618,10 +622,13 @@ func (r *Reconciler) upsert(touched []touch, list []decisions.Decision) []touch 
 		if !isAddr {
 			continue
 		}
+		wanted := r.cfg.Wanted(d)
+		if r.cfg.NoIPv4 && p.Addr().Is4() || r.cfg.NoIPv6 && p.Addr().Is6() {
+			wanted = false
+		}
 		// What a known decision was before may have been another prefix.
 		if old := r.bans.get(d.ID); old != 0 {
 			q := r.bans.prefix(r.bans.at(old))
-			wanted := r.cfg.Wanted(d)
 			if q != p || !wanted {
 				touched = r.touch(touched, q, nil)
 			}
@@ -629,7 +636,7 @@ func (r *Reconciler) upsert(touched []touch, list []decisions.Decision) []touch 
 				r.bans.remove(old)
 				continue
 			}
-		} else if !r.cfg.Wanted(d) {
+		} else if !wanted {
 			continue
 		}
 		// An end that came as a wall clock time is taken by today's wall clock.
@@ -786,7 +793,7 @@ func (r *Reconciler) load(ctx context.Context) error {
 	r.spent += r.took
 	if err == nil {
 		r.broken, r.worked, r.pause, r.retryAt = false, true, 0, 0
-		r.auditAt = r.at() + auditEvery
+		r.auditAt = r.at() + max(r.auditPause, auditEvery)
 	} else {
 		r.capacity.learn(err, r.applied)
 		r.fail(r.why)

@@ -372,6 +372,20 @@ func TestAudit(t *testing.T) {
 	})
 }
 
+// TestAuditGivesUp: where entries never are as they were given, loading them again and again
+// is no help.
+func TestAuditGivesUp(t *testing.T) {
+	tell(t, remediate.Config{}, []decisions.Decision{decision(1, "crowdsec", "1.2.3.4", time.Hour)}, func(s *story) {
+		for range 24 * 60 {
+			s.kernel.Meddle(func(m map[netip.Prefix]time.Time) { clear(m) })
+			s.sleep(time.Minute)
+		}
+		if loads, _, _ := s.kernel.Calls(); loads < 4 || loads > 8 {
+			s.Errorf("%d loads in a day", loads)
+		}
+	})
+}
+
 // TestFallsBack: a backend that can't do what is needed is left for the next one, which
 // gets what is never blocked, too; one that worked is not.
 func TestFallsBack(t *testing.T) {

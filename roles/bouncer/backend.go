@@ -3,6 +3,8 @@ package bouncer
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -87,6 +89,19 @@ func ports(b *config.Bouncer) (list []remediate.Ports) {
 		list = append(list, remediate.Ports(p))
 	}
 	return list
+}
+
+// lacksIPv6 tells whether the kernel whose packet filter a backend is has no IPv6: then
+// there are no tables for it, and nothing to block.
+func lacksIPv6(backend string) bool {
+	switch backend {
+	case "auto", "nft", "iptables", "ipset":
+		if runtime.GOOS == "linux" {
+			_, err := os.Stat("/proc/net/if_inet6")
+			return errors.Is(err, fs.ErrNotExist)
+		}
+	}
+	return false
 }
 
 func backendNames() string {

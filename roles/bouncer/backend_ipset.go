@@ -20,7 +20,7 @@ func init() {
 
 func newIpset(b *config.Bouncer, setOnly bool) (remediate.Kernel, error) {
 	return ipset.New(ipset.Config{
-		Set4: b.IPv4.Set, Set6: b.IPv6.Set, Chains4: b.IPv4.Chains, Chains6: b.IPv6.Chains, NoIPv4: b.IPv4.Off, NoIPv6: b.IPv6.Off || lacksIPv6(),
+		Set4: b.IPv4.Set, Set6: b.IPv6.Set, Chains4: b.IPv4.Chains, Chains6: b.IPv6.Chains, NoIPv4: b.IPv4.Off, NoIPv6: b.IPv6.Off,
 		SetOnly: setOnly, Action: b.DenyAction, DenyLog: b.DenyLog, LogPrefix: b.DenyLogPrefix,
 		IgnorePorts: ports(b), NoTimeouts: b.Ipset.NoTimeouts, NoComments: !b.Ipset.Comments,
 	})

@@ -4,7 +4,6 @@ package bouncer
 
 import (
 	"log/slog"
-	"os"
 	"slices"
 
 	"cs/platform"
@@ -23,21 +22,11 @@ func newNFT(env *platform.Env, b *config.Bouncer) (remediate.Kernel, error) {
 		told := map[string]bool{}
 		four.Hooks, six.Hooks = chainHooks(env.Log, told, &b.IPv4), chainHooks(env.Log, told, &b.IPv6)
 	}
-	if b.Layout == nft.LayoutSets || six.SetOnly { // tables of IPv6 alone
-		six.Off = six.Off || lacksIPv6()
-	}
 	return nft.New(nft.Config{
 		Layout: b.Layout, Plain: b.Plain, Name: b.Table, IPv4: four, IPv6: six,
 		Hooks: b.Hooks, Interfaces: b.Interfaces, Conntrack: b.Conntrack,
 		IgnorePorts: ports(b), Action: b.DenyAction, Log: b.DenyLog, LogPrefix: b.DenyLogPrefix,
 	})
-}
-
-// lacksIPv6 tells whether the kernel has no IPv6: then it has no tables for it, and there
-// is nothing to block.
-func lacksIPv6() bool {
-	_, err := os.Stat("/proc/net/if_inet6")
-	return err != nil
 }
 
 func nftFamily(f *config.BouncerFamily) nft.Family {

@@ -93,6 +93,8 @@ type Config struct {
 	SavedPath string
 	// Types of decisions to enforce, in lower case; empty takes "ban".
 	Types []string
+	// NoIPv4 and NoIPv6: the Kernel leaves a family alone.
+	NoIPv4, NoIPv6 bool
 	// OnStop is Keep (also when empty) or Clean.
 	OnStop string
 	// Resync is how often the whole set is asked for, in case a delta was lost; 0
@@ -199,6 +201,8 @@ func New(cfg Config) (*Bouncer, error) {
 		Kernel:       cfg.Kernel,
 		Fallbacks:    cfg.Fallbacks,
 		Wanted:       b.wanted,
+		NoIPv4:       cfg.NoIPv4,
+		NoIPv6:       cfg.NoIPv6,
 		TrustFull:    cfg.TrustResync,
 		MaxDecisions: cfg.MaxDecisions,
 		MaxEntries:   cfg.MaxEntries,

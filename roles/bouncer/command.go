@@ -165,6 +165,7 @@ func readUpstream(env *platform.Env, path string, overlay func(*config.File)) (c
 // missing.
 func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 	b := r.Bouncer
+	b.IPv6.Off = b.IPv6.Off || lacksIPv6(b.Backend)
 	kernels, err := newKernels(env, &b)
 	if err != nil {
 		return Config{}, err
@@ -174,6 +175,8 @@ func NewConfig(env *platform.Env, r config.Resolved) (Config, error) {
 		Places:       places(&b),
 		SavedPath:    filepath.Join(r.DataDir, savedName),
 		Types:        b.Types,
+		NoIPv4:       b.IPv4.Off,
+		NoIPv6:       b.IPv6.Off,
 		OnStop:       b.OnStop,
 		Interval:     b.UpdateFrequency,
 		Resync:       b.Resync,

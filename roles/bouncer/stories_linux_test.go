@@ -198,6 +198,28 @@ func TestManyLengths(t *testing.T) {
 	}
 }
 
+// TestOneFamily: what is about a family that is left alone is not missing.
+func TestOneFamily(t *testing.T) {
+	for _, layout := range []string{nft.LayoutMap, nft.LayoutSets} {
+		lab := remediatetest.NewLab(t)
+		l := newLive(t, lab, t.TempDir(), nft.Config{Layout: layout, IPv6: nft.Family{Off: true}}, func(c *Config) { c.NoIPv6 = true })
+		l.tell(decisions.Delta{Full: true, New: []decisions.Decision{ban(1, "203.0.113.1", time.Hour), ban(2, "2001:db8::1", time.Hour), ban(3, "::ffff:203.0.113.3", time.Hour)}})
+		l.blocks("203.0.113.1", true)
+		l.blocks("203.0.113.3", true)
+		l.blocks("2001:db8::1", false)
+		v, err := l.b.r.Verify(t.Context(), 10)
+		if err != nil || v.Asked != 2 || len(v.Differences) > 0 {
+			t.Errorf("%s: verified %+v, %v", layout, v, err)
+		}
+		if s := l.b.Status(t.Context()); s.Desired != 2 || s.Enforced != 2 || s.EnforcedRatio != 1 {
+			t.Errorf("%s: %+v", layout, s)
+		}
+		if err := l.end(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestOperatorsSeeTheTruth: status, verify and explain tell what is, also after
 // somebody has taken an element out of the kernel.
 func TestOperatorsSeeTheTruth(t *testing.T) {
