@@ -7,7 +7,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -83,6 +85,37 @@ func TestCommand(t *testing.T) {
 	for name, want := range map[string]os.FileMode{".": 0o700, config.StoreName: 0o600} {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != want {
 			t.Fatal(name, info.Mode(), err)
+		}
+	}
+}
+
+// TestNewConfig: nothing that can be configured gets lost on the way to the server.
+func TestNewConfig(t *testing.T) {
+	var r config.Resolved
+	everyField(reflect.ValueOf(&r.LAPI).Elem())
+	conf := reflect.ValueOf(NewConfig(&platform.Env{Log: slog.New(slog.DiscardHandler), Version: "v1"}, r))
+	for i := range conf.NumField() {
+		name := conf.Type().Field(i).Name
+		if conf.Field(i).IsZero() && !slices.Contains([]string{"Metrics", "Listening", "Now", "passwordCost"}, name) {
+			t.Errorf("%s is not set", name)
+		}
+	}
+}
+
+// everyField gives every field of a struct a value other than its zero.
+func everyField(v reflect.Value) {
+	for i := range v.NumField() {
+		switch f := v.Field(i); f.Kind() {
+		case reflect.Struct:
+			everyField(f)
+		case reflect.String:
+			f.SetString("x")
+		case reflect.Bool:
+			f.SetBool(true)
+		case reflect.Int, reflect.Int64:
+			f.SetInt(1)
+		case reflect.Slice:
+			f.Set(reflect.MakeSlice(f.Type(), 1, 1))
 		}
 	}
 }
