@@ -168,6 +168,11 @@ func need[T any](v *T, name string, bad *ValidationError) (out T) {
 	return *v
 }
 
+type metricsIn struct {
+	RemediationComponents []*componentIn `json:"remediation_components"`
+	LogProcessors         []*componentIn `json:"log_processors"`
+}
+
 type componentIn struct {
 	ComponentMetrics
 	Version *string     `json:"version"`
@@ -199,10 +204,7 @@ type itemIn struct {
 
 // DecodeMetrics reads the body of POST /v1/usage-metrics.
 func DecodeMetrics(body []byte) (Metrics, error) {
-	var in struct {
-		RemediationComponents []*componentIn `json:"remediation_components"`
-		LogProcessors         []*componentIn `json:"log_processors"`
-	}
+	var in metricsIn
 	if err := Decode(body, &in); err != nil {
 		return Metrics{}, err
 	}

@@ -95,6 +95,15 @@ func TestCertificates(t *testing.T) {
 	if _, err := s.Agent(t.Context(), []*x509.Certificate{short.Cert}); !errors.Is(err, ErrUntrusted) {
 		t.Error(err)
 	}
+	// The clock is set back to where it isn't good yet: the verdict is of the future.
+	early := s.ca.Issue(t, authtest.Leaf{Name: "early", OU: []string{"agent-ou"}})
+	if _, err := s.Agent(t.Context(), []*x509.Certificate{early.Cert}); err != nil {
+		t.Error(err)
+	}
+	s.later(-13 * time.Hour)
+	if _, err := s.Agent(t.Context(), []*x509.Certificate{early.Cert}); !errors.Is(err, ErrUntrusted) {
+		t.Error(err)
+	}
 }
 
 func TestNobodyIsAllowedByDefault(t *testing.T) {
