@@ -66,9 +66,10 @@ type keptPiece struct {
 }
 
 // serves tells whether a piece of a block that is younger than age can be sent
-// instead of a new one.
+// instead of a new one. One that was made before the clock was set back can't.
 func (k *keptPiece) serves(n *news, block decisions.Block, age time.Duration) bool {
-	return k.version == block.Version && k.upTo == min(block.Last, n.to.ID) && n.now.Sub(k.made) < age
+	old := n.now.Sub(k.made)
+	return k.version == block.Version && k.upTo == min(block.Last, n.to.ID) && old >= 0 && old < age
 }
 
 // view returns the pieces kept of the set that is asked for, nil if it is to be

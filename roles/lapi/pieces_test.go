@@ -183,6 +183,11 @@ func TestPiecesAreTended(t *testing.T) {
 			t.Fatal("a bouncer that starts now would wait for a piece")
 		}
 	}
+	clk.Add(-time.Hour)
+	if fresh() {
+		t.Fatal("a piece from the future would be sent")
+	}
+	clk.Add(time.Hour)
 	clk.Add(viewLife)
 	s.pieces.tend(v)
 	if len(s.pieces.views) != 0 {
