@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"cs/platform"
+	_ "cs/platform/prefault"
 )
 
 // version is set by the linker.

@@ -44,11 +44,11 @@ func (b *bench) cold(ctx context.Context) error {
 			}
 			var walls, cpus []time.Duration
 			var rss int64
-			for range runs {
-				c, err := measured(ctx, binary, args...)
-				if err != nil {
-					return err
-				}
+			costs, err := repeated(ctx, runs, binary, args...)
+			if err != nil {
+				return err
+			}
+			for _, c := range costs {
 				walls, cpus, rss = append(walls, c.wall), append(cpus, c.cpu), max(rss, c.rss)
 			}
 			slices.Sort(walls)

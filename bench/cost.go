@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -22,61 +23,84 @@ type cost struct {
 }
 
 // measured runs a program and measures it. What it prints, on both streams, is in the cost.
+func measured(ctx context.Context, name string, args ...string) (cost, error) {
+	all, err := repeated(ctx, 1, name, args...)
+	if err != nil {
+		return cost{}, err
+	}
+	return all[0], nil
+}
+
+// repeated is measured n times. What was printed is in the first cost, all of it.
 //
 // A process that was started by another is said to have had as much memory as that
 // one has: so the program is started by a small one, which is this program again.
-func measured(ctx context.Context, name string, args ...string) (cost, error) {
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", append([]string{name}, args...)...)
+func repeated(ctx context.Context, n int, name string, args ...string) ([]cost, error) {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", append([]string{strconv.Itoa(n), name}, args...)...)
 	cmd.Args[0] = measuring
 	r, w, err := os.Pipe()
 	if err != nil {
-		return cost{}, err
+		return nil, err
 	}
 	defer r.Close()
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = &out, &out, []*os.File{w}
 	err = cmd.Run()
 	w.Close()
-	c := cost{out: out.String()}
 	if err != nil {
-		return c, fmt.Errorf("cannot run %s: %w: %s", filepath.Base(name), err, tail(c.out))
+		return nil, fmt.Errorf("cannot run %s: %w: %s", filepath.Base(name), err, tail(out.String()))
 	}
-	var took rusage
-	if err := json.NewDecoder(r).Decode(&took); err != nil {
-		return c, fmt.Errorf("cannot measure %s: %w", filepath.Base(name), err)
+	var each []rusage
+	if err := json.NewDecoder(r).Decode(&each); err != nil {
+		return nil, fmt.Errorf("cannot measure %s: %w", filepath.Base(name), err)
 	}
-	c.wall, c.cpu, c.rss = took.Wall, took.CPU, took.RSS
-	return c, nil
+	costs := make([]cost, len(each))
+	for i, took := range each {
+		costs[i] = cost{wall: took.Wall, cpu: took.CPU, rss: took.RSS}
+	}
+	costs[0].out = out.String()
+	return costs, nil
 }
 
 // measuring is the name by which this program runs another and measures it.
 const measuring = "bench-measuring"
 
-// rusage is what it says then, on its descriptor 3.
+// rusage is what it says then of each run, on its descriptor 3.
 type rusage struct {
 	Wall, CPU time.Duration
 	RSS       int64
 }
 
-// measure runs the program that the arguments are, and returns its exit code.
+// measure runs a program: the arguments are how often, which one, and its own. It
+// returns the exit code.
 func measure(args []string) int {
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	start := time.Now()
-	err := cmd.Run()
-	took := rusage{Wall: time.Since(start)}
-	if cmd.ProcessState == nil {
+	n, err := strconv.Atoi(args[0])
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 127
 	}
-	if err == nil {
-		took.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-		took.RSS = int64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss) * 1024
-		if err := json.NewEncoder(os.NewFile(3, "measurement")).Encode(took); err != nil {
+	each := make([]rusage, n)
+	for i := range each {
+		cmd := exec.Command(args[1], args[2:]...)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		start := time.Now()
+		err := cmd.Run()
+		took := rusage{Wall: time.Since(start)}
+		if cmd.ProcessState == nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 127
 		}
+		if err != nil {
+			return cmd.ProcessState.ExitCode()
+		}
+		took.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+		took.RSS = int64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss) * 1024
+		each[i] = took
 	}
-	return cmd.ProcessState.ExitCode()
+	if err := json.NewEncoder(os.NewFile(3, "measurement")).Encode(each); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 127
+	}
+	return 0
 }
