@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// ListenSocket listens on a unix socket that only its owner may open. It is
-// made under another name and renamed when its mode is right: at no moment
-// could somebody else connect. What is left of a server that was killed is
+// ListenSocket listens on a unix socket. A private one only its owner may open: it is
+// made under another name and renamed when its mode is right, so that at no moment
+// somebody else could connect. Who may open others the umask says. What is left of a server that was killed is
 // replaced; a living one's is not.
-func ListenSocket(path string) (net.Listener, error) {
+func ListenSocket(path string, private bool) (net.Listener, error) {
 	if limit := len(syscall.RawSockaddrUnix{}.Path) - 1; len(path) > limit { // nobody could connect
 		return nil, fmt.Errorf("cannot listen on %s: bind: %w (path length exceeds system limit, %d bytes)", path, syscall.EINVAL, limit)
 	}
@@ -39,7 +39,10 @@ func ListenSocket(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("cannot listen on %s: %w", path, err)
 	}
 	l.SetUnlinkOnClose(false) // it would look for the old name
-	if err := errors.Join(os.Chmod(hidden, 0o600), os.Rename(hidden, path)); err != nil {
+	if private {
+		err = os.Chmod(hidden, 0o600)
+	}
+	if err := errors.Join(err, os.Rename(hidden, path)); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("cannot listen on %s: %w", path, err)
 	}

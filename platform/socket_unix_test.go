@@ -20,21 +20,21 @@ func TestSocketPath(t *testing.T) {
 	}
 	l.SetUnlinkOnClose(false)
 	l.Close()
-	first, err := ListenSocket(path)
+	first, err := ListenSocket(path, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ListenSocket(path); err == nil || !strings.Contains(err.Error(), "another server") {
+	if _, err := ListenSocket(path, true); err == nil || !strings.Contains(err.Error(), "another server") {
 		t.Fatal(err)
 	}
 	first.Close()
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ListenSocket(path); err == nil || !strings.Contains(err.Error(), "no socket") {
+	if _, err := ListenSocket(path, true); err == nil || !strings.Contains(err.Error(), "no socket") {
 		t.Fatal(err)
 	}
-	if _, err := ListenSocket(filepath.Join(dir, "missing", "s")); err == nil {
+	if _, err := ListenSocket(filepath.Join(dir, "missing", "s"), true); err == nil {
 		t.Fatal("a socket in a directory that isn't there")
 	}
 }
@@ -42,7 +42,7 @@ func TestSocketPath(t *testing.T) {
 // TestSocketPathTooLong: one that nobody could connect to is refused.
 func TestSocketPathTooLong(t *testing.T) {
 	path := filepath.Join(t.TempDir(), strings.Repeat("a", 200))
-	if l, err := ListenSocket(path); err == nil || !strings.Contains(err.Error(), "bind: invalid argument (path length exceeds system limit") {
+	if l, err := ListenSocket(path, true); err == nil || !strings.Contains(err.Error(), "bind: invalid argument (path length exceeds system limit") {
 		t.Errorf("got %v, %v", l, err)
 	}
 }

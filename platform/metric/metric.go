@@ -188,7 +188,7 @@ func Serve(ctx context.Context, addr string, sources ...Source) error {
 // ServeSocket is Serve on a unix socket that only its owner may open, for the
 // commands of this host. Where there are none it returns when ctx ends.
 func ServeSocket(ctx context.Context, path string, sources ...Source) error {
-	l, err := platform.ListenSocket(path)
+	l, err := platform.ListenSocket(path, true)
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
 		<-ctx.Done()

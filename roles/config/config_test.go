@@ -79,7 +79,7 @@ func TestNoFileRunsAllRolesOnDefaults(t *testing.T) {
 		DataDir:  data,
 		LogLevel: slog.LevelInfo,
 		LAPI: LAPI{
-			Enabled: true, Listen: "127.0.0.1:8080", Socket: filepath.Join(data, "cs.sock"),
+			Enabled: true, Listen: "127.0.0.1:8080", AdminSocket: filepath.Join(data, "cs.sock"),
 			MaxAlerts: 5000, MaxAlertAge: 7 * 24 * time.Hour, MaxMetricsAge: 7 * 24 * time.Hour, MaxDecisions: 2_000_000,
 		},
 		Agent:   Agent{Enabled: true, CredentialsPath: filepath.Join(data, CredentialsName), MaxBuckets: 262144, SpoolBytes: 16 << 20, CatchUp: 10 * time.Minute},
@@ -106,7 +106,7 @@ func TestPackagedFile(t *testing.T) {
 		Log:       Log{File: LogFile{Path: "/var/log/crowdsec.log", MaxSize: 20 << 20, MaxFiles: 10, MaxAge: 28 * 24 * time.Hour}},
 		Metrics:   Metrics{Listen: "127.0.0.1:6060", Level: "full"},
 		LAPI: LAPI{
-			Enabled: true, Listen: "127.0.0.1:8080", Socket: filepath.Join("/var/lib/crowdsec/data", "cs.sock"),
+			Enabled: true, Listen: "127.0.0.1:8080", AdminSocket: filepath.Join("/var/lib/crowdsec/data", "cs.sock"),
 			ProfilesPath: "/etc/crowdsec/profiles.yaml", NotificationDir: "/etc/crowdsec/notifications/",
 			TrustedIPs: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")},
 			MaxAlerts:  5000, MaxAlertAge: 7 * 24 * time.Hour, MaxMetricsAge: 7 * 24 * time.Hour, MaxDecisions: 2_000_000,
@@ -179,7 +179,7 @@ func TestEveryKey(t *testing.T) {
 		Log:     Log{JSON: true, File: LogFile{Path: "/l/crowdsec.log", MaxSize: 7 << 20, MaxFiles: 2, MaxAge: 14 * 24 * time.Hour}},
 		Metrics: Metrics{Listen: "127.0.0.1:6060", Level: "full"},
 		LAPI: LAPI{
-			Enabled: true, Listen: "[::]:9090", Socket: "/run/lapi.sock", ProfilesPath: "/profiles", NotificationDir: "/n", ServedHub: "/h",
+			Enabled: true, Listen: "[::]:9090", AdminSocket: filepath.Join("/d", "cs.sock"), Socket: "/run/lapi.sock", ProfilesPath: "/profiles", NotificationDir: "/n", ServedHub: "/h",
 			Token: "0123456789abcdef0123456789abcdef", TokenRanges: []netip.Prefix{p("10.0.0.0/8"), p("::1/128")},
 			BouncerRegistration: true, LocalRegistrationOnly: true,
 			TrustedIPs:     []netip.Prefix{p("198.51.100.7/32"), p("2001:db8::/32")},
@@ -661,7 +661,7 @@ func TestPlaces(t *testing.T) {
 			t.Errorf("%q: %s, %s, %s, %v", text, file.SocketPath(), file.CredentialsPath(), file.LAPIURL(), file.ServesLAPI())
 		}
 		r, errs := file.Resolve(none)
-		if len(errs) > 0 || r.DataDir != "/d" || r.LAPI.Socket != socket || r.Agent.CredentialsPath != credentials || r.LAPI.Enabled != serves {
+		if len(errs) > 0 || r.DataDir != "/d" || r.LAPI.AdminSocket != socket || r.Agent.CredentialsPath != credentials || r.LAPI.Enabled != serves {
 			t.Errorf("%q: resolved to %+v, %v", text, r, errs)
 		}
 	}
@@ -671,7 +671,7 @@ func TestPlaces(t *testing.T) {
 	f("api:\n  client:\n    credentials_path: /c\n  server:\n    listen_uri: :9090\n", socket, "/c", "http://127.0.0.1:9090", true)
 	f("api:\n  server:\n    listen_uri: '[::]:9090'\n    enable: false\n", socket, credentials, "http://127.0.0.1:9090", false)
 	f("api:\n  server:\n    listen_uri: 192.0.2.1:9090\n", socket, credentials, "http://192.0.2.1:9090", true)
-	f("api:\n  server:\n    listen_socket: /s\n", "/s", credentials, "/s", true)
+	f("api:\n  server:\n    listen_socket: /s\n", socket, credentials, "/s", true)
 }
 
 func TestMachineNames(t *testing.T) {

@@ -69,7 +69,6 @@ func (f *Flags) Explain(env *platform.Env) ([]Value, error) {
 	put("config_paths.notification_dir", p.NotificationDir, "default", "below config_dir")
 	put("config_paths.pattern_dir", p.PatternDir, "default", "below config_dir")
 	put("api.client.credentials_path", file.CredentialsPath(), "default", "in data_dir")
-	put("api.server.listen_socket", file.SocketPath(), "default", "in data_dir; for the commands of this host")
 	if m := file.Prometheus.metrics(); m.Listen != "" {
 		host, port, _ := strings.Cut(m.Listen, ":")
 		put("prometheus.listen_addr", host, "default", "nobody else reads it until it is asked for")

@@ -34,9 +34,6 @@ func (f *File) DataDir() string {
 // SocketPath is where the LAPI of this host listens for those who may do
 // everything.
 func (f *File) SocketPath() string {
-	if s := f.API.Server; s != nil && s.ListenSocket != "" {
-		return s.ListenSocket
-	}
 	return filepath.Join(f.DataDir(), SocketName)
 }
 

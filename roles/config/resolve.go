@@ -47,7 +47,8 @@ func (r *Resolved) ContentDir() string {
 type LAPI struct {
 	Enabled               bool
 	Listen                string // TCP address, or "" for none
-	Socket                string // path of the unix socket
+	AdminSocket           string // path of the unix socket of those who may do everything
+	Socket                string // path of another one, or "" for none
 	ProfilesPath          string // "": the built-in profiles
 	NotificationDir       string // as typed; "": in its usual place below ConfigDir
 	ServedHub             string // the hub directory, if it is served; "": it is not
@@ -337,7 +338,7 @@ func (r *resolver) log() Log {
 
 func (r *resolver) lapi(s *APIServer, env func(string) (string, bool)) LAPI {
 	out := LAPI{
-		Socket:                r.file.SocketPath(),
+		AdminSocket:           r.file.SocketPath(),
 		ProfilesPath:          s.ProfilesPath,
 		NotificationDir:       r.file.ConfigPaths.NotificationDir,
 		LocalRegistrationOnly: s.DisableRemoteLAPIRegistration,
@@ -346,6 +347,9 @@ func (r *resolver) lapi(s *APIServer, env func(string) (string, bool)) LAPI {
 		MaxAlerts:             int(r.number("db_config.flush.max_items", r.file.DB.Flush.MaxItems, 1, maxInt32)),
 		MaxAlertAge:           r.duration("db_config.flush.max_age", r.file.DB.Flush.MaxAge),
 		MaxMetricsAge:         r.duration("db_config.flush.metrics_max_age", r.file.DB.Flush.MetricsMaxAge),
+	}
+	if s.ListenSocket != out.AdminSocket { // else that serves it all
+		out.Socket = s.ListenSocket
 	}
 	agents, bouncers := r.file.DB.Flush.AgentsAutodelete, r.file.DB.Flush.BouncersAutodelete
 	out.IdleMachines = r.silence("db_config.flush.agents_autodelete.login_password", agents.LoginPassword)

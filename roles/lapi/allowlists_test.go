@@ -198,7 +198,7 @@ func TestAllowlistChangedMeanwhile(t *testing.T) {
 
 func TestAllowlistAdministration(t *testing.T) {
 	s := open(t, nil)
-	v := visitor{t: t, h: s.socketHandler()}
+	v := visitor{t: t, h: s.adminHandler()}
 	const all = "/admin/v1/allowlists"
 	v.want("POST", all, `{"name":"l","description":"d"}`, 201, "")
 	v.want("POST", all, `{"name":"l"}`, 409, "*")

@@ -95,6 +95,7 @@ func NewConfig(env *platform.Env, r config.Resolved) Config {
 			return bolt.Open(ctx, path)
 		},
 		Listen:                r.LAPI.Listen,
+		AdminSocket:           r.LAPI.AdminSocket,
 		Socket:                r.LAPI.Socket,
 		Token:                 r.LAPI.Token,
 		TokenRanges:           r.LAPI.TokenRanges,
@@ -152,5 +153,5 @@ func Offline(ctx context.Context, env *platform.Env, file *config.File, now func
 	if err != nil {
 		return nil, nil, err
 	}
-	return s.socketHandler(), s.Close, nil
+	return s.adminHandler(), s.Close, nil
 }

@@ -61,10 +61,10 @@ func peerText(r *http.Request) string {
 	return netip.Addr{}.String()
 }
 
-// connected returns the address at the other end of a connection. Users of the
+// connected returns the address at the other end of a connection. Users of a
 // socket count as this host.
 func connected(how via, remote string) netip.Addr {
-	if how == viaSocket {
+	if how != viaTCP {
 		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
 	at, err := netip.ParseAddrPort(remote)
@@ -82,7 +82,7 @@ func (s *Server) door(next http.Handler, how via) http.Handler {
 		if known == nil { // a test without a connection
 			r = r.WithContext(withPeer(r.Context(), connected(how, r.RemoteAddr)))
 		}
-		if how == viaTCP && len(s.conf.TrustedProxies) > 0 {
+		if how != viaAdmin && len(s.conf.TrustedProxies) > 0 {
 			r = r.WithContext(withPeer(r.Context(), s.forwarded(r)))
 		}
 		limit, patience := int64(largeBody), bodyTime

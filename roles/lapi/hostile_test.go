@@ -181,7 +181,7 @@ func FuzzRequests(f *testing.F) {
 		}
 		r.RemoteAddr = "192.0.2.7:1"
 		w := httptest.NewRecorder()
-		s.socketHandler().ServeHTTP(w, r)
+		s.adminHandler().ServeHTTP(w, r)
 		if w.Code < 200 || w.Code > 599 {
 			t.Fatal(w.Code)
 		}

@@ -56,8 +56,9 @@ type Config struct {
 	// OpenStore opens the store, which the server closes. It must be set.
 	OpenStore func(context.Context) (storage.Store, error)
 
-	Listen string // TCP address, "127.0.0.1:8080"; "": no TCP
-	Socket string // path of the unix socket with the administration routes; "": none
+	Listen      string // TCP address, "127.0.0.1:8080"; "": no TCP
+	AdminSocket string // path of the unix socket with the administration routes; "": none
+	Socket      string // path of one without; "": none
 
 	// Token lets machines register themselves as validated, and bouncers fetch
 	// their key if BouncerRegistration is set; "": neither. 32 to 255 bytes.

@@ -13,16 +13,17 @@ import (
 type via int
 
 const (
-	viaTCP via = iota
-	viaSocket
+	viaTCP    via = iota
+	viaSocket     // for whoever may open it
+	viaAdmin      // the socket of those who may do everything
 )
 
 // handler returns the routes as they are served over TCP.
 func (s *Server) handler() http.Handler { return s.routes(viaTCP) }
 
-// socketHandler returns the routes as they are served on the unix socket,
-// with those for administration. Its users count as this host.
-func (s *Server) socketHandler() http.Handler { return s.routes(viaSocket) }
+// adminHandler returns the routes as they are served to those who may do everything,
+// with those for administration.
+func (s *Server) adminHandler() http.Handler { return s.routes(viaAdmin) }
 
 // routes builds the table: the paths of CrowdSec's LAPI and our own.
 func (s *Server) routes(how via) http.Handler {
@@ -68,7 +69,7 @@ func (s *Server) routes(how via) http.Handler {
 		"HEAD": s.machine(s.checkAllowlist),
 	})
 	s.addHubRoute(mux)
-	if how == viaSocket {
+	if how == viaAdmin {
 		s.addAdminRoutes(add)
 		add("/metrics", methods{"GET": func(w http.ResponseWriter, r *http.Request) {
 			s.page().ServeHTTP(w, r.WithContext(r.Context())) // which names the route of its copy

@@ -17,7 +17,7 @@ import (
 // that wait for news are told to at once.
 const stopWithin = 500 * time.Millisecond
 
-// Run serves HTTP on the TCP address and the socket of the configuration until
+// Run serves HTTP on the TCP address and the sockets of the configuration until
 // ctx ends. Its error is that of a listener: for a port in use it names the
 // owner, if that can be found. Run may be called again then; agent and
 // bouncer of this process go on in between.
@@ -36,16 +36,24 @@ func (s *Server) Run(ctx context.Context) error {
 		listeners = append(listeners, l)
 		servers = append(servers, s.httpServer(requests, h, how))
 	}
-	if s.conf.Socket != "" {
-		l, err := platform.ListenSocket(s.conf.Socket)
+	if s.conf.AdminSocket != "" {
+		l, err := platform.ListenSocket(s.conf.AdminSocket, true)
 		switch {
 		case errors.Is(err, errors.ErrUnsupported):
 			s.log.Debug("operators' commands need credentials here", "err", err)
 		case err != nil:
 			return err
 		default:
-			serve(l, s.socketHandler(), viaSocket)
+			serve(l, s.adminHandler(), viaAdmin)
 		}
+	}
+	if s.conf.Socket != "" {
+		l, err := platform.ListenSocket(s.conf.Socket, false)
+		if err != nil {
+			return err
+		}
+		serve(limitListener(l, maxConnections), s.routes(viaSocket), viaSocket)
+		s.log.Info("CrowdSec Local API listening on Unix socket " + s.conf.Socket)
 	}
 	if s.conf.Listen != "" {
 		var lc net.ListenConfig
@@ -109,7 +117,7 @@ func (s *Server) httpServer(requests context.Context, h http.Handler, how via) *
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	if how == viaTCP {
+	if how != viaAdmin {
 		srv.ConnState = noteState
 	}
 	if how == viaTCP && s.tls != nil {

@@ -33,7 +33,7 @@ func running(t *testing.T, change func(*Config)) (s *Server, url string, stop fu
 	l.Close()
 	s = open(t, func(c *Config) {
 		c.Listen = address
-		c.Socket = filepath.Join(t.TempDir(), "cs.sock")
+		c.AdminSocket = filepath.Join(t.TempDir(), "cs.sock")
 		if change != nil {
 			change(c)
 		}
@@ -59,16 +59,54 @@ func running(t *testing.T, change func(*Config)) (s *Server, url string, stop fu
 	return s, url, stop
 }
 
+// TestSocket: who may open the socket of the configuration, a proxy perhaps that
+// speaks for the internet, is a client as any other.
+func TestSocket(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there is no socket on Windows")
+	}
+	path := filepath.Join(t.TempDir(), "lapi.sock")
+	s, _, _ := running(t, func(c *Config) { c.Socket = path })
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() == 0o600 {
+		t.Fatal(info.Mode(), err) // the umask says; nobody's is so
+	}
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}}
+	defer client.CloseIdleConnections()
+	key := bouncer(t, s, "b").key
+	f := func(method, target, key string, want int) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, "http://socket"+target, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Api-Key", key)
+		resp, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s %s: %s", method, target, resp.Status)
+		}
+	}
+	f("GET", "/v1/decisions/stream?startup=true", key, 200)
+	f("GET", "/v1/decisions/stream?startup=true", "", 403)
+	f("POST", api.PathAdminLogin, "", 404)
+	f("GET", api.PathAdminMachines, "", 404)
+}
+
 func TestAdministrationSocket(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("there is no socket on Windows")
 	}
 	s, _, stop := running(t, nil)
-	info, err := os.Stat(s.conf.Socket)
+	info, err := os.Stat(s.conf.AdminSocket)
 	if err != nil || info.Mode() != os.ModeSocket|0o600 {
 		t.Fatal(info.Mode(), err)
 	}
-	ctx, admin := t.Context(), api.NewAdmin(s.conf.Socket)
+	ctx, admin := t.Context(), api.NewAdmin(s.conf.AdminSocket)
 	if err := admin.AddMachine(ctx, "web/1", "pw", false); err != nil {
 		t.Fatal(err)
 	}
@@ -142,10 +180,10 @@ func TestAdministrationSocket(t *testing.T) {
 	if _, err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(s.conf.Socket); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(s.conf.AdminSocket); !errors.Is(err, os.ErrNotExist) {
 		t.Fatal("the socket is left behind: ", err)
 	}
-	left, _ := os.ReadDir(filepath.Dir(s.conf.Socket))
+	left, _ := os.ReadDir(filepath.Dir(s.conf.AdminSocket))
 	if len(left) != 0 {
 		t.Fatal("left behind: ", left)
 	}

@@ -64,7 +64,7 @@ func TestUsage(t *testing.T) {
 	}
 	check := func() {
 		t.Helper()
-		admin := visitor{t: t, h: s.socketHandler()}
+		admin := visitor{t: t, h: s.adminHandler()}
 		var got []api.Usage
 		if err := json.Unmarshal(admin.want("GET", api.PathAdminUsage, "", 200, "*").Body.Bytes(), &got); err != nil {
 			t.Fatal(err)
