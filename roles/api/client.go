@@ -66,6 +66,7 @@ type Client struct {
 	conf   ClientConfig
 	base   string // scheme and host, path prefix, no slash at the end
 	socket string // path of the unix socket, or ""
+	open   bool   // who may open it needs no token, but for servers of earlier versions
 	http   *http.Client
 	login  chan struct{} // holds one element while nobody logs in
 	token  token         // guarded by login
@@ -456,7 +457,9 @@ func (c *Client) request(ctx context.Context, who identity, method, path string,
 	}
 	switch who {
 	case asMachine:
-		req.Header.Set("Authorization", "Bearer "+c.currentToken())
+		if token := c.currentToken(); token != "" {
+			req.Header.Set("Authorization", "Bearer "+token)
+		}
 	case asBouncer:
 		req.Header.Set(HeaderKey, c.conf.APIKey)
 	}
@@ -477,7 +480,7 @@ func (c *Client) needToken(ctx context.Context) error {
 		return ctx.Err()
 	}
 	defer func() { c.login <- struct{}{} }()
-	if c.token.text != "" && c.token.expire.Sub(c.now()) > renewBefore {
+	if c.token.text == "" && c.open || c.token.text != "" && c.token.expire.Sub(c.now()) > renewBefore {
 		return nil
 	}
 	return c.loginLocked(ctx)
@@ -492,7 +495,7 @@ func (c *Client) relogin(ctx context.Context, refused string) error {
 		return ctx.Err()
 	}
 	defer func() { c.login <- struct{}{} }()
-	if "Bearer "+c.token.text != refused {
+	if c.token.text != "" && "Bearer "+c.token.text != refused {
 		return nil
 	}
 	return c.loginLocked(ctx)

@@ -15,6 +15,7 @@ func NewInProcess(h http.Handler) *Admin {
 		panic(fmt.Sprintf("BUG: client of this process: %v", err))
 	}
 	c.http.Transport = inProcess{h}
+	c.open = true
 	return &Admin{c: c}
 }
 

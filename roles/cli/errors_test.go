@@ -243,6 +243,18 @@ func TestDropped(t *testing.T) {
 	}
 }
 
+// TestServerOfAnEarlierVersion: one that runs on while its program was replaced wants
+// a token on its socket, too.
+func TestServerOfAnEarlierVersion(t *testing.T) {
+	server := fixed(t)
+	dir := server.serve(t)
+	want := run(t, dir, "", "decisions", "list")
+	server.demands = true
+	if got := run(t, dir, "", "decisions", "list"); got != want || got.code != 0 {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
 func TestQueries(t *testing.T) {
 	server := fixed(t)
 	dir := server.serve(t)

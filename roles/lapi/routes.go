@@ -32,41 +32,45 @@ func (s *Server) routes(how via) http.Handler {
 		mux.Handle(pattern, m)
 		mux.HandleFunc(pattern+"/{$}", withoutSlash)
 	}
+	machine := s.machine
+	if how == viaAdmin {
+		machine = s.host
+	}
 	add(api.PathHealth, methods{"GET": health})
 	add(api.PathWatchers, methods{"POST": s.register})
 	add(api.PathLogin, methods{"POST": s.login})
 	add(api.PathRefresh, methods{"GET": s.refresh})
-	add(api.PathSelf, methods{"DELETE": s.machine(s.deleteSelf)})
-	add(api.PathHeartbeat, methods{"GET": s.machine(s.heartbeat)})
+	add(api.PathSelf, methods{"DELETE": machine(s.deleteSelf)})
+	add(api.PathHeartbeat, methods{"GET": machine(s.heartbeat)})
 	add(api.PathAlerts, methods{
-		"POST":   s.machine(s.postAlerts),
-		"GET":    s.machine(s.listAlerts),
-		"HEAD":   s.machine(s.listAlerts),
-		"DELETE": s.machine(s.deleteAlerts),
+		"POST":   machine(s.postAlerts),
+		"GET":    machine(s.listAlerts),
+		"HEAD":   machine(s.listAlerts),
+		"DELETE": machine(s.deleteAlerts),
 	})
 	add(api.PathAlerts+"/{id}", methods{
-		"GET":    s.machine(s.showAlert),
-		"HEAD":   s.machine(s.showAlert),
-		"DELETE": s.machine(s.deleteAlert),
+		"GET":    machine(s.showAlert),
+		"HEAD":   machine(s.showAlert),
+		"DELETE": machine(s.deleteAlert),
 	})
 	add(api.PathDecisions, methods{
 		"GET":    s.bouncerOnly(s.liveDecisions),
 		"HEAD":   s.bouncerOnly(s.liveDecisions),
-		"DELETE": s.machine(s.deleteDecisions),
+		"DELETE": machine(s.deleteDecisions),
 	})
-	add(api.PathDecisions+"/{id}", methods{"DELETE": s.machine(s.deleteDecision)})
+	add(api.PathDecisions+"/{id}", methods{"DELETE": machine(s.deleteDecision)})
 	add(api.PathStream, methods{
 		"GET":  s.bouncerOnly(s.streamDecisions),
 		"HEAD": s.bouncerOnly(s.probeStream),
 	})
 	add(api.PathBouncers, methods{"POST": s.registerBouncer})
 	add(api.PathUsageMetrics, methods{"POST": s.either(s.usageMetrics)})
-	add(api.PathAllowlists, methods{"GET": s.machine(s.listAllowlists)})
-	add(api.PathAllowlists+"/{name}", methods{"GET": s.machine(s.showAllowlist)})
-	add(api.PathAllowlistCheck, methods{"POST": s.machine(s.checkAllowlists)})
+	add(api.PathAllowlists, methods{"GET": machine(s.listAllowlists)})
+	add(api.PathAllowlists+"/{name}", methods{"GET": machine(s.showAllowlist)})
+	add(api.PathAllowlistCheck, methods{"POST": machine(s.checkAllowlists)})
 	add(api.PathAllowlistCheck+"/{target}", methods{
-		"GET":  s.machine(s.checkAllowlist),
-		"HEAD": s.machine(s.checkAllowlist),
+		"GET":  machine(s.checkAllowlist),
+		"HEAD": machine(s.checkAllowlist),
 	})
 	s.addHubRoute(mux)
 	if how == viaAdmin {

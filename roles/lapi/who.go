@@ -28,6 +28,24 @@ func (s *Server) machine(next knownHandler) http.HandlerFunc {
 	}
 }
 
+// host lets everybody in as this host's machine: who may open the socket of
+// administration may do everything. A token is looked at all the same.
+func (s *Server) host(next knownHandler) http.HandlerFunc {
+	asMachine := s.machine(next)
+	return func(w http.ResponseWriter, r *http.Request) {
+		if bearer(r) != "" {
+			asMachine(w, r)
+			return
+		}
+		if err := s.ensureMachine(r.Context(), api.SocketMachine); err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		s.requests.from(false, api.SocketMachine, r.Pattern, r.Method)
+		next(w, r, api.SocketMachine)
+	}
+}
+
 // bouncerOnly lets bouncers in that show their certificate or their key. A HEAD
 // only looks whether that is good, and makes no row: its name is that of the
 // oldest row with the key, or none.
