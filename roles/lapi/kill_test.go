@@ -41,9 +41,9 @@ func TestMain(m *testing.M) {
 
 func openIn(ctx context.Context, dir string) (*Server, error) {
 	return Open(ctx, Config{
-		OpenStore: func(ctx context.Context) (storage.Store, error) { return bolt.Open(ctx, filepath.Join(dir, "cs.db")) },
-		Socket:    filepath.Join(dir, "s"),
-		Log:       slog.New(slog.DiscardHandler),
+		OpenStore:   func(ctx context.Context) (storage.Store, error) { return bolt.Open(ctx, filepath.Join(dir, "cs.db")) },
+		AdminSocket: filepath.Join(dir, "s"),
+		Log:         slog.New(slog.DiscardHandler),
 	})
 }
 
