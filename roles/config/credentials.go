@@ -70,7 +70,8 @@ func (c *Credentials) check() (err error) {
 // for one that is here under a name which only others know.
 func (c Credentials) LeadTo(l *LAPI) bool {
 	if strings.HasPrefix(c.URL, "/") {
-		return filepath.Clean(c.URL) == filepath.Clean(l.Socket)
+		path := filepath.Clean(c.URL)
+		return path == filepath.Clean(l.Socket) || path == filepath.Clean(l.AdminSocket)
 	}
 	u, err := url.Parse(c.URL)
 	if err != nil {
