@@ -34,8 +34,9 @@ const (
 
 // header is a program header of ELF, 64 bits.
 type header struct {
-	kind, flags                                 uint32
-	offset, address, _, inFile, inMemory, align uint64
+	kind, flags           uint32
+	_, address, _, inFile uint64
+	inMemory, _           uint64
 }
 
 //go:linkname getAuxv runtime.getAuxv
