@@ -153,7 +153,7 @@ func TestErrors(t *testing.T) {
 	f("thing lst", "things", "unknown command \"lst\" for \"prog things\"\n\nDid you mean this?\n  list")
 	f("things -- list", "things", "unknown command \"list\" for \"prog things\"\n\nDid you mean this?\n  list")
 	f("serve ru", "serve", `unknown command "ru" for "prog serve"`)
-	f("serve --listen x status", "serve", "accepts 0 arg(s), received 1")
+	f("serve --listen x status", "serve status", "unknown flag: --listen")
 	f("serve status --listen x", "serve status", "unknown flag: --listen")
 	f("--no-such things list", "things list", "unknown flag: --no-such")
 	f("things --no-such=3", "things", "unknown flag: --no-such")
