@@ -34,10 +34,9 @@ func (s *Server) readBody(r *http.Request, v any) error {
 
 // readStranger does it for one that anybody may send.
 func (s *Server) readStranger(r *http.Request, v any) error {
-	body, held, err := slurp(r, smallStranger, s.strangers)
-	if held {
-		defer func() { <-s.strangers }()
-	}
+	release := func() {}
+	defer func() { release() }()
+	body, err := slurp(r, smallStranger, s.strangers, func() { release = func() { <-s.strangers } })
 	if err != nil {
 		return err
 	}
@@ -46,25 +45,25 @@ func (s *Server) readStranger(r *http.Request, v any) error {
 
 // upload reads a body. release must be called when it has been used.
 func (s *Server) upload(r *http.Request) (body []byte, release func(), err error) {
-	body, held, err := slurp(r, smallUpload, s.uploads)
-	if !held {
-		return body, func() {}, err
-	}
-	calm := platform.GrowHeap(busyGCPercent)
-	return body, func() { calm(); <-s.uploads; s.tidy.soon() }, err
+	release = func() {}
+	body, err = slurp(r, smallUpload, s.uploads, func() {
+		calm := platform.GrowHeap(busyGCPercent)
+		release = func() { calm(); <-s.uploads; s.tidy.soon() }
+	})
+	return body, release, err
 }
 
-// slurp reads a body, and holds a slot if it is not small.
-func slurp(r *http.Request, small int64, slots chan struct{}) (body []byte, held bool, err error) {
+// slurp reads a body. If it is not small it takes a slot for the rest, and calls held.
+func slurp(r *http.Request, small int64, slots chan struct{}, held func()) (body []byte, err error) {
 	const usual = 32 << 10
 	var b bytes.Buffer
 	b.Grow(int(max(0, min(r.ContentLength, small, usual))) + bytes.MinRead) // more only when it comes
 	if _, err = io.CopyN(&b, r.Body, small); err == nil {
 		select {
 		case slots <- struct{}{}:
-			held = true
+			held()
 		case <-r.Context().Done():
-			return nil, false, r.Context().Err()
+			return nil, r.Context().Err()
 		}
 		b.Grow(int(max(0, min(r.ContentLength, largeBody)-small)) + bytes.MinRead)
 		_, err = b.ReadFrom(r.Body)
@@ -72,5 +71,5 @@ func slurp(r *http.Request, small int64, slots chan struct{}) (body []byte, held
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
-	return b.Bytes(), held, err
+	return b.Bytes(), err
 }
