@@ -8,18 +8,8 @@ import (
 	"unsafe"
 )
 
-// variables nobody has written to yet.
-var variables [zeroed / 4]byte
-
 // TestPopulated: pages of variables and of the heap are there before anybody writes to them.
 func TestPopulated(t *testing.T) {
-	pages, err := os.ReadFile("/proc/self/smaps")
-	if err != nil {
-		t.Skip(err)
-	}
-	if !bytes.Contains(pages, []byte("Rss:")) {
-		t.Skip("this kernel doesn't say what is in memory")
-	}
 	if release, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil && older(string(release), 5, 14) {
 		t.Skipf("Linux %s can't", release)
 	}
@@ -44,7 +34,6 @@ func TestPopulated(t *testing.T) {
 			t.Fatalf("the page of the heap at %#x is missing", at)
 		}
 	}
-	_ = variables
 }
 
 func older(release string, major, minor int) bool {

@@ -168,6 +168,22 @@ func TestSetOnlyWithIntervals(t *testing.T) {
 	}
 }
 
+// openOperators opens a reconciler on an operator's own sets until the test ends.
+func openOperators(t *testing.T, lab *remediatetest.Lab) *remediate.Reconciler {
+	t.Helper()
+	k, err := New(setOnlyConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := remediate.New(remediate.Config{Kernel: k})
+	lab.Host.Do(func() { _, err = r.Open(t.Context()) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close(context.Background(), true) })
+	return r
+}
+
 // TestSetOnlyIsVerified: bans inside others share elements, and are as they should be all
 // the same; what an operator's script took away is found.
 func TestSetOnlyIsVerified(t *testing.T) {
@@ -175,16 +191,7 @@ func TestSetOnlyIsVerified(t *testing.T) {
 		t.Run("flags "+flags, func(t *testing.T) {
 			lab := remediatetest.NewLab(t)
 			ruleset(t, lab.Host, operators(flags))
-			k, err := New(setOnlyConfig())
-			if err != nil {
-				t.Fatal(err)
-			}
-			r := remediate.New(remediate.Config{Kernel: k})
-			lab.Host.Do(func() { _, err = r.Open(t.Context()) })
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer r.Close(context.Background(), true)
+			r := openOperators(t, lab)
 			var list []decisions.Decision
 			for value, left := range map[string]time.Duration{
 				"203.0.113.0/24": 3 * time.Hour, "203.0.113.0/32": time.Hour, "203.0.113.7/32": 20 * time.Hour, "203.0.114.0/32": time.Hour, "203.0.115.0/28": time.Hour, "203.0.115.0/25": 9 * time.Hour,
@@ -218,16 +225,7 @@ func TestSetOnlyIsVerified(t *testing.T) {
 func TestSetOnlyIgnoresLater(t *testing.T) {
 	lab := remediatetest.NewLab(t)
 	ruleset(t, lab.Host, operators("interval,timeout"))
-	k, err := New(setOnlyConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := remediate.New(remediate.Config{Kernel: k})
-	lab.Host.Do(func() { _, err = r.Open(t.Context()) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close(context.Background(), true)
+	r := openOperators(t, lab)
 	delta := decisions.Delta{Full: true}
 	for i, value := range []string{"203.0.113.0/24", "203.0.114.4/32", "2001:db8:1::/48"} {
 		delta.New = append(delta.New, decisions.Decision{ID: int64(i + 1), Type: "ban", Scope: "Range", Value: value, Origin: "crowdsec", Until: time.Now().Add(time.Hour)})

@@ -67,8 +67,12 @@ func TestSocket(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "lapi.sock")
 	s, _, _ := running(t, func(c *Config) { c.Socket = path })
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() == 0o600 {
-		t.Fatal(info.Mode(), err) // the umask says; nobody's is so
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() == 0o600 { // the umask says; nobody's is so
+		t.Fatal(info.Mode())
 	}
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
