@@ -80,7 +80,7 @@ func TestNoFileRunsAllRolesOnDefaults(t *testing.T) {
 		LogLevel: slog.LevelInfo,
 		LAPI: LAPI{
 			Enabled: true, Listen: "127.0.0.1:8080", AdminSocket: filepath.Join(data, "cs.sock"),
-			MaxAlerts: 5000, MaxAlertAge: 7 * 24 * time.Hour, MaxMetricsAge: 7 * 24 * time.Hour, MaxDecisions: 2_000_000,
+			Policy: Policy{MaxAlerts: 5000, MaxAlertAge: 7 * 24 * time.Hour, MaxMetricsAge: 7 * 24 * time.Hour}, MaxDecisions: 2_000_000,
 		},
 		Agent:   Agent{Enabled: true, CredentialsPath: filepath.Join(data, CredentialsName), MaxBuckets: 262144, SpoolBytes: 16 << 20, CatchUp: 10 * time.Minute},
 		Bouncer: usualBouncer(func(b *Bouncer) { b.Enabled = true }),
@@ -108,8 +108,11 @@ func TestPackagedFile(t *testing.T) {
 		LAPI: LAPI{
 			Enabled: true, Listen: "127.0.0.1:8080", AdminSocket: filepath.Join("/var/lib/crowdsec/data", "cs.sock"),
 			ProfilesPath: "/etc/crowdsec/profiles.yaml", NotificationDir: "/etc/crowdsec/notifications/",
-			TrustedIPs: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")},
-			MaxAlerts:  5000, MaxAlertAge: 7 * 24 * time.Hour, MaxMetricsAge: 7 * 24 * time.Hour, MaxDecisions: 2_000_000,
+			Policy: Policy{
+				TrustedIPs: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")},
+				MaxAlerts:  5000, MaxAlertAge: 7 * 24 * time.Hour, MaxMetricsAge: 7 * 24 * time.Hour,
+			},
+			MaxDecisions: 2_000_000,
 		},
 		Agent: Agent{
 			Enabled: true, AcquisitionPath: "/etc/crowdsec/acquis.yaml", AcquisitionDir: "/etc/crowdsec/acquis.d",
@@ -180,17 +183,19 @@ func TestEveryKey(t *testing.T) {
 		Metrics: Metrics{Listen: "127.0.0.1:6060", Level: "full"},
 		LAPI: LAPI{
 			Enabled: true, Listen: "[::]:9090", AdminSocket: filepath.Join("/d", "cs.sock"), Socket: "/run/lapi.sock", ProfilesPath: "/profiles", NotificationDir: "/n", ServedHub: "/h",
-			Token: "0123456789abcdef0123456789abcdef", TokenRanges: []netip.Prefix{p("10.0.0.0/8"), p("::1/128")},
-			BouncerRegistration: true, LocalRegistrationOnly: true,
-			TrustedIPs:     []netip.Prefix{p("198.51.100.7/32"), p("2001:db8::/32")},
-			TrustedProxies: []netip.Prefix{p("192.0.2.0/24")},
+			Policy: Policy{
+				Token: "0123456789abcdef0123456789abcdef", TokenRanges: []netip.Prefix{p("10.0.0.0/8"), p("::1/128")},
+				BouncerRegistration: true, LocalRegistrationOnly: true,
+				TrustedIPs:     []netip.Prefix{p("198.51.100.7/32"), p("2001:db8::/32")},
+				TrustedProxies: []netip.Prefix{p("192.0.2.0/24")},
+				MaxAlerts:      100, MaxAlertAge: 60 * time.Hour, MaxMetricsAge: 7 * 24 * time.Hour,
+				IdleMachines: 48 * time.Hour, IdleCertMachines: 24 * time.Hour, IdleBouncers: 96 * time.Hour, IdleCertBouncers: 72 * time.Hour,
+			},
 			TLS: TLS{
 				CertFile: "c", KeyFile: "k", ClientAuth: tls.RequireAnyClientCert, CACertPath: "y", CRLPath: "z", AgentsAllowedOU: []string{"a"}, BouncersAllowedOU: []string{"b"},
 				CacheExpiration: time.Hour,
 			},
-			Secret:    []byte(strings.Repeat("s", 64)),
-			MaxAlerts: 100, MaxAlertAge: 60 * time.Hour, MaxMetricsAge: 7 * 24 * time.Hour, MaxDecisions: 1000,
-			IdleMachines: 48 * time.Hour, IdleCertMachines: 24 * time.Hour, IdleBouncers: 96 * time.Hour, IdleCertBouncers: 72 * time.Hour,
+			Secret: []byte(strings.Repeat("s", 64)), MaxDecisions: 1000,
 		},
 		Agent: Agent{
 			Enabled: true, AcquisitionPath: "/a", AcquisitionDir: "/a.d", CredentialsPath: "/cred", CredentialsNamed: true, Unregister: true, InsecureSkipVerify: true,
@@ -306,8 +311,8 @@ api: {server: {trusted_ips: [192.0.2.1], auto_registration: {enabled: true}}}
 	}
 	// Sections are merged, values and lists replaced.
 	if got.LogLevel != slog.LevelDebug || f.Common.LogDir != "/local" || got.LAPI.Listen != "127.0.0.1:1111" ||
-		fmt.Sprint(got.LAPI.TrustedIPs) != "[192.0.2.1/32]" || fmt.Sprint(got.LAPI.TokenRanges) != "[10.0.0.0/8]" ||
-		got.LAPI.Token == "" {
+		fmt.Sprint(got.LAPI.Policy.TrustedIPs) != "[192.0.2.1/32]" || fmt.Sprint(got.LAPI.Policy.TokenRanges) != "[10.0.0.0/8]" ||
+		got.LAPI.Policy.Token == "" {
 		t.Errorf("%+v", got)
 	}
 	if _, err := load("common: [1]\n"); err == nil || !strings.Contains(err.Error(), "config.yaml.local:1:9: common: want a mapping") {

@@ -45,26 +45,41 @@ func (r *Resolved) ContentDir() string {
 
 // LAPI is the part of roles/lapi.
 type LAPI struct {
-	Enabled               bool
-	Listen                string // TCP address, or "" for none
-	AdminSocket           string // path of the unix socket of those who may do everything
-	Socket                string // path of another one, or "" for none
-	ProfilesPath          string // "": the built-in profiles
-	NotificationDir       string // as typed; "": in its usual place below ConfigDir
-	ServedHub             string // the hub directory, if it is served; "": it is not
-	Token                 string // of auto-registration; "": off
-	TokenRanges           []netip.Prefix
-	BouncerRegistration   bool
+	Enabled         bool
+	Listen          string // TCP address, or "" for none
+	AdminSocket     string // path of the unix socket of those who may do everything
+	Socket          string // path of another one, or "" for none
+	ProfilesPath    string // "": the built-in profiles
+	NotificationDir string // as typed; "": in its usual place below ConfigDir
+	ServedHub       string // the hub directory, if it is served; "": it is not
+	Policy          Policy
+	TLS             TLS
+	Secret          []byte // nil: the server makes one
+	MaxDecisions    int
+}
+
+// Policy is whom the LAPI believes, and what it keeps. A server takes another
+// one over while it runs.
+type Policy struct {
+	// Token lets machines register themselves as validated, and bouncers fetch
+	// their key if BouncerRegistration is set; "": neither. 32 to 255 bytes.
+	Token string
+	// TokenRanges are the addresses the token is good for; empty: all.
+	TokenRanges         []netip.Prefix
+	BouncerRegistration bool
+	// LocalRegistrationOnly refuses registrations that don't come from this host.
 	LocalRegistrationOnly bool
-	TrustedIPs            []netip.Prefix
-	TrustedProxies        []netip.Prefix
-	TLS                   TLS
-	Secret                []byte // nil: the server makes one
-	MaxAlerts             int
-	MaxAlertAge           time.Duration
-	MaxMetricsAge         time.Duration
-	MaxDecisions          int
-	// Accounts that have been silent for so long are deleted; 0: never.
+
+	// TrustedIPs may delete alerts, like this host itself.
+	TrustedIPs []netip.Prefix
+	// TrustedProxies are believed about whom they speak for (X-Forwarded-For).
+	TrustedProxies []netip.Prefix
+
+	MaxAlerts     int           // alerts kept; 0: 5000
+	MaxAlertAge   time.Duration // 0: 7 days
+	MaxMetricsAge time.Duration // reports of usage are kept for so long; 0: 7 days
+	// Machines and bouncers that have been silent for so long are deleted, those
+	// that come by certificate after another time; 0: never.
 	IdleMachines, IdleCertMachines time.Duration
 	IdleBouncers, IdleCertBouncers time.Duration
 }
@@ -338,32 +353,16 @@ func (r *resolver) log() Log {
 
 func (r *resolver) lapi(s *APIServer, env func(string) (string, bool)) LAPI {
 	out := LAPI{
-		AdminSocket:           r.file.SocketPath(),
-		ProfilesPath:          s.ProfilesPath,
-		NotificationDir:       r.file.ConfigPaths.NotificationDir,
-		LocalRegistrationOnly: s.DisableRemoteLAPIRegistration,
-		TrustedIPs:            r.prefixes("api.server.trusted_ips", s.TrustedIPs),
-		TrustedProxies:        r.prefixes("api.server.trusted_proxies", s.TrustedProxies),
-		MaxAlerts:             int(r.number("db_config.flush.max_items", r.file.DB.Flush.MaxItems, 1, maxInt32)),
-		MaxAlertAge:           r.duration("db_config.flush.max_age", r.file.DB.Flush.MaxAge),
-		MaxMetricsAge:         r.duration("db_config.flush.metrics_max_age", r.file.DB.Flush.MetricsMaxAge),
+		AdminSocket:     r.file.SocketPath(),
+		ProfilesPath:    s.ProfilesPath,
+		NotificationDir: r.file.ConfigPaths.NotificationDir,
+		Policy:          r.policy(s),
 	}
 	if s.ListenSocket != out.AdminSocket { // else that serves it all
 		out.Socket = s.ListenSocket
 	}
-	agents, bouncers := r.file.DB.Flush.AgentsAutodelete, r.file.DB.Flush.BouncersAutodelete
-	out.IdleMachines = r.silence("db_config.flush.agents_autodelete.login_password", agents.LoginPassword)
-	out.IdleCertMachines = r.silence("db_config.flush.agents_autodelete.cert", agents.Cert)
-	out.IdleBouncers = r.silence("db_config.flush.bouncers_autodelete.api_key", bouncers.APIKey)
-	out.IdleCertBouncers = r.silence("db_config.flush.bouncers_autodelete.cert", bouncers.Cert)
 	if s.ListenURI.Value != "" || s.ListenSocket == "" {
 		out.Listen = r.listen("api.server.listen_uri", s.ListenURI)
-	}
-	if s.UseForwardedForHeaders && len(s.TrustedProxies) == 0 {
-		out.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
-	}
-	if a := s.AutoRegistration; a != nil && a.Enabled {
-		r.autoRegistration(a, &out)
 	}
 	if s.TLS != nil {
 		out.TLS = r.tls(s.TLS)
@@ -378,6 +377,29 @@ func (r *resolver) lapi(s *APIServer, env func(string) (string, bool)) LAPI {
 		if len(secret) < 64 {
 			r.errs = append(r.errs, errors.New("CS_LAPI_SECRET not strong enough: it has less than 64 bytes"))
 		}
+	}
+	return out
+}
+
+func (r *resolver) policy(s *APIServer) Policy {
+	flush := &r.file.DB.Flush
+	out := Policy{
+		LocalRegistrationOnly: s.DisableRemoteLAPIRegistration,
+		TrustedIPs:            r.prefixes("api.server.trusted_ips", s.TrustedIPs),
+		TrustedProxies:        r.prefixes("api.server.trusted_proxies", s.TrustedProxies),
+		MaxAlerts:             int(r.number("db_config.flush.max_items", flush.MaxItems, 1, maxInt32)),
+		MaxAlertAge:           r.duration("db_config.flush.max_age", flush.MaxAge),
+		MaxMetricsAge:         r.duration("db_config.flush.metrics_max_age", flush.MetricsMaxAge),
+		IdleMachines:          r.silence("db_config.flush.agents_autodelete.login_password", flush.AgentsAutodelete.LoginPassword),
+		IdleCertMachines:      r.silence("db_config.flush.agents_autodelete.cert", flush.AgentsAutodelete.Cert),
+		IdleBouncers:          r.silence("db_config.flush.bouncers_autodelete.api_key", flush.BouncersAutodelete.APIKey),
+		IdleCertBouncers:      r.silence("db_config.flush.bouncers_autodelete.cert", flush.BouncersAutodelete.Cert),
+	}
+	if s.UseForwardedForHeaders && len(s.TrustedProxies) == 0 {
+		out.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+	}
+	if a := s.AutoRegistration; a != nil && a.Enabled {
+		r.autoRegistration(a, &out)
 	}
 	return out
 }
@@ -438,7 +460,7 @@ func (r *resolver) listen(key string, v strict.Text) string {
 	return v.Value
 }
 
-func (r *resolver) autoRegistration(a *AutoRegistration, out *LAPI) {
+func (r *resolver) autoRegistration(a *AutoRegistration, out *Policy) {
 	const section = "api.server.auto_registration"
 	out.BouncerRegistration = a.Bouncers
 	out.Token = a.Token.Value

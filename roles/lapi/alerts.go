@@ -317,7 +317,7 @@ func (s *Server) answerDeleted(w http.ResponseWriter, r *http.Request, ids []int
 
 // mayDelete tells whether alerts may be deleted from where the request comes.
 func (s *Server) mayDelete(w http.ResponseWriter, r *http.Request) bool {
-	if from := peer(r); !from.IsLoopback() && !within(s.conf.TrustedIPs, from) {
+	if from := peer(r); !from.IsLoopback() && !within(s.rules.Load().TrustedIPs, from) {
 		refuse(w, http.StatusForbidden, fmt.Sprintf("access forbidden from this IP (%s)", from))
 		return false
 	}

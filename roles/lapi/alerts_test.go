@@ -205,7 +205,7 @@ func TestDeletingAlerts(t *testing.T) {
 	clk, turned := clockAtNoon()
 	s := open(t, func(c *Config) {
 		turned(c)
-		c.TrustedIPs = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
+		c.Policy.TrustedIPs = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
 	})
 	m, b := machine(t, s, "m"), bouncer(t, s, "fw")
 	for i := range 3 {
@@ -230,7 +230,7 @@ func TestDeletingAlerts(t *testing.T) {
 
 func TestRetention(t *testing.T) {
 	clk, turned := clockAtNoon()
-	s := open(t, func(c *Config) { turned(c); c.MaxAlerts = 10 })
+	s := open(t, func(c *Config) { turned(c); c.Policy.MaxAlerts = 10 })
 	l := s.Local("m")
 	send := func(n int, length time.Duration) {
 		t.Helper()

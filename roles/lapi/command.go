@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -66,8 +67,16 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	if err != nil {
 		return err
 	}
+	hup, ignore := platform.Hangups()
+	defer ignore()
 	ctx, stop := context.WithCancel(ctx)
 	var beside sync.WaitGroup
+	beside.Go(func() {
+		s.follow(ctx, hup, Fixed(r.LAPI), func() (config.LAPI, Config, error) {
+			r, err := flags.Resolve(env, c.Overlay)
+			return r.LAPI, NewConfig(env, r), err
+		})
+	})
 	if r.Metrics.Listen != "" {
 		beside.Go(func() {
 			if err := s.ServeMetrics(ctx, env, r.Metrics); err != nil {
@@ -79,6 +88,39 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 	stop()
 	beside.Wait()
 	return errors.Join(err, s.Close())
+}
+
+// Fixed is of a configuration what a server keeps from its start to its end;
+// the rest Reload takes over.
+func Fixed(l config.LAPI) config.LAPI {
+	l.Policy, l.ProfilesPath, l.NotificationDir = config.Policy{}, "", ""
+	return l
+}
+
+// follow takes over what has changed of the configuration at each SIGHUP, until ctx ends.
+func (s *Server) follow(ctx context.Context, hup <-chan os.Signal, fixed config.LAPI, resolve func() (config.LAPI, Config, error)) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+		}
+		s.log.Info("SIGHUP received, reloading")
+		_ = platform.NotifyReloading() // nobody to tell is fine
+		l, conf, err := resolve()
+		if err == nil {
+			err = s.Reload(conf)
+		}
+		switch {
+		case err != nil:
+			s.log.Error("the new configuration is faulty, the old one stays in force", "err", err)
+		case !reflect.DeepEqual(Fixed(l), fixed):
+			s.log.Warn("some of what has changed (addresses to listen on, TLS, limits) holds only after a restart")
+		default:
+			s.log.Info("Reload is finished")
+		}
+		_ = platform.Notify("READY=1")
+	}
 }
 
 // NewConfig makes the server's configuration from the resolved one.
@@ -94,27 +136,15 @@ func NewConfig(env *platform.Env, r config.Resolved) Config {
 			}
 			return bolt.Open(ctx, path)
 		},
-		Listen:                r.LAPI.Listen,
-		AdminSocket:           r.LAPI.AdminSocket,
-		Socket:                r.LAPI.Socket,
-		Token:                 r.LAPI.Token,
-		TokenRanges:           r.LAPI.TokenRanges,
-		BouncerRegistration:   r.LAPI.BouncerRegistration,
-		LocalRegistrationOnly: r.LAPI.LocalRegistrationOnly,
-		TrustedIPs:            r.LAPI.TrustedIPs,
-		TrustedProxies:        r.LAPI.TrustedProxies,
-		Secret:                r.LAPI.Secret,
-		MaxAlerts:             r.LAPI.MaxAlerts,
-		MaxAlertAge:           r.LAPI.MaxAlertAge,
-		MaxUsageAge:           r.LAPI.MaxMetricsAge,
-		MaxDecisions:          r.LAPI.MaxDecisions,
-		IdleMachines:          r.LAPI.IdleMachines,
-		IdleCertMachines:      r.LAPI.IdleCertMachines,
-		IdleBouncers:          r.LAPI.IdleBouncers,
-		IdleCertBouncers:      r.LAPI.IdleCertBouncers,
-		Hub:                   r.LAPI.ServedHub,
-		Log:                   env.Log,
-		Version:               env.Version,
+		Listen:       r.LAPI.Listen,
+		AdminSocket:  r.LAPI.AdminSocket,
+		Socket:       r.LAPI.Socket,
+		Policy:       r.LAPI.Policy,
+		Secret:       r.LAPI.Secret,
+		MaxDecisions: r.LAPI.MaxDecisions,
+		Hub:          r.LAPI.ServedHub,
+		Log:          env.Log,
+		Version:      env.Version,
 	}
 	if t := r.LAPI.TLS; t.CertFile != "" {
 		conf.TLS = &auth.TLSConfig{

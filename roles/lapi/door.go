@@ -82,8 +82,8 @@ func (s *Server) door(next http.Handler, how via) http.Handler {
 		if known == nil { // a test without a connection
 			r = r.WithContext(withPeer(r.Context(), connected(how, r.RemoteAddr)))
 		}
-		if how != viaAdmin && len(s.conf.TrustedProxies) > 0 {
-			r = r.WithContext(withPeer(r.Context(), s.forwarded(r)))
+		if proxies := s.rules.Load().TrustedProxies; how != viaAdmin && len(proxies) > 0 {
+			r = r.WithContext(withPeer(r.Context(), forwarded(r, proxies)))
 		}
 		limit, patience := int64(largeBody), bodyTime
 		if r.URL.Path == api.PathWatchers || r.URL.Path == api.PathLogin || r.URL.Path == api.PathBouncers {
@@ -206,12 +206,12 @@ func (b *bounded) Read(p []byte) (int, error) {
 // names: the last entry of X-Forwarded-For that is no trusted proxy itself. If
 // all are, it is the first: with use_forwarded_for_headers alone everybody is
 // trusted. Nobody becomes this host by what another one's proxy says.
-func (s *Server) forwarded(r *http.Request) netip.Addr {
+func forwarded(r *http.Request, proxies []netip.Prefix) netip.Addr {
 	from := peer(r)
-	if !within(s.conf.TrustedProxies, from) {
+	if !within(proxies, from) {
 		return from
 	}
-	named := s.namedByProxy(r)
+	named := namedByProxy(r, proxies)
 	if !named.IsValid() || named.IsLoopback() && !from.IsLoopback() {
 		return from
 	}
@@ -219,14 +219,14 @@ func (s *Server) forwarded(r *http.Request) netip.Addr {
 }
 
 // namedByProxy returns whom the headers of a request name; the zero Addr if nobody.
-func (s *Server) namedByProxy(r *http.Request) netip.Addr {
+func namedByProxy(r *http.Request, proxies []netip.Prefix) netip.Addr {
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i, hop := range slices.Backward(hops) {
 		a, err := decisions.ParseAddr(strings.TrimSpace(hop))
 		if err != nil {
 			break
 		}
-		if i == 0 || !within(s.conf.TrustedProxies, a) {
+		if i == 0 || !within(proxies, a) {
 			return a
 		}
 	}

@@ -11,19 +11,20 @@
 package lapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"cs/decisions"
 	"cs/platform/metric"
+	"cs/roles/config"
 	"cs/roles/lapi/auth"
 	"cs/roles/lapi/notify"
 	"cs/roles/lapi/profile"
@@ -60,19 +61,8 @@ type Config struct {
 	AdminSocket string // path of the unix socket with the administration routes; "": none
 	Socket      string // path of one without; "": none
 
-	// Token lets machines register themselves as validated, and bouncers fetch
-	// their key if BouncerRegistration is set; "": neither. 32 to 255 bytes.
-	Token string
-	// TokenRanges are the addresses the token is good for; empty: all.
-	TokenRanges         []netip.Prefix
-	BouncerRegistration bool
-	// LocalRegistrationOnly refuses registrations that don't come from this host.
-	LocalRegistrationOnly bool
-
-	// TrustedIPs may delete alerts, like this host itself.
-	TrustedIPs []netip.Prefix
-	// TrustedProxies are believed about whom they speak for (X-Forwarded-For).
-	TrustedProxies []netip.Prefix
+	// Policy says whom to believe and what to keep, until Reload.
+	Policy config.Policy
 
 	// TLS encrypts the TCP port and lets clients in by certificate; nil: plain
 	// HTTP. Its Now and Warn are the server's own.
@@ -90,14 +80,7 @@ type Config struct {
 	// are none, and no profile may name one.
 	LoadNotifications func(names []string) (map[string]*notify.Instance, error)
 
-	MaxAlerts    int           // alerts kept; 0: 5000
-	MaxAlertAge  time.Duration // 0: 7 days
-	MaxUsageAge  time.Duration // reports of usage are kept for so long; 0: 7 days
-	MaxDecisions int           // live decisions held in memory; 0: 2 million
-	// Machines and bouncers that have been silent for so long are deleted, those
-	// that come by certificate after another time; 0: never.
-	IdleMachines, IdleCertMachines time.Duration
-	IdleBouncers, IdleCertBouncers time.Duration
+	MaxDecisions int // live decisions held in memory; 0: 2 million
 
 	// Hub is the directory of the hub that everybody may read; "": none.
 	Hub string
@@ -118,7 +101,7 @@ type Config struct {
 
 // Server is an open Local API. Open it, Run it if it shall listen, Close it.
 type Server struct {
-	conf      Config
+	conf      Config // but for what rules has
 	store     storage.Store
 	decisions *decisions.Log
 	rules     atomic.Pointer[rules]
@@ -168,7 +151,6 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 		soonest: make(chan struct{}, 1),
 		ruled:   make(chan struct{}, 1),
 	}
-	s.usage.age = conf.MaxUsageAge
 	s.commits.turn = make(chan struct{}, 1)
 	s.started = s.now()
 	var err error
@@ -179,11 +161,12 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 			return nil, err
 		}
 	}
-	r, err := s.loadRules()
+	r, err := s.loadRules(&conf)
 	if err != nil {
 		return nil, err
 	}
-	s.rules.Store(r)
+	s.adopt(r)
+	s.conf.Policy, s.conf.LoadProfiles, s.conf.LoadNotifications = config.Policy{}, nil, nil
 	if s.store, err = conf.OpenStore(ctx); err != nil {
 		return nil, err
 	}
@@ -211,7 +194,7 @@ func (s *Server) Close() error {
 }
 
 func (c *Config) complete() error {
-	if n := len(c.Token); n > 0 && (n < 32 || n > 255) {
+	if n := len(c.Policy.Token); n > 0 && (n < 32 || n > 255) {
 		return fmt.Errorf("cannot use the registration token: it has %d characters, want 32 to 255", n)
 	}
 	if n := len(c.Secret); n > 0 && n < 64 {
@@ -220,15 +203,9 @@ func (c *Config) complete() error {
 	if c.LoadProfiles == nil {
 		c.LoadProfiles = func(h profile.History) (*profile.Profiles, error) { return profile.Default(h), nil }
 	}
-	if c.MaxAlerts == 0 {
-		c.MaxAlerts = 5000
-	}
-	if c.MaxAlertAge == 0 {
-		c.MaxAlertAge = 7 * 24 * time.Hour
-	}
-	if c.MaxUsageAge == 0 {
-		c.MaxUsageAge = 7 * 24 * time.Hour
-	}
+	c.Policy.MaxAlerts = cmp.Or(c.Policy.MaxAlerts, 5000)
+	c.Policy.MaxAlertAge = cmp.Or(c.Policy.MaxAlertAge, 7*24*time.Hour)
+	c.Policy.MaxMetricsAge = cmp.Or(c.Policy.MaxMetricsAge, 7*24*time.Hour)
 	if c.MaxDecisions == 0 {
 		c.MaxDecisions = 2_000_000
 	}

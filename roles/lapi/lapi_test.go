@@ -21,6 +21,7 @@ import (
 
 	"cs/decisions"
 	"cs/roles/api"
+	"cs/roles/config"
 	"cs/storage"
 	"cs/storage/mem"
 )
@@ -66,6 +67,14 @@ func open(t *testing.T, change func(*Config)) *Server {
 	}
 	t.Cleanup(func() { s.Close() })
 	return s
+}
+
+// reload gives a server another policy.
+func reload(t *testing.T, s *Server, p config.Policy) {
+	t.Helper()
+	if err := s.Reload(Config{Policy: p}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // visitor sends requests straight to the handler.
@@ -149,8 +158,8 @@ func decisionJSON(scope, value, kind, origin, duration string) string {
 
 func TestRegistration(t *testing.T) {
 	s := open(t, func(c *Config) {
-		c.Token = goodToken
-		c.TokenRanges = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+		c.Policy.Token = goodToken
+		c.Policy.TokenRanges = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 	})
 	v := visitor{t: t, h: s.handler()}
 	body := func(id, token string) string {
@@ -170,14 +179,14 @@ func TestRegistration(t *testing.T) {
 	v.want("POST", "/v1/watchers", body("c", goodToken), 401, `{"message":"IP not in allowed range for auto registration"}`)
 	v.want("POST", "/v1/bouncers", `{"name":"x","registration_token":"`+goodToken+`"}`, 404, "") // not switched on
 
-	s.conf.LocalRegistrationOnly = true
+	reload(t, s, config.Policy{LocalRegistrationOnly: true})
 	v.want("POST", "/v1/watchers", "", 403, `{"message":"access forbidden"}`)
 	v.from = "127.0.0.1"
 	v.want("POST", "/v1/watchers", `{"machine_id":"e","password":"pw"}`, 201, "")
 }
 
 func TestBouncerRegistration(t *testing.T) {
-	s := open(t, func(c *Config) { c.Token, c.BouncerRegistration = goodToken, true })
+	s := open(t, func(c *Config) { c.Policy.Token, c.Policy.BouncerRegistration = goodToken, true })
 	v := visitor{t: t, h: s.handler()}
 	w := v.want("POST", "/v1/bouncers", `{"name":"fw","registration_token":"`+goodToken+`"}`, 201, "*")
 	var out api.BouncerResponse
@@ -392,18 +401,18 @@ func TestAllowlistRoutes(t *testing.T) {
 
 func TestTrustedProxies(t *testing.T) {
 	s := open(t, func(c *Config) {
-		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
-		c.TrustedIPs = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
+		c.Policy.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+		c.Policy.TrustedIPs = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
 	})
-	f := func(from, forwarded, want string) {
+	f := func(from, named, want string) {
 		t.Helper()
 		r := httptest.NewRequest("GET", "/", nil)
 		r.RemoteAddr = netip.AddrPortFrom(netip.MustParseAddr(from), 1).String()
-		r.Header.Set("X-Forwarded-For", forwarded)
+		r.Header.Set("X-Forwarded-For", named)
 		r.Header.Set("X-Real-IP", "192.0.2.99")
 		r = r.WithContext(withPeer(t.Context(), connected(viaTCP, r.RemoteAddr)))
-		if got := s.forwarded(r).String(); got != want {
-			t.Fatalf("%s forwards %q: got %s, want %s", from, forwarded, got, want)
+		if got := forwarded(r, s.rules.Load().TrustedProxies).String(); got != want {
+			t.Fatalf("%s forwards %q: got %s, want %s", from, named, got, want)
 		}
 	}
 	f("198.51.100.1", "203.0.113.7", "198.51.100.1") // nobody we trust
@@ -418,7 +427,7 @@ func TestTrustedProxies(t *testing.T) {
 	f("10.0.0.1", "203.0.113.7:80", "192.0.2.99")
 
 	// This is what use_forwarded_for_headers makes if no proxy is named.
-	s.conf.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+	reload(t, s, config.Policy{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}})
 	f("127.0.0.1", "203.0.113.7", "203.0.113.7")
 	f("127.0.0.1", "1.1.1.1, 203.0.113.7", "1.1.1.1")
 	f("127.0.0.1", "127.0.0.1", "127.0.0.1")
@@ -435,7 +444,7 @@ func TestOpenRefuses(t *testing.T) {
 			t.Fatalf("got %v, %v; want %q", s, err, want)
 		}
 	}
-	f(func(c *Config) { c.Token = "short" }, "registration token")
+	f(func(c *Config) { c.Policy.Token = "short" }, "registration token")
 	f(func(c *Config) { c.Secret = []byte("short") }, "CS_LAPI_SECRET not strong enough")
 	f(func(c *Config) {
 		c.OpenStore = func(context.Context) (storage.Store, error) { return nil, io.ErrClosedPipe }

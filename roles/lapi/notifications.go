@@ -6,23 +6,31 @@ import (
 	"strings"
 	"sync"
 
+	"cs/roles/config"
 	"cs/roles/lapi/notify"
 	"cs/roles/lapi/profile"
 )
 
 // rules are what is decided about alerts, and who is told of them.
 type rules struct {
+	config.Policy
 	profiles *profile.Profiles
 	notify   *notify.Broker
 }
 
 // loadRules reads the profiles, and prepares the notifications that they name.
-func (s *Server) loadRules() (*rules, error) {
-	profiles, instances, err := s.conf.loadRules(history{s})
+func (s *Server) loadRules(conf *Config) (*rules, error) {
+	profiles, instances, err := conf.loadRules(history{s})
 	if err != nil {
 		return nil, err
 	}
-	return &rules{profiles, notify.NewBroker(instances, s.log, s.now)}, nil
+	return &rules{conf.Policy, profiles, notify.NewBroker(instances, s.log, s.now)}, nil
+}
+
+// adopt puts rules into force.
+func (s *Server) adopt(r *rules) {
+	s.rules.Store(r)
+	s.usage.keepFor(r.MaxMetricsAge)
 }
 
 // Check loads profiles and notifications as Open would, and returns what is
@@ -55,15 +63,19 @@ func (c *Config) loadRules(h profile.History) (*profile.Profiles, map[string]*no
 	return profiles, instances, nil
 }
 
-// Reload reads profiles and notifications again. With an error the old ones stay
-// in force. Requests go on meanwhile, and what the old notifications have
+// Reload takes the policy of another configuration over, and reads its profiles
+// and notifications. With an error what was stays in force. Requests go on
+// meanwhile, those that wait among them, and what the old notifications have
 // collected is sent.
-func (s *Server) Reload() error {
-	r, err := s.loadRules()
+func (s *Server) Reload(conf Config) error {
+	if err := conf.complete(); err != nil {
+		return err
+	}
+	r, err := s.loadRules(&conf)
 	if err != nil {
 		return err
 	}
-	s.rules.Store(r)
+	s.adopt(r)
 	select {
 	case s.ruled <- struct{}{}:
 	default: // it will see the newest

@@ -26,7 +26,8 @@ const (
 // retain deletes what is too old: alerts, items of allowlists, and accounts of
 // which nothing is heard any more.
 func (s *Server) retain(ctx context.Context) error {
-	_, err := s.flushAlerts(ctx, int64(s.conf.MaxAlerts), s.conf.MaxAlertAge)
+	r := s.rules.Load()
+	_, err := s.flushAlerts(ctx, int64(r.MaxAlerts), r.MaxAlertAge)
 	return errors.Join(err, s.dropExpired(ctx), s.dropSilent(ctx))
 }
 
@@ -126,7 +127,7 @@ func (s *Server) inForce(ctx context.Context, heads []storage.AlertHead) (map[in
 // dropSilent deletes machines and bouncers of which nothing was heard for as
 // long as the configuration says. One that was never heard stays.
 func (s *Server) dropSilent(ctx context.Context) error {
-	now, c := s.now(), &s.conf
+	now, c := s.now(), s.rules.Load()
 	silent := func(last time.Time, auth string, idle, idleTLS time.Duration) bool {
 		if auth == storage.AuthTLS {
 			idle = idleTLS

@@ -80,7 +80,7 @@ func remaining(t *testing.T, s *Server) (ids []int64) {
 
 func TestRetentionReadsNoAlerts(t *testing.T) {
 	clock, at := clockAtNoon()
-	s, c := onCounting(t, func(c *Config) { at(c); c.MaxAlerts, c.MaxAlertAge = 10, 24*time.Hour })
+	s, c := onCounting(t, func(c *Config) { at(c); c.Policy.MaxAlerts, c.Policy.MaxAlertAge = 10, 24*time.Hour })
 	alerted(t, s, clock.Now(), 5, 0)
 	alerted(t, s, clock.Now(), 5, 1)
 	clock.Add(time.Minute)
@@ -134,7 +134,7 @@ func TestRetentionIsDoneInPieces(t *testing.T) {
 // force all the same.
 func TestRetentionSparesWhatHasNoRoom(t *testing.T) {
 	clock, at := clockAtNoon()
-	s := open(t, func(c *Config) { at(c); c.MaxDecisions, c.MaxAlerts = 1, 1 })
+	s := open(t, func(c *Config) { at(c); c.MaxDecisions, c.Policy.MaxAlerts = 1, 1 })
 	alerted(t, s, clock.Now(), 3, 1)
 	alerted(t, s, clock.Now(), 3, 0)
 	if err := s.retain(t.Context()); err != nil {
@@ -173,7 +173,7 @@ func TestSilentAccountsAreDeleted(t *testing.T) {
 	clock, at := clockAtNoon()
 	s := open(t, func(c *Config) {
 		at(c)
-		c.IdleMachines, c.IdleCertMachines, c.IdleBouncers, c.IdleCertBouncers = time.Hour, 2*time.Hour, time.Hour, 2*time.Hour
+		c.Policy.IdleMachines, c.Policy.IdleCertMachines, c.Policy.IdleBouncers, c.Policy.IdleCertBouncers = time.Hour, 2*time.Hour, time.Hour, 2*time.Hour
 	})
 	ctx, long, longer := t.Context(), clock.Now().Add(-time.Hour), clock.Now().Add(-2*time.Hour)
 	machines := []storage.Machine{

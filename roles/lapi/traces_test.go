@@ -45,7 +45,7 @@ func TestRecordedConversations(t *testing.T) {
 	clk, turned := clockAtNoon()
 	s := open(t, func(c *Config) {
 		turned(c)
-		c.Token = "a-long-token-of-more-than-32-characters-0001"
+		c.Policy.Token = "a-long-token-of-more-than-32-characters-0001"
 	})
 	played := 0
 	for _, path := range files {

@@ -127,12 +127,19 @@ func limitReport(r *api.ComponentMetrics) {
 // usage adds up what bouncers and machines report, by day, so that a year of
 // reports takes no more room than a week of them.
 type usage struct {
-	age   time.Duration // for how long reports are kept
 	mu    sync.Mutex
+	age   time.Duration                         // for how long reports are kept
 	days  map[usageDay]map[string]api.UsageItem // by usageKey
 	since map[usageDay]time.Time                // of the day's first report
 	size  int                                   // items of all days
 	dirty bool
+}
+
+// keepFor says for how long reports are kept.
+func (u *usage) keepFor(age time.Duration) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.age = age
 }
 
 // usageDay is a day of a sender's reports.

@@ -41,7 +41,7 @@ func TestUsage(t *testing.T) {
 	store := kept{mem.New()}
 	conf := func(c *Config) {
 		turned(c)
-		c.MaxUsageAge = 3 * 24 * time.Hour
+		c.Policy.MaxMetricsAge = 3 * 24 * time.Hour
 		c.OpenStore = func(context.Context) (storage.Store, error) { return store, nil }
 	}
 	s := open(t, conf)

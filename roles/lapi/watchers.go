@@ -18,8 +18,8 @@ const validationFailed = "validation failure list:\n"
 
 // register makes a machine account: pending, or validated if the token is good.
 func (s *Server) register(w http.ResponseWriter, r *http.Request) {
-	from, now := peer(r), s.now()
-	if s.conf.LocalRegistrationOnly && !from.IsLoopback() {
+	from, now, rules := peer(r), s.now(), s.rules.Load()
+	if rules.LocalRegistrationOnly && !from.IsLoopback() {
 		refuse(w, http.StatusForbidden, "access forbidden")
 		return
 	}
@@ -46,9 +46,9 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusUnprocessableEntity, validationFailed+strings.Join(wrong, "\n"))
 		return
 	}
-	automatic := s.conf.Token != "" && in.RegistrationToken != ""
+	automatic := rules.Token != "" && in.RegistrationToken != ""
 	if automatic {
-		if message := s.checkToken(r, in.RegistrationToken); message != "" {
+		if message := s.checkToken(r, rules, in.RegistrationToken); message != "" {
 			refuse(w, http.StatusUnauthorized, message)
 			return
 		}
@@ -91,13 +91,13 @@ func wrongToken(token string) []string {
 }
 
 // checkToken returns why a registration token is refused, or "".
-func (s *Server) checkToken(r *http.Request, token string) string {
+func (s *Server) checkToken(r *http.Request, rules *rules, token string) string {
 	from := peer(r)
-	if !auth.SameToken(s.conf.Token, token) {
+	if !auth.SameToken(rules.Token, token) {
 		s.throttle.Fail(from, s.now())
 		return "invalid token for auto registration"
 	}
-	if len(s.conf.TokenRanges) > 0 && !within(s.conf.TokenRanges, from) {
+	if len(rules.TokenRanges) > 0 && !within(rules.TokenRanges, from) {
 		return "IP not in allowed range for auto registration"
 	}
 	return ""
@@ -209,7 +209,8 @@ func (s *Server) heartbeat(w http.ResponseWriter, _ *http.Request, id string) {
 
 // registerBouncer gives a bouncer its key for the registration token.
 func (s *Server) registerBouncer(w http.ResponseWriter, r *http.Request) {
-	if s.conf.Token == "" || !s.conf.BouncerRegistration {
+	rules := s.rules.Load()
+	if rules.Token == "" || !rules.BouncerRegistration {
 		w.WriteHeader(http.StatusNotFound) // as a server without this extension
 		return
 	}
@@ -232,7 +233,7 @@ func (s *Server) registerBouncer(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusUnprocessableEntity, validationFailed+strings.Join(wrong, "\n"))
 		return
 	}
-	if message := s.checkToken(r, in.RegistrationToken); message != "" {
+	if message := s.checkToken(r, rules, in.RegistrationToken); message != "" {
 		refuse(w, http.StatusUnauthorized, message)
 		return
 	}

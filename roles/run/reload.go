@@ -10,6 +10,7 @@ import (
 
 	"cs/platform"
 	"cs/roles/config"
+	"cs/roles/lapi"
 )
 
 // process is what runs of one configuration, and takes others over.
@@ -38,13 +39,13 @@ func (p *process) end() {
 // The agent goes on with its buckets, the LAPI with its listeners, the bouncer
 // with its bans. The roles must start anew if something has changed that none
 // of them can take over.
-func (p *process) take(r config.Resolved, l agentLink) (anew bool, err error) {
+func (p *process) take(r config.Resolved, c lapi.Config, l agentLink) (anew bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.server == nil || p.link != l || !reflect.DeepEqual(fixed(p.resolved), fixed(r)) {
 		return true, nil
 	}
-	if err := p.server.reload(); err != nil {
+	if err := p.server.reload(c); err != nil {
 		return false, err
 	}
 	if !reflect.DeepEqual(p.resolved.Bouncer, r.Bouncer) {
@@ -60,6 +61,7 @@ func fixed(r config.Resolved) config.Resolved {
 	r.LogLevel, r.MemoryLimit = 0, 0
 	r.Agent = config.Agent{Enabled: r.Agent.Enabled, SpoolBytes: r.Agent.SpoolBytes}
 	r.Bouncer = config.Bouncer{Enabled: r.Bouncer.Enabled}
+	r.LAPI = lapi.Fixed(r.LAPI)
 	return r
 }
 

@@ -96,13 +96,13 @@ func TestReload(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	configure := func(more string) {
-		write("config.yaml", "api: {server: {listen_uri: '127.0.0.1:0', profiles_path: "+filepath.Join(dir, "profiles.yaml")+"}}\ncrowdsec_service: {}\nbouncer: {}\n"+more)
+	configure := func(server, more string) {
+		write("config.yaml", "api: {server: {listen_uri: '127.0.0.1:0', profiles_path: "+filepath.Join(dir, "profiles.yaml")+server+"}}\ncrowdsec_service: {}\nbouncer: {}\n"+more)
 	}
 	decide := func(duration string) {
 		write("profiles.yaml", "name: p\nfilters: ['true']\ndecisions: [{type: ban, duration: "+duration+"}]\non_success: break\n")
 	}
-	configure("")
+	configure("", "")
 	decide("1h")
 	write("auth.log", "")
 	var out, log output
@@ -154,12 +154,22 @@ func TestReload(t *testing.T) {
 	failures("203.0.113.1", 5)
 	awaitLines(t, filepath.Join(dir, "data", config.SocketName), 5)
 	decide("2h")
+	const token = "0123456789abcdef0123456789abcdef"
+	configure(", auto_registration: {enabled: true, token: "+token+", allowed_ranges: [127.0.0.0/8]}", "")
 	hangUp()
 	log.awaitCount(t, "Reload is finished", 2) // of all, and of the agent
 	failures("203.0.113.1", 1)
 	out.await(t, "203.0.113.1")
 	if text := out.text(); !regexp.MustCompile(`203\.0\.113\.1.*(2h|1h59m)`).MatchString(text) {
 		t.Errorf("the new profile is not in force:\n%s", text)
+	}
+	r, err := http.Post("http://"+address+"/v1/watchers", "application/json", strings.NewReader(`{"machine_id":"m","password":"p","registration_token":"`+token+`"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Body.Close()
+	if r.StatusCode != http.StatusAccepted {
+		t.Errorf("with the new token a machine gets %s", r.Status)
 	}
 	alive()
 
@@ -169,7 +179,7 @@ func TestReload(t *testing.T) {
 	alive()
 	decide("3h")
 
-	configure("limits: {max_decisions: 1000}\n")
+	configure("", "limits: {max_decisions: 1000}\n")
 	hangUp()
 	log.await(t, "needs all roles to start anew")
 	log.awaitCount(t, "cs is ready", 2)

@@ -81,7 +81,7 @@ func (c *Command) Run(ctx context.Context, env *platform.Env, flags *config.Flag
 			if err != nil {
 				return false, err
 			}
-			return p.take(r, c.linkOf(env, r))
+			return p.take(r, lapi.NewConfig(env, r), c.linkOf(env, r))
 		}, func(ctx context.Context) error { return c.run(ctx, env, flags, p) })
 		if !again {
 			return err
@@ -267,14 +267,16 @@ func (s *server) Run(ctx context.Context) error {
 	return open.Run(ctx)
 }
 
-// reload reads profiles and notifications again, if the server is open.
-func (s *server) reload() error {
+// reload takes over what the server can of another configuration.
+func (s *server) reload(conf lapi.Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open == nil {
-		return nil // it will read them
+		conf.Metrics = s.conf.Metrics
+		s.conf = conf
+		return nil
 	}
-	return s.open.Reload()
+	return s.open.Reload(conf)
 }
 
 // Close closes what is open. The services have ended.
