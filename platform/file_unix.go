@@ -10,6 +10,20 @@ const canChmod = true
 // read. One that is there already is left as it is.
 func MakeDir(path string) error { return os.MkdirAll(path, 0o700) }
 
+// Nameless opens a new, empty file in dir that is gone when it is closed, and with
+// the process: for what need not be in memory.
+func Nameless(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, ".nameless-*")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // SyncDir makes the names in dir, of new and of renamed files, survive a power
 // cut.
 func SyncDir(dir string) error {

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"crypto/rand"
 	"errors"
 	"os"
 	"path/filepath"
@@ -14,6 +15,25 @@ const canChmod = false
 
 // SyncDir does nothing: NTFS journals its directory entries.
 func SyncDir(string) error { return nil }
+
+// Nameless opens a new, empty file in dir that is gone when it is closed, and with
+// the process: for what need not be in memory.
+func Nameless(dir string) (*os.File, error) {
+	if dir == "" {
+		dir = os.TempDir()
+	}
+	path := filepath.Join(dir, ".nameless-"+rand.Text())
+	name, err := windows.UTF16PtrFromString(path)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	h, err := windows.CreateFile(name, windows.GENERIC_READ|windows.GENERIC_WRITE, 0, nil, windows.CREATE_NEW,
+		windows.FILE_ATTRIBUTE_TEMPORARY|windows.FILE_FLAG_DELETE_ON_CLOSE, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(h), path), nil
+}
 
 // MakeDir makes a directory, with those above it, for what others must not
 // read. One that is there already is left as it is. In %ProgramData% a new one

@@ -35,6 +35,30 @@ func TestWriteFile(t *testing.T) {
 	}
 }
 
+func TestNameless(t *testing.T) {
+	dir := t.TempDir()
+	f, err := Nameless(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("abc"), 2); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 3)
+	if _, err := f.ReadAt(b, 2); err != nil || string(b) != "abc" {
+		t.Fatalf("%q, %v", b, err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Fatalf("left behind: %v %v", left, err)
+	}
+	if _, err := Nameless(filepath.Join(dir, "none")); err == nil {
+		t.Fatal("a file in a directory that isn't there")
+	}
+}
+
 func TestMakeDir(t *testing.T) {
 	top := filepath.Join(t.TempDir(), "a")
 	dir := filepath.Join(top, "b")

@@ -1,8 +1,6 @@
 package lapi
 
 import (
-	"bytes"
-	"hash/crc32"
 	"net/http"
 	"strings"
 )
@@ -13,29 +11,14 @@ import (
 type coding struct {
 	name string // as in Accept-Encoding
 	head []byte
-	// pack compresses a piece; nil: there is nothing to do.
-	pack func(raw []byte) []byte
+	// pack appends a piece, compressed, to dst; nil: there is nothing to do.
+	pack func(dst, raw []byte) []byte
 	// tail ends a body with a checksum (CRC-32, IEEE) and a length; nil: none is needed.
 	tail func(sum uint32, length int64) []byte
 }
 
-// piece is a compressed part of a body.
-type piece struct {
-	packed []byte
-	sum    uint32 // of what it was before
-	length int64
-}
-
 // plain is no coding.
 var plain = &coding{}
-
-// piece makes a piece, which keeps nothing of raw.
-func (c *coding) piece(raw []byte) piece {
-	if c.pack == nil {
-		return piece{packed: bytes.Clone(raw), length: int64(len(raw))}
-	}
-	return piece{packed: c.pack(raw), sum: crc32.ChecksumIEEE(raw), length: int64(len(raw))}
-}
 
 // acceptedCoding returns the best coding that a client has asked for, plain
 // if it has asked for none that we know. No client is sent what it hasn't named:

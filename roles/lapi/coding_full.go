@@ -25,7 +25,7 @@ var codings = []*coding{{name: "zstd", pack: zstandard()}, {
 	},
 }}
 
-func zstandard() func([]byte) []byte {
+func zstandard() func(dst, raw []byte) []byte {
 	encoder := sync.OnceValue(func() *zstd.Encoder { // safe for concurrent use
 		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true),
 			zstd.WithWindowSize(512<<10)) // packs a piece as well as 4 MB do, in 1.2 MB of memory instead of 4.8
@@ -34,19 +34,19 @@ func zstandard() func([]byte) []byte {
 		}
 		return enc
 	})
-	return func(raw []byte) []byte { return encoder().EncodeAll(raw, nil) }
+	return func(dst, raw []byte) []byte { return encoder().EncodeAll(raw, dst) }
 }
 
-// deflate returns blocks that end on a byte's boundary and refer to nothing
+// deflate appends blocks that end on a byte's boundary and refer to nothing
 // before them (RFC 1951).
-func deflate(raw []byte) []byte {
+func deflate(dst, raw []byte) []byte {
 	if n := len(raw); n < 256 { // between two larger ones: a stored block
-		return append([]byte{0, byte(n), byte(n >> 8), ^byte(n), ^byte(n >> 8)}, raw...)
+		return append(append(dst, 0, byte(n), byte(n>>8), ^byte(n), ^byte(n>>8)), raw...)
 	}
-	var out bytes.Buffer
+	out := bytes.NewBuffer(dst)
 	w := deflaters.Get().(*flate.Writer)
 	defer deflaters.Put(w)
-	w.Reset(&out)
+	w.Reset(out)
 	_, err := w.Write(raw)
 	if err == nil {
 		err = w.Flush()
@@ -54,7 +54,7 @@ func deflate(raw []byte) []byte {
 	if err != nil {
 		panic(fmt.Sprintf("BUG: deflate into memory: %v", err))
 	}
-	return bytes.Clone(out.Bytes())
+	return out.Bytes()
 }
 
 // deflaters are 1.2 MB each.

@@ -142,6 +142,7 @@ func NewConfig(env *platform.Env, r config.Resolved) Config {
 		Policy:       r.LAPI.Policy,
 		Secret:       r.LAPI.Secret,
 		MaxDecisions: r.LAPI.MaxDecisions,
+		Scratch:      r.DataDir,
 		Hub:          r.LAPI.ServedHub,
 		Log:          env.Log,
 		Version:      env.Version,

@@ -82,6 +82,10 @@ type Config struct {
 
 	MaxDecisions int // live decisions held in memory; 0: 2 million
 
+	// Scratch is the directory of files that last no longer than the process; "":
+	// the system's.
+	Scratch string
+
 	// Hub is the directory of the hub that everybody may read; "": none.
 	Hub string
 

@@ -3,12 +3,18 @@ package lapi
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -130,7 +136,10 @@ func TestKeptIsTheSame(t *testing.T) {
 			want := encoded(t, s, query)
 			for _, coding := range []string{"", "gzip", "deflate, gzip;q=0.5", "br, ZSTD, gzip"} {
 				packed := coding != "" && len(codings) > 0
-				for range plainFrom + 1 { // the last time of pieces that are kept
+				for range plainFrom + 1 {
+					if rng.IntN(2) == 0 {
+						tendAll(s)
+					}
 					h, body := b.startup(query, coding)
 					if (h.Get("Content-Encoding") != "") != packed || (h.Get("Vary") == "Accept-Encoding") != packed {
 						t.Fatalf("%q: answered with %v", coding, h)
@@ -147,12 +156,144 @@ func TestKeptIsTheSame(t *testing.T) {
 	}
 }
 
+// tendAll does at once what is done each second.
+func tendAll(s *Server) {
+	s.pieces.mu.Lock()
+	views := slices.Collect(maps.Values(s.pieces.views))
+	s.pieces.mu.Unlock()
+	for _, v := range views {
+		s.pieces.tend(v)
+	}
+}
+
+// TestShelf: what is sent of it is the same as what is encoded, also while it is put
+// aside, and neither a disk that fails nor the end of the server leaves one open.
+func TestShelf(t *testing.T) {
+	clk, turned := clockAtNoon()
+	s := open(t, turned)
+	fill(t, s, 0, 2*minPlain)
+	n := news{s: s, query: usualQuery, counts: true}
+	n.mark()
+	var v *view
+	for range plainFrom {
+		v = s.pieces.view(&n, plain, "")
+	}
+	s.pieces.tend(v)
+	first := v.shelf
+	kept := func() (pieces int) { // how many; and they must be right
+		t.Helper()
+		n.mark()
+		for block := range n.blocks {
+			if _, sh := v.piece(&n, block); sh != nil {
+				sh.leave()
+				pieces++
+			}
+		}
+		w := httptest.NewRecorder()
+		a := streamAnswer{news: n, kept: v, out: streamWriter{w: w, coding: plain}}
+		if err := a.write(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if want := encoded(t, s, ""); !bytes.Equal(w.Body.Bytes(), want) {
+			t.Fatalf("%d bytes differ from %d", w.Body.Len(), len(want))
+		}
+		return pieces
+	}
+	want := func(pieces int) {
+		t.Helper()
+		if got := kept(); got != pieces {
+			t.Fatalf("pieces of %d blocks are kept, want %d", got, pieces)
+		}
+	}
+	want(s.decisions.Blocks())
+	fill(t, s, 2*minPlain, 1)
+	want(s.decisions.Blocks() - 1)
+	s.pieces.tend(v)
+	want(s.decisions.Blocks())
+	if v.shelf != first {
+		t.Fatal("a new shelf for one block")
+	}
+
+	n.mark()
+	var block decisions.Block
+	for block = range n.blocks {
+		break
+	}
+	p, reading := v.piece(&n, block)
+	clk.Add(pieceAge / 2)
+	s.pieces.tend(v)
+	want(s.decisions.Blocks())
+	if v.shelf == first {
+		t.Fatal("no new shelf when the first is half as old as it may get")
+	}
+	w := httptest.NewRecorder()
+	out := streamWriter{w: w, coding: plain, buf: make([]byte, 0, flushOver)}
+	if err := out.copy(t.Context(), reading, p); err != nil || int64(w.Body.Len()) != p.length {
+		t.Fatalf("who reads from the old one gets %d bytes of %d: %v", w.Body.Len(), p.length, err)
+	}
+	reading.leave()
+	if _, err := reading.file.Stat(); !errors.Is(err, os.ErrClosed) {
+		t.Fatalf("the old one is still open: %v", err)
+	}
+	for size := v.shelf.size; v.shelf.size <= 2*size; s.pieces.tend(v) {
+		if _, err := v.shelf.put(block, p, make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+		fill(t, s, 0, 1)
+	}
+	old := v.shelf
+	if s.pieces.tend(v); v.shelf == old {
+		t.Fatal("no new shelf when half of the last one is out of date")
+	}
+
+	last := v.shelf
+	last.file.Close() // nothing can be written any more
+	fill(t, s, 2*minPlain+1, 1)
+	s.pieces.tend(v)
+	want(0)
+	if last.users.Load() != 0 {
+		t.Fatalf("%d use a shelf that has failed", last.users.Load())
+	}
+	v.failed = false
+	s.pieces.tend(v)
+	want(s.decisions.Blocks())
+	last = v.shelf
+	s.pieces.stop()
+	s.pieces.tend(v)
+	want(0)
+	if _, err := last.file.Stat(); !errors.Is(err, os.ErrClosed) {
+		t.Fatalf("a shelf of a set that is forgotten is still open: %v", err)
+	}
+}
+
+// TestNoRoomForAShelf: bouncers get the set all the same.
+func TestNoRoomForAShelf(t *testing.T) {
+	var log bytes.Buffer
+	s := open(t, func(c *Config) {
+		c.Scratch, c.Log = filepath.Join(t.TempDir(), "none"), slog.New(slog.NewTextHandler(&log, nil))
+	})
+	fill(t, s, 0, minPlain)
+	b := bouncer(t, s, "b")
+	for _, coding := range []string{"", "gzip"} {
+		for range 2 * plainFrom {
+			if h, body := b.startup("", coding); bytes.Count(unpacked(t, h, body), []byte(`"id"`)) != minPlain {
+				t.Fatalf("%d bytes", len(body))
+			}
+		}
+		tendAll(s)
+		tendAll(s)
+	}
+	if n := strings.Count(log.String(), "cannot keep"); n != 1+min(len(codings), 1) {
+		t.Fatalf("it is said %d times: %s", n, log.String())
+	}
+}
+
 // TestPiecesAreTended: while bouncers start, what has changed is made anew before
 // the next one asks; when none has asked for long, nothing is kept.
 func TestPiecesAreTended(t *testing.T) {
 	clk, turned := clockAtNoon()
 	s := open(t, turned)
-	fill(t, s, 0, 3*compressFrom)
+	fill(t, s, 0, minPlain)
 	b := bouncer(t, s, "b")
 	for range plainFrom {
 		b.startup("", "")
@@ -165,16 +306,17 @@ func TestPiecesAreTended(t *testing.T) {
 		n.mark()
 		all = true
 		for block := range n.blocks {
-			v.mu.Lock()
-			k := v.blocks[block.First]
-			v.mu.Unlock()
-			all = all && k.serves(&n, block, pieceAge)
+			_, sh := v.piece(&n, block)
+			if all = all && sh != nil; sh != nil {
+				sh.leave()
+			}
 		}
 		return all
 	}
 	for _, change := range []func(){
-		func() { fill(t, s, 3*compressFrom, 1) },
-		func() { clk.Add(pieceAge - 2) },
+		func() {},
+		func() { fill(t, s, minPlain, 1) },
+		func() { clk.Add(pieceAge - 4) },
 	} {
 		change()
 		s.pieces.tend(v)
@@ -205,12 +347,16 @@ func TestPieceOfAnEarlierPlace(t *testing.T) {
 	fill(t, s, 10, 10)
 	late := early
 	late.mark()
-	v := s.pieces.view(&early, &coding{name: "none", pack: bytes.Clone}, "")
+	none := &coding{name: "none", pack: func(dst, raw []byte) []byte { return append(dst, raw...) }}
+	v := s.pieces.view(&early, none, "")
 	for _, n := range []*news{&early, &late} {
-		for block := range n.blocks {
-			if got, want := bytes.Count(v.piece(n, block, pieceAge).packed, []byte(`"id":`)), int(n.to.ID); got != want {
-				t.Errorf("%d decisions up to %d", got, want)
-			}
+		w := httptest.NewRecorder()
+		a := streamAnswer{news: *n, kept: v, out: streamWriter{w: w, coding: none}}
+		if err := a.write(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := strings.Count(w.Body.String(), `"id":`), int(n.to.ID); got != want {
+			t.Errorf("%d decisions up to %d", got, want)
 		}
 	}
 }
@@ -277,7 +423,7 @@ func TestNobodyWaitsForAStart(t *testing.T) {
 	packing, goOn := make(chan struct{}), make(chan struct{})
 	all := codings
 	defer func() { codings = all }()
-	codings = []*coding{{name: "slow", pack: func(raw []byte) []byte {
+	codings = []*coding{{name: "slow", pack: func(_, raw []byte) []byte {
 		select {
 		case packing <- struct{}{}:
 		case <-goOn:

@@ -2,6 +2,7 @@ package lapi
 
 import (
 	"context"
+	"hash/crc32"
 	"net/http"
 	"strconv"
 	"strings"
@@ -162,23 +163,19 @@ func (a *streamAnswer) write(ctx context.Context) error {
 	for _, d := range log.Again(a.query, a.from, a.to, a.now) {
 		out.buf = api.AppendDecision(out.next(), &d, a.now, true)
 	}
-	if a.kept != nil {
-		if err := a.kept.write(ctx, a); err != nil {
+	if a.counts && a.tally.Count >= compressFrom { // it will take a while
+		if err := out.flush(); err != nil {
 			return err
 		}
+	}
+	var err error
+	if a.kept != nil {
+		err = a.kept.write(ctx, a)
 	} else {
-		if a.counts && a.tally.Count >= compressFrom { // it will take a while
-			if err := out.flush(); err != nil {
-				return err
-			}
-		}
-		rows := api.Rows{Now: a.now, WithUUID: true}
-		for at, more := a.from.ID, true; more; {
-			at, more = log.New(a.query, at, a.to.ID, a.now, func(r *decisions.Row) { out.buf = rows.Append(out.next(), r) })
-			if err := out.flushIfLong(ctx); err != nil {
-				return err
-			}
-		}
+		err = a.encode(ctx, a.from.ID, a.to.ID)
+	}
+	if err != nil {
+		return err
 	}
 	out.begin(`], "deleted": [`)
 	for _, d := range log.Deleted(a.query, a.from, a.to) {
@@ -189,6 +186,18 @@ func (a *streamAnswer) write(ctx context.Context) error {
 	}
 	out.begin(`]}`)
 	return out.end()
+}
+
+// encode sends the decisions that came after one up to another.
+func (a *streamAnswer) encode(ctx context.Context, after, upTo int64) error {
+	rows, out := api.Rows{Now: a.now, WithUUID: true}, &a.out
+	for more := true; more; {
+		after, more = a.s.decisions.New(a.query, after, upTo, a.now, func(r *decisions.Row) { out.buf = rows.Append(out.next(), r) })
+		if err := out.flushIfLong(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // streamWriter writes the two arrays of an answer, and sends them when they
@@ -232,32 +241,34 @@ func (o *streamWriter) flushIfLong(ctx context.Context) error {
 }
 
 // flush sends what there is.
-func (o *streamWriter) flush() (err error) {
-	switch {
-	case len(o.buf) == 0:
-	case o.coding.pack != nil:
-		err = o.add(o.coding.piece(o.buf))
-	default:
-		err = o.send(o.buf)
-	}
+func (o *streamWriter) flush() error {
+	body := o.buf
 	o.buf = o.buf[:0]
-	return err
-}
-
-// add sends a piece.
-func (o *streamWriter) add(p piece) error {
-	if !o.begun && o.coding.pack != nil {
-		o.w.Header().Set("Content-Encoding", o.coding.name)
-		o.w.Header().Set("Vary", "Accept-Encoding")
-		if err := o.send(o.coding.head); err != nil {
+	if len(body) == 0 {
+		return nil
+	}
+	if o.coding.pack != nil {
+		if err := o.announce(crc32.ChecksumIEEE(body), int64(len(body))); err != nil {
 			return err
 		}
+		body = o.coding.pack(nil, body)
 	}
+	return o.send(body)
+}
+
+// announce counts a compressed piece that is about to be sent, by what it was before.
+// It begins the body if it is the first.
+func (o *streamWriter) announce(sum uint32, length int64) error {
 	if o.coding.tail != nil {
-		o.sum = joinSums(o.sum, p.sum, p.length)
-		o.length += p.length
+		o.sum = joinSums(o.sum, sum, length)
+		o.length += length
 	}
-	return o.send(p.packed)
+	if o.begun {
+		return nil
+	}
+	o.w.Header().Set("Content-Encoding", o.coding.name)
+	o.w.Header().Set("Vary", "Accept-Encoding")
+	return o.send(o.coding.head)
 }
 
 // send sends bytes. net/http cuts them into chunks.
