@@ -3,21 +3,34 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/alecthomas/kong"
 
 	"cs/platform"
 	"cs/roles/cli"
+	"cs/roles/config"
+	start "cs/roles/container"
 	"cs/roles/takeover"
 )
 
 // fullCommands are those that a router has no use for.
 type fullCommands struct {
-	Takeover takeover.Command `cmd:"" group:"Operators' commands" help:"Take the place of CrowdSec's programs on this host, and back."`
+	Takeover  takeover.Command `cmd:"" group:"Operators' commands" help:"Take the place of CrowdSec's programs on this host, and back."`
+	Container container        `cmd:"" group:"Roles" help:"Be what CrowdSec's container image is: do as the environment says (COLLECTIONS, BOUNCER_KEY_name and the like), then run."`
+}
+
+// container is the start of a container.
+type container struct{}
+
+// Run prepares and runs.
+func (container) Run(ctx context.Context, env *platform.Env, _ *config.Flags) error {
+	return start.Run(ctx, env, os.Environ(), execute)
 }
 
 // mistake returns in kong's words what is wrong with a command line, err if it

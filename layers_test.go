@@ -22,6 +22,7 @@ var allowed = map[string][]string{
 	"cs/roles/lapi":      {"cs/roles/config", "cs/roles/api", "cs/storage", "cs/pipeline/expr", "cs/decisions", "cs/platform"},
 	"cs/roles/bouncer":   {"cs/roles/config", "cs/roles/api", "cs/remediate", "cs/decisions", "cs/platform"},
 	"cs/roles/takeover":  {"cs/roles/config", "cs/storage", "cs/platform"},
+	"cs/roles/container": {"cs/roles/config", "cs/platform"},
 	"cs/roles/register":  {"cs/roles/config", "cs/roles/api", "cs/platform"},
 	"cs/roles/setup":     {"cs/roles/engine", "cs/roles/config", "cs/pipeline/expr", "cs/platform"},
 	"cs/roles/cli":       {"cs/roles/setup", "cs/roles/status", "cs/roles/engine", "cs/roles/config", "cs/roles/api", "cs/pipeline/explain", "cs/pipeline/hub", "cs/storage", "cs/decisions", "cs/platform"},

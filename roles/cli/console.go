@@ -231,7 +231,7 @@ func setConsole(env *platform.Env, g *Globals, names []string, all, on bool) err
 	} else {
 		s.info("%v have been %s", names, verb)
 	}
-	fmt.Fprint(s.errs, reloadHint(false))
+	fmt.Fprint(s.errs, s.reloadHint(false))
 	return nil
 }
 

@@ -210,7 +210,7 @@ func (c *content) carry(ctx context.Context, p *catalog.Plan, src *catalog.Sourc
 	}
 	if out.Reload {
 		c.warnBlind()
-		err = errors.Join(err, c.text(reloadHint(c.verbose())))
+		err = errors.Join(err, c.text(c.reloadHint(c.verbose())))
 	}
 	return err
 }
@@ -224,8 +224,12 @@ func (c *content) warnBlind() {
 	}
 }
 
-// reloadHint says how the new content comes into force.
-func reloadHint(apart bool) string {
+// reloadHint says how the new content comes into force: by itself in a container, which
+// has no service manager, and is told by a variable.
+func (s *session) reloadHint(apart bool) string {
+	if in, _ := s.env.LookupEnv("container"); in != "" {
+		return ""
+	}
 	hint := map[string]string{
 		"linux":   "Run 'sudo systemctl reload crowdsec' for the new configuration to be effective.\n",
 		"freebsd": "Run 'sudo service crowdsec reload' for the new configuration to be effective.\n",

@@ -353,7 +353,7 @@ func (c *SetupInteractive) Run(ctx context.Context, env *platform.Env, g *Global
 			return err
 		}
 	}
-	return s.text("\nDecisions are enforced by a bouncer: 'cs bouncer-firewall' blocks in the firewall of this host.\n" + reloadHint(false))
+	return s.text("\nDecisions are enforced by a bouncer: 'cs bouncer-firewall' blocks in the firewall of this host.\n" + s.reloadHint(false))
 }
 
 // describe tells what a service brings along.

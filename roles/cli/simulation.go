@@ -95,7 +95,7 @@ func simulate(env *platform.Env, g *Globals, names []string, global, on bool) er
 	if _, err := os.Stat(path + ".local"); err == nil {
 		s.warn("%s overrides what was changed", path+".local")
 	}
-	return s.text(plainLines(b.String()) + reloadHint(false))
+	return s.text(plainLines(b.String()) + s.reloadHint(false))
 }
 
 // scenarios returns the scenarios that there are, and whether each is installed.
