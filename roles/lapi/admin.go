@@ -67,7 +67,7 @@ func shownItems(items map[string][]storage.HubItem) api.HubItems {
 
 func (s *Server) adminAddMachine(w http.ResponseWriter, r *http.Request) {
 	var in api.AddMachineRequest
-	if err := s.readBody(r, &in); err != nil {
+	if err := s.readBody(w, r, api.SocketMachine, &in); err != nil {
 		refuseBody(w, err)
 		return
 	}
@@ -111,7 +111,7 @@ func (s *Server) adminBouncers(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) adminAddBouncer(w http.ResponseWriter, r *http.Request) {
 	var in api.AddBouncerRequest
-	if err := s.readBody(r, &in); err != nil {
+	if err := s.readBody(w, r, api.SocketMachine, &in); err != nil {
 		refuseBody(w, err)
 		return
 	}

@@ -18,7 +18,7 @@ import (
 
 // postAlerts takes what an agent, or an operator, reports.
 func (s *Server) postAlerts(w http.ResponseWriter, r *http.Request, machineID string) {
-	body, release, err := s.upload(r)
+	body, release, err := s.upload(w, r, machineID)
 	defer release()
 	if err != nil {
 		refuseBody(w, err)
@@ -51,6 +51,7 @@ func (s *Server) postAlerts(w http.ResponseWriter, r *http.Request, machineID st
 	for i, id := range ids {
 		texts[i] = strconv.FormatInt(id, 10)
 	}
+	release() // the client may be slow in taking the answer
 	answer(w, http.StatusCreated, texts)
 }
 

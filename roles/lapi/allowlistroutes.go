@@ -76,9 +76,9 @@ func (s *Server) checkAllowlist(w http.ResponseWriter, r *http.Request, _ string
 
 // checkAllowlists tells which of many addresses and ranges are on a list. What
 // is neither is on none: an import may have users and countries among them.
-func (s *Server) checkAllowlists(w http.ResponseWriter, r *http.Request, _ string) {
+func (s *Server) checkAllowlists(w http.ResponseWriter, r *http.Request, machineID string) {
 	var in api.AllowlistTargets
-	if err := s.readBody(r, &in); err != nil {
+	if err := s.readBody(w, r, machineID, &in); err != nil {
 		refuseBody(w, err)
 		return
 	}
@@ -101,7 +101,7 @@ func (s *Server) checkAllowlists(w http.ResponseWriter, r *http.Request, _ strin
 
 func (s *Server) adminAddAllowlist(w http.ResponseWriter, r *http.Request) {
 	var in api.AddAllowlistRequest
-	if err := s.readBody(r, &in); err != nil {
+	if err := s.readBody(w, r, api.SocketMachine, &in); err != nil {
 		refuseBody(w, err)
 		return
 	}
@@ -118,7 +118,7 @@ func (s *Server) adminDeleteAllowlist(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) adminAllow(w http.ResponseWriter, r *http.Request) {
 	var in api.AllowRequest
-	if err := s.readBody(r, &in); err != nil {
+	if err := s.readBody(w, r, api.SocketMachine, &in); err != nil {
 		refuseBody(w, err)
 		return
 	}
@@ -136,7 +136,7 @@ func (s *Server) adminAllow(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) adminDisallow(w http.ResponseWriter, r *http.Request) {
 	var in api.DisallowRequest
-	if err := s.readBody(r, &in); err != nil {
+	if err := s.readBody(w, r, api.SocketMachine, &in); err != nil {
 		refuseBody(w, err)
 		return
 	}

@@ -96,8 +96,11 @@ func refuseToken(w http.ResponseWriter, status int, message string) {
 // refuseBody answers a body that could not be read. For one that is too large
 // net/http closes the connection.
 func refuseBody(w http.ResponseWriter, err error) {
-	var late net.Error
-	if errors.As(err, &late) && late.Timeout() {
+	if errors.Is(err, errHurried) {
+		busy(w, 5*time.Second)
+		return
+	}
+	if isSlow(err) {
 		refuse(w, http.StatusRequestTimeout, "the body took too long")
 		return
 	}
@@ -107,6 +110,12 @@ func refuseBody(w http.ResponseWriter, err error) {
 		return
 	}
 	refuse(w, http.StatusBadRequest, err.Error())
+}
+
+// isSlow tells whether a body could not be read because it came too slowly.
+func isSlow(err error) bool {
+	var late net.Error
+	return errors.Is(err, errHurried) || errors.As(err, &late) && late.Timeout()
 }
 
 // busy asks to come again.

@@ -85,8 +85,13 @@ func TestClockSetBack(t *testing.T) {
 func TestStrangersShareRoom(t *testing.T) {
 	s := open(t, nil)
 	v := visitor{t: t, h: s.handler()}
-	for range strangerSlots {
-		s.strangers <- struct{}{}
+	var others []*turn
+	for i := range strangerTurns {
+		o, err := s.strangers.take(t.Context(), fmt.Sprint(i), func() {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		others = append(others, o)
 	}
 	v.want("POST", "/v1/watchers", `{"machine_id":"x","password":"p"}`, 201, "")
 	sent := &counted{r: strings.NewReader(strings.Repeat(" ", smallBody/2) + `{"machine_id":"y","password":"p"}`)}
@@ -96,10 +101,10 @@ func TestStrangersShareRoom(t *testing.T) {
 	if sent.n != smallStranger {
 		t.Fatalf("%d bytes of a large body were read", sent.n)
 	}
-	<-s.strangers
+	others[0].end()
 	v.want("POST", "/v1/watchers", strings.Repeat(" ", smallBody/2)+`{"machine_id":"y","password":"p"}`, 201, "")
-	if len(s.strangers) != strangerSlots-1 {
-		t.Fatal("the slot was not given back")
+	if n := len(s.strangers.having); n != strangerTurns-1 {
+		t.Fatalf("%d have a turn", n)
 	}
 }
 

@@ -124,8 +124,8 @@ type Server struct {
 	lists     allowlists
 	accounts  sync.Mutex // held while rows of machines and bouncers are added or removed, in the store and in memory
 	epoch     string
-	uploads   chan struct{} // a slot for each large body in memory
-	strangers chan struct{} // and of those that anybody may send
+	uploads   *turns // of large bodies
+	strangers *turns // of those that anybody may send
 	log       *slog.Logger
 	now       func() time.Time
 	started   time.Time
@@ -147,8 +147,8 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 		decisions: decisions.NewLog(conf.MaxDecisions),
 		passwords: auth.NewPasswords(conf.passwordCost),
 		throttle:  auth.NewThrottle(),
-		uploads:   make(chan struct{}, uploadSlots),
-		strangers: make(chan struct{}, strangerSlots),
+		uploads:   newTurns(uploadTurns, fairUpload),
+		strangers: newTurns(strangerTurns, fairStranger),
 		log:       conf.Log,
 		// The store keeps no monotonic time; so nothing here reckons with it.
 		now:     func() time.Time { return conf.Now().Round(0) },

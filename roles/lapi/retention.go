@@ -183,7 +183,7 @@ func (s *Server) forgetBouncer(ctx context.Context, name string) error {
 // adminFlush deletes old alerts now, by the bounds that the operator names.
 func (s *Server) adminFlush(w http.ResponseWriter, r *http.Request) {
 	var in api.FlushRequest
-	if err := s.readBody(r, &in); err != nil {
+	if err := s.readBody(w, r, api.SocketMachine, &in); err != nil {
 		refuseBody(w, err)
 		return
 	}

@@ -19,7 +19,7 @@ import (
 // usageMetrics takes a report of usage. What it tells of the sender (version,
 // operating system) is kept with its row; the numbers are added up.
 func (s *Server) usageMetrics(w http.ResponseWriter, r *http.Request, who string) {
-	body, release, err := s.upload(r)
+	body, release, err := s.upload(w, r, who)
 	defer release()
 	if err != nil {
 		refuseBody(w, err)

@@ -27,7 +27,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var in api.RegisterRequest
-	if err := s.readStranger(r, &in); err != nil {
+	if err := s.readStranger(w, r, &in); err != nil {
 		refuseBody(w, err)
 		return
 	}
@@ -107,7 +107,11 @@ func (s *Server) checkToken(r *http.Request, rules *rules, token string) string 
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	deny := func(message string) { refuseToken(w, http.StatusUnauthorized, message) }
 	var in api.LoginRequest
-	if err := s.readStranger(r, &in); err != nil {
+	if err := s.readStranger(w, r, &in); err != nil {
+		if isSlow(err) {
+			refuseBody(w, err)
+			return
+		}
 		deny("missing: " + err.Error())
 		return
 	}
@@ -218,7 +222,7 @@ func (s *Server) registerBouncer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var in api.BouncerRequest
-	if err := s.readStranger(r, &in); err != nil {
+	if err := s.readStranger(w, r, &in); err != nil {
 		refuseBody(w, err)
 		return
 	}
