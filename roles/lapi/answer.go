@@ -87,7 +87,7 @@ func refuse(w http.ResponseWriter, status int, message string) {
 }
 
 func refuseToken(w http.ResponseWriter, status int, message string) {
-	if status == http.StatusUnauthorized {
+	if status != http.StatusTooManyRequests {
 		w.Header().Set("WWW-Authenticate", "JWT realm=Crowdsec API local")
 	}
 	answer(w, status, api.ErrorResponse{Code: status, Message: message})

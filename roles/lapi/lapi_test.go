@@ -256,13 +256,14 @@ func TestTokens(t *testing.T) {
 	deny("nonsense", 401, "token contains an invalid number of segments")
 	deny(good[:len(good)-4]+"AAAA", 401, "signature is invalid")
 	none := "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0." + strings.Split(good, ".")[1] + "."
-	deny(none, 401, "signature is invalid")
+	deny(none, 401, "invalid signing algorithm")
 
 	clk.Add(time.Hour)
-	deny(good, 401, "Token is expired")
+	v.token = good
 	v.want("GET", "/v1/refresh_token", "", 200, "*") // an hour after its issue is just in time
 	clk.Add(2 * time.Second)
-	v.want("GET", "/v1/refresh_token", "", 401, `{"code":401,"message":"Token is expired"}`)
+	deny(good, 401, "Token is expired")
+	v.want("GET", "/v1/refresh_token", "", 401, `{"code":401,"message":"token is expired"}`)
 	r := httptest.NewRequest("GET", "/v1/heartbeat", nil)
 	fresh, _, _ := s.signer.Sign("m", clk.Now())
 	r.AddCookie(&http.Cookie{Name: "jwt", Value: fresh})

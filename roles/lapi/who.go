@@ -142,7 +142,7 @@ func denyToken(w http.ResponseWriter, err error) {
 	switch {
 	case errors.Is(err, auth.ErrNoToken):
 		refuseToken(w, http.StatusUnauthorized, "cookie token is empty")
-	case errors.Is(err, auth.ErrNoExpiry):
+	case errors.Is(err, auth.ErrNoExpiry), errors.Is(err, auth.ErrBadExpiry):
 		refuseToken(w, http.StatusBadRequest, err.Error())
 	default:
 		refuseToken(w, http.StatusUnauthorized, err.Error())

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -39,20 +40,76 @@ func TestTokens(t *testing.T) {
 	}
 	f(token, t0, nil)
 	f(token, t0.Add(time.Hour-time.Second), nil)
-	f(token, t0.Add(time.Hour), ErrExpired)
+	f(token, t0.Add(time.Hour), nil)
+	f(token, t0.Add(time.Hour+time.Second), ErrExpired)
 	f("", t0, ErrNoToken)
-	f("a.b", t0, ErrMalformed)
-	f("a.b.c", t0, ErrMalformed)
-	f(token+"x", t0, ErrSignature)
+	f("a.b", t0, errSegments)
 	other, _, _ := NewSigner([]byte(strings.Repeat("o", 64))).Sign("web1", t0)
 	f(other, t0, ErrSignature)
 
 	none, _ := jwt.NewWithClaims(jwt.SigningMethodNone, jwt.MapClaims{"id": "web1", "exp": t0.Add(time.Hour).Unix()}).SignedString(jwt.UnsafeAllowNoneSignatureType)
-	f(none, t0, ErrSignature)
+	f(none, t0, ErrAlgorithm)
 	hs512, _ := jwt.NewWithClaims(jwt.SigningMethodHS512, jwt.MapClaims{"id": "web1", "exp": t0.Add(time.Hour).Unix()}).SignedString(s.secret)
-	f(hs512, t0, ErrSignature)
+	f(hs512, t0, ErrAlgorithm)
 	forever, _ := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"id": "web1"}).SignedString(s.secret)
 	f(forever, t0, ErrNoExpiry)
+}
+
+// TestRefusedTokens: the words are those of Debian's crowdsec 1.4.6 for the same tokens.
+func TestRefusedTokens(t *testing.T) {
+	s := NewSigner([]byte(strings.Repeat("k", 64)))
+	part := base64.RawURLEncoding.EncodeToString
+	signed := func(header, claims string) string {
+		text := part([]byte(header)) + "." + part([]byte(claims))
+		sum, err := jwt.SigningMethodHS256.Sign(text, s.secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text + "." + part(sum)
+	}
+	const ours, claims = `{"alg":"HS256","typ":"JWT"}`, `{"exp":1772362800,"id":"m","orig_iat":1772359200}`
+	good := signed(ours, claims)
+	f := func(token, want string) {
+		t.Helper()
+		if _, err := s.Verify(token, t0); err == nil || err.Error() != want {
+			t.Errorf("%s: got %v, want %s", token, err, want)
+		}
+	}
+	f("a", "token contains an invalid number of segments")
+	f("a.b.c.d", "token contains an invalid number of segments")
+	f("...", "token contains an invalid number of segments")
+	f("a.b.c", "illegal base64 data at input byte 1")
+	f(" "+good, "illegal base64 data at input byte 0")
+	f(good+" y", "illegal base64 data at input byte 43")
+	f("..", "unexpected end of JSON input")
+	f("!!.!!.!!", "illegal base64 data at input byte 0")
+	f(part([]byte("{x"))+".e30.x", "invalid character 'x' looking for beginning of object key string")
+	f(part([]byte("hello"))+".e30.x", "invalid character 'h' looking for beginning of value")
+	f(part([]byte("[]"))+".e30.x", "json: cannot unmarshal array into Go value of type map[string]interface {}")
+	f(part([]byte(ours))+".!!.x", "illegal base64 data at input byte 0")
+	f(signed(ours, "{x"), "invalid character 'x' looking for beginning of object key string")
+	f(signed(ours, "[]"), "json: cannot unmarshal array into Go value of type jwt.MapClaims")
+	f(signed(ours, "7"), "json: cannot unmarshal number into Go value of type jwt.MapClaims")
+	f(signed(ours, "null"), "missing exp field")
+	f(signed(ours, "{}"), "missing exp field")
+	f(signed(ours, `{"exp":null,"id":"m"}`), "missing exp field")
+	f(signed(ours, `{"exp":"tomorrow","id":"m"}`), "exp must be float64 format")
+	f(signed(ours, `{"exp":true,"id":"m"}`), "exp must be float64 format")
+	f(signed(ours, `{"exp":-5,"id":"m"}`), "Token is expired")
+	f(good[:strings.LastIndexByte(good, '.')]+".!!", "illegal base64 data at input byte 0")
+	f(good[:strings.LastIndexByte(good, '.')]+".", "signature is invalid")
+	f(good[:len(good)-4]+"AAAA", "signature is invalid")
+	f(signed(`{"alg":"none"}`, claims), "invalid signing algorithm")
+	f(signed(`{"alg":"HS512"}`, claims), "invalid signing algorithm")
+	f(signed(`{"alg":"RS256"}`, claims), "invalid signing algorithm")
+	f(signed(`{"alg":"XX"}`, claims), "signing method (alg) is unavailable.")
+	f(signed(`{"alg":"hs256"}`, claims), "signing method (alg) is unavailable.")
+	f(signed(`{"typ":"JWT"}`, claims), "signing method (alg) is unspecified.")
+	f(signed(`{"alg":7}`, claims), "signing method (alg) is unspecified.")
+	f(signed(ours, `{"exp":1,"id":"m"}`)+"x", "signature is invalid")
+	if _, err := s.VerifyForRefresh(good, t0.Add(time.Hour+time.Second)); err == nil || err.Error() != "token is expired" {
+		t.Error(err)
+	}
 }
 
 func FuzzVerify(f *testing.F) {

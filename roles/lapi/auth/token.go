@@ -17,14 +17,23 @@ import (
 // it can be exchanged for a new one.
 const TokenLife = time.Hour
 
-// Why a token is refused. The texts are upstream's, and clients compare them.
+// Why a token is refused. The texts are upstream's, and clients compare them; what
+// can't be decoded has those of the decoders.
 var (
 	ErrNoToken   = errors.New("token is empty")
-	ErrMalformed = errors.New("token contains an invalid number of segments")
 	ErrSignature = errors.New("signature is invalid")
+	ErrAlgorithm = errors.New("invalid signing algorithm")
 	//lint:ignore ST1005 the text goes over the wire
-	ErrExpired  = errors.New("Token is expired")
-	ErrNoExpiry = errors.New("missing exp field")
+	ErrExpired   = errors.New("Token is expired")
+	ErrTooOld    = errors.New("token is expired") // to be exchanged
+	ErrNoExpiry  = errors.New("missing exp field")
+	ErrBadExpiry = errors.New("exp must be float64 format")
+
+	errSegments = errors.New("token contains an invalid number of segments")
+	//lint:ignore ST1005 the text goes over the wire
+	errUnknownAlgorithm = errors.New("signing method (alg) is unavailable.")
+	//lint:ignore ST1005 the text goes over the wire
+	errNoAlgorithm = errors.New("signing method (alg) is unspecified.")
 )
 
 // Signer makes and checks the tokens of machines: HS256, with the claims id,
@@ -35,7 +44,7 @@ type Signer struct{ secret []byte }
 func NewSigner(secret []byte) *Signer { return &Signer{secret: secret} }
 
 type claims struct {
-	Expire int64  `json:"exp"`
+	Expire *int64 `json:"exp"`
 	ID     string `json:"id"`
 	Issued int64  `json:"orig_iat"`
 }
@@ -43,8 +52,9 @@ type claims struct {
 // Sign returns a token for a machine and when it ends.
 func (s *Signer) Sign(machineID string, now time.Time) (string, time.Time, error) {
 	expire := now.Add(TokenLife)
+	exp := expire.Unix()
 	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, &claims{
-		Expire: expire.Unix(), ID: machineID, Issued: now.Unix(),
+		Expire: &exp, ID: machineID, Issued: now.Unix(),
 	}).SignedString(s.secret)
 	return text, expire, err
 }
@@ -55,7 +65,7 @@ func (s *Signer) Verify(token string, now time.Time) (machineID string, err erro
 	if err != nil {
 		return "", err
 	}
-	if now.Unix() >= c.Expire {
+	if now.Unix() > *c.Expire {
 		return "", ErrExpired
 	}
 	return c.ID, nil
@@ -69,7 +79,7 @@ func (s *Signer) VerifyForRefresh(token string, now time.Time) (machineID string
 		return "", err
 	}
 	if now.Unix()-c.Issued > int64(TokenLife/time.Second) {
-		return "", ErrExpired
+		return "", ErrTooOld
 	}
 	return c.ID, nil
 }
@@ -80,29 +90,53 @@ func (s *Signer) parse(token string) (claims, error) {
 	}
 	var c claims
 	// Times are checked by the caller, with its own clock.
-	parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithoutClaimsValidation())
+	parser := jwt.NewParser(jwt.WithPaddingAllowed(), jwt.WithValidMethods([]string{"HS256"}), jwt.WithoutClaimsValidation())
 	_, err := parser.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return s.secret, nil })
-	switch {
-	case errors.Is(err, jwt.ErrTokenMalformed):
-		return claims{}, ErrMalformed
-	case err != nil:
-		return claims{}, ErrSignature
-	case c.Expire == 0:
+	if err != nil {
+		return claims{}, refusal(token, err)
+	}
+	if c.Expire == nil {
 		return claims{}, ErrNoExpiry
 	}
 	return c, nil
 }
 
+// refusal returns in upstream's words why a token can't be parsed.
+func refusal(token string, cause error) error {
+	plain := jwt.MapClaims{} // upstream's claims, whose name is in some texts
+	t, _, err := jwt.NewParser(jwt.WithPaddingAllowed()).ParseUnverified(token, plain)
+	switch {
+	case errors.Is(err, jwt.ErrTokenUnverifiable):
+		if _, named := t.Header["alg"].(string); named {
+			return errUnknownAlgorithm
+		}
+		return errNoAlgorithm
+	case err != nil:
+		if all, ok := err.(interface{ Unwrap() []error }); ok {
+			causes := all.Unwrap()
+			return causes[len(causes)-1]
+		}
+		return errSegments
+	case t.Method.Alg() != jwt.SigningMethodHS256.Alg():
+		return ErrAlgorithm
+	case errors.Is(cause, jwt.ErrTokenSignatureInvalid):
+		return ErrSignature
+	}
+	// We alone know the secret and write no such claims.
+	if _, ok := plain["exp"].(float64); !ok {
+		return ErrBadExpiry
+	}
+	return cause
+}
+
 // The library wants these; they say what parse and its callers check themselves.
 
-func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) {
-	return jwt.NewNumericDate(time.Unix(c.Expire, 0)), nil
-}
-func (c *claims) GetIssuedAt() (*jwt.NumericDate, error)  { return nil, nil }
-func (c *claims) GetNotBefore() (*jwt.NumericDate, error) { return nil, nil }
-func (c *claims) GetIssuer() (string, error)              { return "", nil }
-func (c *claims) GetSubject() (string, error)             { return "", nil }
-func (c *claims) GetAudience() (jwt.ClaimStrings, error)  { return nil, nil }
+func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) { return nil, nil }
+func (c *claims) GetIssuedAt() (*jwt.NumericDate, error)       { return nil, nil }
+func (c *claims) GetNotBefore() (*jwt.NumericDate, error)      { return nil, nil }
+func (c *claims) GetIssuer() (string, error)                   { return "", nil }
+func (c *claims) GetSubject() (string, error)                  { return "", nil }
+func (c *claims) GetAudience() (jwt.ClaimStrings, error)       { return nil, nil }
 
 // SameToken compares a registration token with what somebody sent, in a time
 // that tells nothing of where they differ.
