@@ -12,7 +12,7 @@ ALIGN    = $(if $(filter amd64,$(shell go env GOARCH)),-funcalign=16)
 COLD     = $(foreach p,github.com/twmb/... github.com/pierrec/... github.com/alecthomas/... go.yaml.in/... github.com/golang-jwt/... \
 	text/template/... encoding/json encoding/xml encoding/asn1 crypto/tls/... crypto/x509/... vendor/... archive/... mime/... net/smtp \
 	cs/platform/... cs/remediate/... cs/storage/migrate/... cs/pipeline/explain cs/pipeline/hub/... cs/pipeline/source/kafka cs/pipeline/source/logdb \
-	cs/pipeline/source/webhook cs/roles/bouncer cs/roles/cli cs/roles/config cs/roles/run cs/roles/setup cs/roles/status cs/roles/takeover,-gcflags=$(p)=-l)
+	cs/pipeline/source/webhook cs/roles/bouncer cs/roles/cli cs/roles/config cs/roles/container cs/roles/run cs/roles/setup cs/roles/status cs/roles/takeover,-gcflags=$(p)=-l)
 
 .PHONY: build small bouncer sizes cross demo test lint bench clean
 

@@ -1,6 +1,8 @@
 package platform
 
 import (
+	"compress/gzip"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,8 +40,43 @@ func TestLogFile(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || canChmod && info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
+	l.Compress = true
+	l.Write([]byte("seventh\n"))
+	l.packing.Wait()
+	is(".1", "")
+	is(".2", "")
+	if got := unpacked(t, path+".1.gz") + unpacked(t, path+".2.gz"); got != "sixth\nfive\n" {
+		t.Errorf("compressed: %q", got)
+	}
+	if err := os.Chtimes(path+".1.gz", long, long); err != nil {
+		t.Fatal(err)
+	}
+	l.Write([]byte("eighth\n"))
+	l.packing.Wait()
+	if got := unpacked(t, path+".1.gz") + unpacked(t, path+".2.gz"); got != "seventh\n" {
+		t.Errorf("compressed, without what was too old: %q", got)
+	}
 	l.Path = filepath.Join(path, "below a file")
 	if l.Write([]byte("seven\n")); !strings.HasSuffix(lost.String(), "\nseven\n") {
 		t.Errorf("told %q", lost.String())
 	}
+}
+
+// unpacked is what a compressed file holds, "" if there is none.
+func unpacked(t *testing.T, path string) string {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

@@ -81,7 +81,7 @@ func logTo(env *platform.Env, f config.LogFile) {
 	if f.Path == "" {
 		return
 	}
-	file := &platform.LogFile{Path: f.Path, MaxSize: f.MaxSize, MaxFiles: f.MaxFiles, MaxAge: f.MaxAge, Else: env.Stderr}
+	file := &platform.LogFile{Path: f.Path, MaxSize: f.MaxSize, MaxFiles: f.MaxFiles, MaxAge: f.MaxAge, Compress: f.Compress, Else: env.Stderr}
 	levels := env.Log.Handler()
 	if old, ok := levels.(fileHandler); ok { // configured anew
 		levels = old.levels

@@ -103,7 +103,7 @@ func TestPackagedFile(t *testing.T) {
 		Path:      "testdata/packaged.yaml",
 		ConfigDir: "/etc/crowdsec/",
 		DataDir:   "/var/lib/crowdsec/data/",
-		Log:       Log{File: LogFile{Path: "/var/log/crowdsec.log", MaxSize: 20 << 20, MaxFiles: 10, MaxAge: 28 * 24 * time.Hour}},
+		Log:       Log{File: LogFile{Path: "/var/log/crowdsec.log", MaxSize: 20 << 20, MaxFiles: 10, MaxAge: 28 * 24 * time.Hour, Compress: true}},
 		Metrics:   Metrics{Listen: "127.0.0.1:6060", Level: "full"},
 		LAPI: LAPI{
 			Enabled: true, Listen: "127.0.0.1:8080", AdminSocket: filepath.Join("/var/lib/crowdsec/data", "cs.sock"),
@@ -534,7 +534,7 @@ func TestFirewallBouncer(t *testing.T) {
 	want := usualBouncer(func(b *Bouncer) {
 		b.Enabled, b.APIURL, b.APIKey, b.Types = true, "http://127.0.0.1:8080/", "k3y", []string{"ban"}
 		b.Backend, b.Layout, b.Level = "iptables", "sets", &level
-		b.LogFile = LogFile{Path: filepath.Join("/var/log", "crowdsec-firewall-bouncer.log"), MaxSize: 100 << 20, MaxFiles: 3, MaxAge: 30 * 24 * time.Hour}
+		b.LogFile = LogFile{Path: filepath.Join("/var/log", "crowdsec-firewall-bouncer.log"), MaxSize: 100 << 20, MaxFiles: 3, MaxAge: 30 * 24 * time.Hour, Compress: true}
 		for _, f := range []*BouncerFamily{&b.IPv4, &b.IPv6} {
 			f.Priority, f.Chains = &priority, []string{"INPUT"}
 		}

@@ -282,7 +282,7 @@ type Windows struct {
 //	layout                            ->  "sets": tables, chains and sets have upstream's names
 //	nftables_hooks left out           ->  prerouting, which sees what goes into containers, too
 //	retry_initial_connect left out    ->  we retry
-//	compress_logs                     ->  (gone: files of the log that were rotated stay as they are)
+//	compress_logs                     ->  (the build of the bouncer alone has no compressor: files of the log that were rotated stay as they are)
 //	pid_dir, daemonize                ->  (gone, as upstream's own)
 //
 // Keys of BouncerSection that upstream doesn't have are known, too. Warnings
@@ -325,6 +325,7 @@ func (f *File) firewallBouncer() (b Bouncer, warnings, errs []error) {
 		logFile = LogFile{
 			Path: filepath.Join(cmp.Or(s.LogDir, "/var/log"), "crowdsec-firewall-bouncer.log"), MaxSize: int64(cmp.Or(s.LogMaxSize, 500)) << 20,
 			MaxFiles: cmp.Or(s.LogMaxFiles, s.LogMaxBackups, 3), MaxAge: time.Duration(cmp.Or(s.LogMaxAge, 30)) * 24 * time.Hour,
+			Compress: *cmp.Or(s.CompressLogs, s.LogCompression, new(true)),
 		}
 	default:
 		r.fail("log_mode", s.LogMode.Place, "want stdout or file, not %q", s.LogMode.Value)

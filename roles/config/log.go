@@ -20,6 +20,7 @@ type LogFile struct {
 	MaxSize  int64
 	MaxFiles int
 	MaxAge   time.Duration
+	Compress bool
 }
 
 // Direct has the log of a role go there, or to stderr while there is no syslog. It stays
@@ -38,7 +39,7 @@ func (l Log) Direct(env *platform.Env) {
 			to = system
 		}
 	case f.Path != "":
-		to = &platform.LogFile{Path: f.Path, MaxSize: f.MaxSize, MaxFiles: f.MaxFiles, MaxAge: f.MaxAge, Else: env.Stderr}
+		to = &platform.LogFile{Path: f.Path, MaxSize: f.MaxSize, MaxFiles: f.MaxFiles, MaxAge: f.MaxAge, Compress: f.Compress, Else: env.Stderr}
 	}
 	env.LogPlace.To(to, l.JSON)
 }

@@ -346,6 +346,7 @@ func (r *resolver) log() Log {
 		out.File = LogFile{
 			Path: filepath.Join(cmp.Or(c.LogDir, "/var/log"), "crowdsec.log"), MaxSize: int64(cmp.Or(c.LogMaxSize, 500)) << 20,
 			MaxFiles: cmp.Or(c.LogMaxFiles, 3), MaxAge: time.Duration(cmp.Or(c.LogMaxAge, 28)) * 24 * time.Hour,
+			Compress: c.CompressLogs == nil || *c.CompressLogs,
 		}
 	}
 	return out
