@@ -44,6 +44,7 @@ type daemon struct {
 	transform string
 	dumpDir   string
 	profile   string
+	winsvc    string
 }
 
 // parseDaemon reads the command line. Faults of form, and a request for help,
@@ -70,6 +71,7 @@ func parseDaemon(args []string, env *platform.Env) (*daemon, error) {
 	set.Func("label", "more labels of the lines of -dsn, as `k:v[,k:v]`; may be given again", d.addLabels)
 	set.StringVar(&d.transform, "transform", "", "`expression` over the lines of -dsn")
 	set.StringVar(&d.profile, "cpu-profile", "", "write what the time is spent on to this `file`, for 'go tool pprof'")
+	d.addWinsvc(set)
 	set.StringVar(&d.dumpDir, "dump-data", "", "write what happens to the lines to this `directory`, and send no alerts")
 	if err := set.Parse(args); err != nil {
 		return nil, err
@@ -124,6 +126,14 @@ func executeDaemon(ctx context.Context, args []string, env *platform.Env) int {
 	}
 	d.DataDir, _ = env.LookupEnv("CS_DATA_DIR")
 	d.Error = d.Error || d.fatal
+	if d.winsvc != "" || d.test || d.version || d.dsn != "" {
+		return d.execute(ctx, env)
+	}
+	return asService(ctx, env, d.execute)
+}
+
+// execute does what the command line, which has been read, asks for.
+func (d *daemon) execute(ctx context.Context, env *platform.Env) int {
 	logTo(env, &d.Globals)
 	d.warnOfFeatures(env)
 	defer context.AfterFunc(ctx, func() { env.Log.Info("SIGTERM received, shutting down") })()
@@ -155,6 +165,9 @@ func (d *daemon) profiled(ctx context.Context, env *platform.Env) error {
 }
 
 func (d *daemon) run(ctx context.Context, env *platform.Env) error {
+	if d.winsvc != "" {
+		return d.controlService(ctx)
+	}
 	if d.version {
 		return new(cli.Version).Run(ctx, env, &d.Globals)
 	}

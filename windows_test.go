@@ -65,14 +65,18 @@ func TestWindows(t *testing.T) {
 		}
 		return string(text)
 	}
-	run := func(args ...string) (stdout, stderr string) {
+	finish := func(cmd *exec.Cmd) (stdout, stderr string) {
 		t.Helper()
-		cmd := cs(args...)
+		args := cmd.Args
 		cmd.Stdout, cmd.Stderr = create("out"), create("err")
 		if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
 			t.Fatalf("%v: %v", args, err)
 		}
 		return read("out"), read("err")
+	}
+	run := func(args ...string) (stdout, stderr string) {
+		t.Helper()
+		return finish(cs(args...))
 	}
 
 	out, errs := run("version")
@@ -111,6 +115,16 @@ func TestWindows(t *testing.T) {
 	}
 	// While a program runs: Wine ends its services with the last one.
 	testService(t, run)
+	daemon := filepath.Join(dir, "crowdsec.exe")
+	if err := os.Link(bin, daemon); err != nil {
+		t.Fatal(err)
+	}
+	testDaemonService(t, dir, func(args ...string) string {
+		cmd := wine(append([]string{daemon}, args...)...)
+		cmd.Dir = dir
+		_, errs := finish(cmd)
+		return errs
+	})
 	// Wine gives the directory the mode that says of its access list what a mode can say.
 	if fi, err := os.Stat(data); err != nil || fi.Mode().Perm()&0o007 != 0 {
 		t.Errorf("the data directory is for everybody: %v, %v", fi, err)
@@ -132,18 +146,7 @@ func testService(t *testing.T, run func(args ...string) (stdout, stderr string))
 	addr := freeAddr(t)
 	serves := func(want bool) {
 		t.Helper()
-		for deadline := time.Now().Add(90 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-			c, err := net.DialTimeout("tcp", addr, time.Second)
-			if err == nil {
-				c.Close()
-			}
-			if (err == nil) == want {
-				return
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("the service serves: %v, %v", !want, err)
-			}
-		}
+		awaitService(t, addr, want)
 	}
 	const installed = "service cs-test is installed and runs"
 	install := func() {
@@ -162,6 +165,50 @@ func testService(t *testing.T, run func(args ...string) (stdout, stderr string))
 	if out, errs := run("service", "uninstall", "--name", "cs-test"); !strings.Contains(errs, "cannot uninstall service cs-test") {
 		t.Errorf("what is not there: service uninstall printed %q, %q", out, errs)
 	}
+}
+
+// awaitService waits until a service listens, or no longer.
+func awaitService(t *testing.T, addr string, want bool) {
+	t.Helper()
+	for deadline := time.Now().Add(90 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		c, err := net.DialTimeout("tcp", addr, time.Second)
+		if err == nil {
+			c.Close()
+		}
+		if (err == nil) == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the service serves: %v, %v", !want, err)
+		}
+	}
+}
+
+// testDaemonService has upstream's flag control the service of upstream's daemon.
+func testDaemonService(t *testing.T, dir string, crowdsec func(args ...string) (stderr string)) {
+	t.Helper()
+	addr := freeAddr(t)
+	text := fmt.Sprintf("config_paths: {data_dir: '%s'}\ncrowdsec_service: {enable: false}\napi: {server: {listen_uri: '%s'}}\n", `Z:`+filepath.Join(dir, "daemon"), addr)
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	do := func(what, want string) {
+		t.Helper()
+		if errs := crowdsec("-c", "config.yaml", "-winsvc", what); want == "" && strings.Contains(errs, "Error") || !strings.Contains(errs, want) {
+			t.Fatalf("-winsvc %s printed %q, want %q", what, errs, want)
+		}
+	}
+	do("Start", "cannot start service CrowdSec")
+	do("Install", "")
+	do("Start", "")
+	awaitService(t, addr, true)
+	do("Start", "") // it runs
+	do("Stop", "")
+	awaitService(t, addr, false)
+	do("Stop", "")
+	do("Remove", "")
+	do("Remove", "cannot uninstall service CrowdSec")
+	do("Pause", "invalid value for -winsvc: Pause")
 }
 
 // testPackage runs the tests of a package.

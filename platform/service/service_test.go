@@ -192,17 +192,18 @@ func TestCheck(t *testing.T) {
 }
 
 func TestSeverity(t *testing.T) {
-	f := func(line, want string) {
+	f := func(line string, want int) {
 		t.Helper()
 		if got := severity(line); got != want {
-			t.Errorf("%q is %s", line, got)
+			t.Errorf("%q is %d", line, got)
 		}
 	}
-	f("time=2026-11-30T10:00:00Z level=INFO msg=hello", "info")
-	f("time=2026-11-30T10:00:00Z level=WARN msg=hello", "warning")
-	f("time=2026-11-30T10:00:00Z level=ERROR+1 msg=hello", "error")
-	f("time=2026-11-30T10:00:00Z level=warning msg=ERROR", "warning")
-	f("time=2026-11-30T10:00:00Z level=error msg=hello", "error")
-	f("Error: cannot", "error")
-	f("", "info")
+	f("time=2026-11-30T10:00:00Z level=INFO msg=hello", info)
+	f("time=2026-11-30T10:00:00Z level=WARN msg=hello", warning)
+	f("time=2026-11-30T10:00:00Z level=ERROR+1 msg=hello", failure)
+	f("time=2026-11-30T10:00:00Z level=warning msg=ERROR", warning)
+	f("time=2026-11-30T10:00:00Z level=error msg=hello", failure)
+	f("Error: cannot", failure)
+	f("time=2026-11-30T10:00:00Z level=debug msg=hello", debug)
+	f("", info)
 }

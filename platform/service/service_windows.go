@@ -21,17 +21,24 @@ const (
 	stopTimeout = 20 * time.Second
 	// restartAfter is when the system starts a service again that has failed.
 	restartAfter = 10 * time.Second
-	// eventID is the number of all our events: their text says it all.
-	eventID = 1
+	// eventID is the number of an event of the level 0, panic; that of the level 6, trace, is 306.
+	eventID = 300
 )
 
 // NeedsRun: the program must call Run to be a service.
 const NeedsRun = true
 
-// Install makes the service, sets that it is started at boot and after
-// failures, and starts it. One that is there already gets the new command
-// line and starts again.
+// Install is Register, and starts it.
 func Install(ctx context.Context, s *Spec) error {
+	if err := Register(ctx, s); err != nil {
+		return err
+	}
+	return Start(s.Name)
+}
+
+// Register makes the service, and sets that it is started at boot and after
+// failures. One that is there already is stopped and gets the new command line.
+func Register(ctx context.Context, s *Spec) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
@@ -42,6 +49,39 @@ func Install(ctx context.Context, s *Spec) error {
 	defer m.Disconnect()
 	if err := install(ctx, m, s); err != nil {
 		return fmt.Errorf("cannot install service %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// Start starts a service; one that runs is left alone.
+func Start(name string) error {
+	return with(name, "start", func(v *mgr.Service) error {
+		if err := v.Start(); !errors.Is(err, windows.ERROR_SERVICE_ALREADY_RUNNING) {
+			return err
+		}
+		return nil
+	})
+}
+
+// Stop stops a service, unless it has.
+func Stop(ctx context.Context, name string) error {
+	return with(name, "stop", func(v *mgr.Service) error { return stop(ctx, v) })
+}
+
+// with does something with a service.
+func with(name, verb string, do func(*mgr.Service) error) error {
+	m, err := mgr.Connect()
+	if err != nil {
+		return fmt.Errorf("cannot %s service %s: %w", verb, name, err)
+	}
+	defer m.Disconnect()
+	v, err := m.OpenService(name)
+	if err == nil {
+		defer v.Close()
+		err = do(v)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot %s service %s: %w", verb, name, err)
 	}
 	return nil
 }
@@ -77,7 +117,7 @@ func install(ctx context.Context, m *mgr.Mgr, s *Spec) error {
 	if err := eventlog.InstallAsEventCreate(s.Name, eventlog.Info|eventlog.Warning|eventlog.Error); err != nil {
 		return fmt.Errorf("cannot add it to the event log: %w", err)
 	}
-	return v.Start()
+	return nil
 }
 
 // setCommandLine changes what a service runs, and nothing else.
@@ -196,17 +236,18 @@ type eventWriter struct{ log *eventlog.Log }
 func (w *eventWriter) Write(b []byte) (int, error) {
 	for _, line := range slices.Collect(bytes.Lines(b)) {
 		text := string(bytes.TrimRight(line, "\r\n"))
-		report := w.log.Info
-		switch severity(text) {
-		case "warning":
-			report = w.log.Warning
-		case "error":
-			report = w.log.Error
-		}
 		if text == "" {
 			continue
 		}
-		if err := report(eventID, text); err != nil {
+		level := severity(text)
+		report := w.log.Info
+		switch level {
+		case warning:
+			report = w.log.Warning
+		case failure:
+			report = w.log.Error
+		}
+		if err := report(eventID+uint32(level), text); err != nil {
 			return 0, err
 		}
 	}
