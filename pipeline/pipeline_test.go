@@ -305,7 +305,6 @@ func TestFaultyContent(t *testing.T) {
 	f(hub.Parser, "name: a\ngrok: {pattern: '%{NOPE:x}', apply_on: message}\n", "bad.yaml:2: grok.pattern: cannot compile grok pattern: no pattern is named NOPE")
 	f(hub.Parser, "name: a\ngrok: {pattern: '%{DATA:x}'}\n", "grok has neither apply_on nor expression")
 	f(hub.Parser, "name: a\nstatics:\n - enriched: x\n   value: y\n", "bad.yaml:4: statics[0].value: static has no method, meta, parsed or target")
-	f(hub.Parser, "name: a\nstatics:\n - target: evt.Nope\n   value: y\n", `bad.yaml:3: statics[0].target: "evt.Nope" is nothing that a text can be assigned to`)
 	f(hub.Parser, "name: a\nwhitelist: {ip: [300.1.1.1]}\n", `bad.yaml:2: whitelist.ip[0]: cannot parse address`)
 	f(hub.Parser, "name: a\npattern_syntax: {X: '('}\nstatics: [{meta: a, value: b}]\n", "bad.yaml:2: pattern_syntax.X: cannot define pattern X")
 	f(hub.PostOverflow, "name: a\n", "cannot load postoverflow: bad.yaml:1: name: node is empty")

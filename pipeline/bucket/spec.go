@@ -30,6 +30,7 @@ type Spec struct {
 	Condition bool
 	Least     int // events that the bucket must keep for that
 	Last      int // events that are looked at mostly, the last ones; 0: all
+	Most      int // events that make a difference, if that is known; 0: it isn't
 }
 
 // Kept returns how many events a bucket may keep, without the one that makes it
@@ -64,16 +65,16 @@ func compile(s Spec) spec {
 		}
 	}
 	c.life = min(c.life, maxLife)
-	if s.Capacity < 0 {
+	switch {
+	case s.Capacity < 0 && s.Condition:
+		c.queue = max(MaxLookedAt, s.Most)
+	case s.Capacity < 0:
 		c.queue = maxQueue
 	}
 	if s.CacheSize > 0 && (s.CacheSize <= s.Capacity || s.Capacity < 0) {
 		c.queue = s.CacheSize
 	}
 	c.queue = min(c.queue, maxQueue)
-	if s.Condition {
-		c.queue = min(c.queue, MaxLookedAt)
-	}
 	return c
 }
 

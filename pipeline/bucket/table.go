@@ -29,12 +29,12 @@ const (
 	// DefaultMaxKept bounds the bytes of kept events.
 	DefaultMaxKept = 64 << 20
 
-	// maxQueue bounds the events that one bucket keeps, for kinds whose queue
-	// has no limit of its own.
+	// maxQueue bounds the events that one bucket keeps.
 	maxQueue = 1000
 
-	// MaxLookedAt bounds the events of a bucket with a condition: all of them
-	// are looked at with each new one.
+	// MaxLookedAt bounds the events of a bucket with a condition whose queue has no
+	// limit of its own: all of them are looked at with each new one. A condition that
+	// is known to need more gets more.
 	MaxLookedAt = 100
 
 	// maxDistinct bounds the values that one bucket remembers as seen. At the

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"cs/decisions"
 	"cs/pipeline/expr"
@@ -77,6 +78,7 @@ func newAsserts(file string, results any, scenarios bool) *asserts {
 // members are the fields of the results under the names that assertions use.
 var members = []expr.Member{
 	expr.Field("Success", func(e Entry) bool { return e.Success }),
+	expr.Field("Idx", func(e Entry) int { return e.Index }),
 	expr.Field("Evt", func(e Entry) *Event { return e.Event }),
 	expr.Field("Overflow", func(r Result) *Overflow { return r.Overflow }),
 
@@ -92,10 +94,12 @@ var members = []expr.Member{
 	expr.Field("MarshaledTime", func(e *Event) string { return e.MarshaledTime }),
 	expr.Field("Line", func(e *Event) Line { return e.Line }),
 	expr.Field("Process", func(e *Event) bool { return e.Process }),
+	expr.Moment("Time", func(e *Event) time.Time { return e.Time }),
+	expr.Field("Overflow", (*Event).of),
 	expr.Field("Type", func(e *Event) int { return e.Type }),
 	expr.Field("ExpectMode", func(e *Event) int { return e.ExpectMode }),
-	expr.Method1("GetMeta", func(e *Event, key string) string { return e.Meta[key] }),
-	expr.Method("GetType", func(*Event) string { return "log" }),
+	expr.Method1("GetMeta", (*Event).meta),
+	expr.Method("GetType", func(e *Event) string { return [...]string{"log", "overflow"}[e.Type] }),
 
 	// A result is an event, too.
 	expr.Field("Parsed", func(r Result) map[string]string { return r.Event.Parsed }),
@@ -104,7 +108,13 @@ var members = []expr.Member{
 	expr.Field("Whitelisted", func(r Result) bool { return r.Event.Whitelisted }),
 	expr.Field("WhitelistReason", func(r Result) string { return r.Event.WhitelistReason }),
 	expr.Field("Stage", func(r Result) string { return r.Event.Stage }),
+	expr.Field("StrTime", func(r Result) string { return r.Event.StrTime }),
+	expr.Field("StrTimeFormat", func(r Result) string { return r.Event.StrTimeFormat }),
 	expr.Field("MarshaledTime", func(r Result) string { return r.Event.MarshaledTime }),
+	expr.Field("Line", func(r Result) Line { return r.Event.Line }),
+	expr.Field("Process", func(r Result) bool { return r.Event.Process }),
+	expr.Field("ExpectMode", func(r Result) int { return r.Event.ExpectMode }),
+	expr.Moment("Time", func(r Result) time.Time { return r.Event.Time }),
 	expr.Field("Unmarshaled", func(r Result) map[string]any { return r.Event.Unmarshaled }),
 	expr.Field("Type", func(Result) int { return 1 }),
 	expr.Method1("GetMeta", func(r Result, key string) string { return r.Overflow.meta(key) }),
@@ -114,7 +124,10 @@ var members = []expr.Member{
 	expr.Field("Src", func(l Line) string { return l.Src }),
 	expr.Field("Module", func(l Line) string { return l.Module }),
 	expr.Field("Labels", func(l Line) map[string]string { return l.Labels }),
+	expr.Field("Process", func(l Line) bool { return l.Process }),
+	expr.Moment("Time", func(l Line) time.Time { return l.Time }),
 
+	expr.Field("Mapkey", func(o *Overflow) string { return o.Mapkey }),
 	expr.Field("Whitelisted", func(o *Overflow) bool { return o.Whitelisted }),
 	expr.Field("Reprocess", func(o *Overflow) bool { return o.Reprocess }),
 	expr.Field("Alert", (*Overflow).Alert),
@@ -129,8 +142,23 @@ var members = []expr.Member{
 	}),
 }
 
-// meta returns the first value that is not empty, as upstream's events of
-// overflows do.
+// of returns the overflow that the event is, an empty one for that of a log.
+func (e *Event) of() *Overflow {
+	if e.overflow == nil {
+		return new(Overflow)
+	}
+	return e.overflow
+}
+
+// meta returns a value as upstream's events do.
+func (e *Event) meta(key string) string {
+	if e.overflow != nil {
+		return e.overflow.meta(key)
+	}
+	return e.Meta[key]
+}
+
+// meta returns the first value that is not empty.
 func (o *Overflow) meta(key string) string {
 	for i := range o.Alerts {
 		for _, e := range o.Alerts[i].Events {

@@ -73,7 +73,12 @@ type Event struct {
 	MarshaledTime   string            `yaml:"MarshaledTime,omitempty"`
 	Process         bool              `yaml:"Process,omitempty"`
 	Meta            map[string]string `yaml:"Meta,omitempty"`
+
+	overflow *Overflow // what Overflow was made of
 }
+
+// tellOverflow makes the event an overflow.
+func (e *Event) tellOverflow(o *Overflow) { e.overflow, e.Overflow = o, newDumpedOverflow(o) }
 
 // Line is where an event comes from. An overflow has none.
 type Line struct {
@@ -96,12 +101,17 @@ type Overflow struct {
 	Mapkey      string            // the name of the bucket: a hash of the scenario and the group
 	Whitelisted bool              // a postoverflow pardoned it
 	Reprocess   bool              // scenarios see it as an event
-	Alerts      []decisions.Alert // one for each source, never empty
+	Alerts      []decisions.Alert // one for each source
 	keys        []string          // of the sources
 }
 
-// Alert returns the first alert.
-func (o *Overflow) Alert() *decisions.Alert { return &o.Alerts[0] }
+// Alert returns the first alert, nil if there is none.
+func (o *Overflow) Alert() *decisions.Alert {
+	if len(o.Alerts) == 0 {
+		return nil
+	}
+	return &o.Alerts[0]
+}
 
 // Sources returns whom the overflow is about, by the values that they had before
 // the postoverflows.
@@ -166,7 +176,8 @@ type recorder struct {
 // known is what a recorder was told last of an event that is still on its way.
 type known struct {
 	stage    string
-	overflow *dumpedOverflow
+	overflow *Overflow
+	dumped   *dumpedOverflow
 }
 
 // tick returns a time that no other line has: readers of the dumps know a
@@ -201,11 +212,11 @@ func (r *recorder) Parsed(e *event.Event, step pipeline.Step) {
 	copied := snapshot(e)
 	copied.Stage = step.Next
 	if step.Overflow != nil {
-		copied.Overflow = newDumpedOverflow(newOverflow(e, step.Overflow))
+		copied.tellOverflow(newOverflow(e, step.Overflow))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.known[e] = known{step.Next, copied.Overflow}
+	r.known[e] = known{step.Next, copied.overflow, copied.Overflow}
 	r.steps++
 	stage := r.rec.Parsers[step.Stage]
 	if stage == nil {
@@ -231,7 +242,8 @@ func (r *recorder) Poured(e *event.Event, scenario string) {
 	copied.Process = true
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	copied.Stage, copied.Overflow = r.known[e].stage, r.known[e].overflow
+	of := r.known[e]
+	copied.Stage, copied.overflow, copied.Overflow = of.stage, of.overflow, of.dumped
 	r.steps++
 	r.rec.Poured[scenario] = append(r.rec.Poured[scenario], copied)
 }
@@ -240,10 +252,10 @@ func (r *recorder) Poured(e *event.Event, scenario string) {
 func (r *recorder) Overflowed(e *event.Event, o *scenario.Overflow) {
 	copied := snapshot(e)
 	overflow := newOverflow(e, o)
-	copied.Overflow = newDumpedOverflow(overflow)
+	copied.tellOverflow(overflow)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.known[e] = known{r.known[e].stage, copied.Overflow}
+	r.known[e] = known{r.known[e].stage, overflow, copied.Overflow}
 	r.steps += len(o.Alerts[0].Events)
 	r.rec.Overflows = append(r.rec.Overflows, Result{copied, overflow})
 }
@@ -253,6 +265,9 @@ func newOverflow(e *event.Event, o *scenario.Overflow) *Overflow {
 	alerts := slices.Clone(o.Alerts)
 	for i := range alerts { // upstream keeps addresses as the log spelt them
 		src := &alerts[i].Source
+		if src.IP == "" {
+			continue // a source of another scope has none
+		}
 		if src.Scope == decisions.ScopeIP && src.Value == src.IP {
 			src.Value = o.Spelt[i]
 		}

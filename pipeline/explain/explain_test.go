@@ -166,6 +166,7 @@ func TestGenerate(t *testing.T) {
 // Assertions may look at all that upstream's results have.
 func TestMembers(t *testing.T) {
 	r := runAcme(t, map[string]string{
+		"parsers/s01-parse/acme/line.yaml":             strings.Replace(lineParser, "'2026-01-02T03:04:0' + evt.Parsed.n + 'Z'", "'2026-01-02T05:04:0' + evt.Parsed.n + '.5+02:00'", 1),
 		"postoverflows/s01-whitelist/acme/pardon.yaml": "name: acme/pardon\nwhitelist: {reason: friends, ip: [192.0.2.1]}\n",
 		"scenarios/acme/bf.yaml":                       bruteForce + "reprocess: true\n",
 		".tests/t/config.yaml":                         "parsers: [acme/line, acme/line, acme/date]\nscenarios: [acme/bf]\npostoverflows: [acme/pardon]\nlabels: {n: 1}\nlog_file: x.log\nlog_type: acme\n",
@@ -176,6 +177,12 @@ results["s01-parse"]["acme/line"][0].Evt.Type == 0
 results["s01-parse"]["acme/line"][0].Evt.ExpectMode == 1
 results["s01-parse"]["acme/line"][0].Evt.Line.Labels["n"] == "1"
 results["s01-whitelist"]["acme/pardon"][0].Evt.WhitelistReason == "friends"
+results["s01-whitelist"]["acme/pardon"][0].Evt.Overflow.Alert.Source.Value == "192.0.2.1"
+results["s01-whitelist"]["acme/pardon"][0].Evt.GetType() + results["s01-whitelist"]["acme/pardon"][0].Evt.GetMeta("source_ip") == "overflow192.0.2.1"
+results["s01-parse"]["acme/line"][0].Evt.Overflow.Alert == nil
+results["s01-parse"]["acme/line"][0].Idx == 1
+results["s01-parse"]["acme/line"][0].Evt.Time.Year() > 2000 and not results["s01-parse"]["acme/line"][0].Evt.Line.Time.IsZero()
+results["s02-enrich"]["acme/date"][0].Evt.Time.String() startsWith "2026-01-02 03:04:01.5"
 `,
 		".tests/t/scenario.assert": `len(results) == 1
 results[0].Overflow.Whitelisted == true
@@ -186,10 +193,27 @@ results[0].GetType() == "overflow"
 results[0].GetMeta("source_ip") == "192.0.2.1"
 results[0].Overflow.APIAlerts[0].Source.IP == "192.0.2.1"
 results[0].Overflow.Alert.Source.GetScope() == "Ip"
+len(results[0].Overflow.Mapkey) == 40
+results[0].Line.Raw == "" and results[0].StrTime == "" and not results[0].Time.IsZero()
+results[0].Overflow.Alert.StartAt + results[0].Overflow.Alert.StopAt == "2026-01-02T05:04:01.5+02:002026-01-02T05:04:02.5+02:00"
 `,
 	})
-	if !r.OK() || r.Checked != 16 {
+	if !r.OK() || r.Checked != 25 {
 		t.Fatal(r.Checked, r.Failures, r.Err, r.Warnings)
+	}
+}
+
+// A source of another scope than Ip and Range has its value and nothing else.
+func TestSourcesOfOtherScopes(t *testing.T) {
+	r := runAcme(t, map[string]string{
+		"scenarios/acme/bf.yaml": bruteForce + "scope: {type: place, expression: \"'here'\"}\n",
+		".tests/t/scenario.assert": `len(results) == 1
+results[0].Overflow.Sources["here"].IP + results[0].Overflow.Sources["here"].Range == ""
+results[0].Overflow.Alert.Source.String() == "place:here"
+`,
+	})
+	if !r.OK() {
+		t.Fatal(r.Failures, r.Err)
 	}
 }
 

@@ -441,8 +441,8 @@ func AlertMembers() []Member {
 		Field("Leakspeed", func(a alert) string { return a.Leakspeed }),
 		Field("EventsCount", func(a alert) int32 { return a.EventsCount }),
 		Field("CreatedAt", func(a alert) string { return a.Created.UTC().Format(time.RFC3339) }),
-		Field("StartAt", func(a alert) string { return a.StartAt.UTC().Format(time.RFC3339) }),
-		Field("StopAt", func(a alert) string { return a.StopAt.UTC().Format(time.RFC3339) }),
+		Field("StartAt", func(a alert) string { return a.StartAt.Format(time.RFC3339Nano) }),
+		Field("StopAt", func(a alert) string { return a.StopAt.Format(time.RFC3339Nano) }),
 		Field("Source", func(a alert) source { return &a.Source }),
 		Field("Events", func(a alert) []ev {
 			l := make([]ev, len(a.Events))

@@ -1,6 +1,10 @@
 package expr
 
-import "cs/pipeline/expr/syntax"
+import (
+	"math"
+
+	"cs/pipeline/expr/syntax"
+)
 
 // LeastLen returns how many elements a list must have for a condition to be
 // true, as far as that can be seen from the condition: 0 is always right. The
@@ -81,4 +85,37 @@ func (l *leastLen) part(n syntax.Node) bool {
 		return n.Where().Text(l.src) == l.list
 	}
 	return false
+}
+
+// MostLen returns how many elements of lists a condition tells apart, as far as that
+// can be seen: the greatest number that it compares a length with, or counts from the
+// end of a list.
+func MostLen(src string) (most int) {
+	tree, err := syntax.Parse(src)
+	if err != nil {
+		return 0
+	}
+	fromEnd := func(n syntax.Node) {
+		if k, ok := negative(n); ok {
+			most = max(most, k)
+		}
+	}
+	syntax.Walk(tree, func(n syntax.Node) {
+		switch n := n.(type) {
+		case *syntax.Binary:
+			for _, side := range [][2]syntax.Node{{n.Left, n.Right}, {n.Right, n.Left}} {
+				f, isCall := side[0].(*syntax.Builtin)
+				k, isInt := side[1].(*syntax.Integer)
+				if isCall && isInt && (f.Name == "len" || f.Name == "count") && isComparison(n.Operator) && k.Value < math.MaxInt {
+					most = max(most, k.Value+1)
+				}
+			}
+		case *syntax.Slice:
+			fromEnd(n.From)
+			fromEnd(n.To)
+		case *syntax.Member:
+			fromEnd(n.Property)
+		}
+	})
+	return most
 }

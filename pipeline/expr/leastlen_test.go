@@ -27,3 +27,18 @@ func TestLeastLen(t *testing.T) {
 	f("all(queue.Queue, {.Meta.a == 'x'})", 0)
 	f("(", 0)
 }
+
+func TestMostLen(t *testing.T) {
+	f := func(src string, want int) {
+		t.Helper()
+		if got := MostLen(src); got != want {
+			t.Errorf("%s: %d, want %d", src, got, want)
+		}
+	}
+	f("len(queue.Queue) >= 300", 301)
+	f("evt.Meta.x == 'y' || 200 < count(queue.Queue, {.Meta.a == 'x'})", 201)
+	f("let l = uniq(map(queue.Queue, {.Meta.a})); len(l) > 5 && queue.Queue[-40].Meta.a == 'x' && all(queue.Queue[-30:-20], {true})", 40)
+	f("int(evt.Meta.port) > 1000", 0)
+	f("len(queue.Queue) > 9223372036854775807", 0)
+	f("(", 0)
+}

@@ -44,6 +44,7 @@ var faults = []struct {
 	{"an address that is none", hub.Parser, "name: x\nwhitelist:\n  reason: r\n  cidr:\n   - 192.0.2.0/33\n"},
 	{"an unknown kind of bucket", hub.Scenario, "type: leeky\nname: x\ndescription: d\nfilter: 'true'\n"},
 	{"a bucket without capacity", hub.Scenario, "type: leaky\nname: x\ndescription: d\nfilter: 'true'\nleakspeed: 1s\n"},
+	{"a condition that needs more than is kept", hub.Scenario, "type: conditional\nname: x\ndescription: d\nfilter: 'true'\nleakspeed: 1h\ncapacity: -1\ncondition: len(queue.Queue) > 1001\n"},
 	{"a wrong onsuccess", hub.Parser, "name: x\nonsuccess: next\nstatics: [{meta: a, value: b}]\n"},
 	{"a target that takes no text", hub.Parser, "name: x\nstatics:\n - target: evt.Whitelisted\n   value: x\n"},
 	{"a static to nowhere", hub.Parser, "name: x\nstatics:\n - value: x\n"},

@@ -201,18 +201,14 @@ func (c *Compiler) top(doc *document, at strict.Place) (*Node, error) {
 			c.Warn(err.Error()) // upstream goes on without the file, too
 		}
 	}
-	name := doc.Name.Value
-	if name == "" {
-		name = at.File
-	}
-	return c.node(doc, name, at)
+	return c.node(doc, doc.Name.Value, at)
 }
 
 func (c *Compiler) node(doc *document, name string, at strict.Place) (*Node, error) {
 	if doc.Name.Value != "" {
 		at = doc.Name.Place
 	}
-	n := &Node{name: name}
+	n := &Node{name: name, file: at.File}
 	var err error
 	if n.filter, err = c.condition(doc.Filter); err != nil {
 		return nil, err
@@ -360,7 +356,7 @@ func (c *Compiler) statics(docs []staticDoc, at strict.Place, check bool) ([]sta
 			if check {
 				return nil, at.Errorf("static has neither value nor expression")
 			}
-			ok = false
+			ok = ok && s.dest == viaParseDate // of nothing, which is now
 		}
 		if s.value == "" && d.Expression.Value != "" {
 			if s.expr, err = c.program(d.Expression); err != nil {
@@ -443,17 +439,27 @@ func (c *Compiler) target(s *static, t strict.Text) (err error) {
 		s.dest = toAlert
 		return nil
 	}
+	if key, ok := strings.CutPrefix(name, "Line.Labels."); ok && key != "" {
+		s.dest = toLabel
+		s.key, _, _ = strings.Cut(key, ".")
+		return nil
+	}
 	space, key, _ := strings.Cut(name, ".")
 	key, _, _ = strings.Cut(key, ".") // evt.Parsed.a.b sets Parsed["a"]
 	if key != "" {
-		for _, sp := range []event.Space{event.Parsed, event.Meta, event.Enriched} {
+		for _, sp := range []event.Space{event.Parsed, event.Meta, event.Enriched, event.Unmarshaled} {
 			if space == sp.String() {
+				if sp == event.Unmarshaled {
+					s.dest = toDoc
+				}
 				s.slot, err = c.slot(sp, strict.Text{Value: key, Place: t.Place})
 				return err
 			}
 		}
 	}
-	return t.Place.Errorf("%q is nothing that a text can be assigned to", t.Value)
+	c.warn(t.Place, "%q is nothing that a text can be assigned to", t.Value) // upstream goes on without it, too
+	s.dest = toNothing
+	return nil
 }
 
 func (c *Compiler) stash(docs []stashDoc, at strict.Place) (out []stash, err error) {

@@ -10,6 +10,7 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 
 	"cs/pipeline/count"
@@ -22,7 +23,8 @@ import (
 
 // Node is one compiled document of a parser, or a node below one. Immutable.
 type Node struct {
-	name      string
+	name      string        // "" for a document without one
+	file      string        // that it is in
 	number    int           // in all the stages
 	filter    *expr.Program // nil: all events
 	whitelist *whitelist
@@ -35,7 +37,7 @@ type Node struct {
 	acts      bool // the filter may change the event
 }
 
-// Name returns what the document calls itself.
+// Name returns what the document calls itself, "" if it has no name.
 func (n *Node) Name() string { return n.name }
 
 // extraction is a grok with where its text comes from and its fields go.
@@ -402,7 +404,7 @@ func (r *Runner) Stage() string {
 
 func (r *Runner) failed(n *Node, err error) {
 	if r.Failed != nil {
-		r.Failed(n.name, err)
+		r.Failed(cmp.Or(n.name, n.file), err)
 	}
 }
 

@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -219,6 +220,34 @@ statics:
 		t.Errorf("StrTime %q, Module %q", p.event.StrTime, p.event.Line.Module)
 	}
 
+	// a line has labels and documents of its own
+	p = one(t, `
+statics:
+  - target: evt.Line.Labels.kind
+    expression: evt.Line.Raw
+  - target: evt.Unmarshaled.doc.deep
+    expression: evt.Line.Raw
+  - meta: kind
+    expression: evt.Line.Labels.kind + evt.Line.Labels.type + evt.Unmarshaled.doc
+  - target: evt.Whitelisted
+    value: "true"
+  - target: evt.Nothing.here
+    value: x
+`)
+	labels := map[string]string{"type": "t"}
+	for _, raw := range []string{"a", "b"} {
+		if got, _ := p.parse(event.Line{Raw: raw, Labels: labels}); got != "m.kind="+raw+"t"+raw {
+			t.Errorf("got %s", got)
+		}
+	}
+	p.expect("c", "m.kind=cc")
+	if len(labels) != 1 || p.event.Whitelisted {
+		t.Errorf("labels %v, whitelisted %v", labels, p.event.Whitelisted)
+	}
+	if len(p.warned) != 2 || !strings.Contains(p.warned[1], `0.yaml:12: statics[4].target: "evt.Nothing.here" is nothing that a text can be assigned to`) {
+		t.Errorf("warned: %q", p.warned)
+	}
+
 	// what fails is skipped and told
 	p = one(t, "statics: [{parsed: a, expression: int(evt.Line.Raw)}, {parsed: b, value: 1}]\n")
 	p.expect("5", "p.a=5 p.b=1")
@@ -261,7 +290,9 @@ statics:
 	f("29/Sep/2021:14:11:34 +0200", event.Live, "2021-09-29T14:11:34+02:00", time.Time{})
 	f("29/Sep/2021:14:11:34 +0200", event.Replay, "2021-09-29T14:11:34+02:00", date)
 	f("soon", event.Replay, "2026-03-14T10:00:00Z", time.Time{})
-	f("", event.Replay, "2026-03-14T10:00:00Z", time.Time{}) // an empty value skips other statics, not this one
+	f("", event.Replay, "2026-03-14T10:00:00Z", time.Time{})                                                    // an empty value skips other statics, not this one
+	p = one(t, "grok: {pattern: '%{WORD:w}', apply_on: Line.Raw, statics: [{method: ParseDate}, {meta: x}]}\n") // those of a grok are not checked
+	p.expect("a", "e.MarshaledTime=2026-03-14T10:00:00Z p.w=a")
 }
 
 func TestWhitelist(t *testing.T) {
@@ -407,6 +438,14 @@ func TestUnknownMethodsOnlyWarn(t *testing.T) {
 func TestDocumentsWithoutAName(t *testing.T) {
 	p := compile(t, [2]string{"s00", "filter: 'true'\nstatics: [{parsed: a, value: 1}]\n---\ndescription: x\nstatics: [{parsed: b, value: 1}]\n"})
 	p.expect("x", "p.b=1") // the first is nobody's
+	if want := []string{"s00/=true"}; !slices.Equal(p.trace, want) {
+		t.Errorf("got %q, want %q", p.trace, want)
+	}
+	p = compile(t, [2]string{"s00", "author: x\nfilter: int(evt.Line.Raw) > 1\nstatics: [{parsed: a, value: 1}]\n"})
+	p.expect("x", "-")
+	if len(p.failed) != 1 || !strings.HasPrefix(p.failed[0], "0.yaml: ") {
+		t.Errorf("failed: %q", p.failed)
+	}
 }
 
 // With many nodes in a stage filters are asked through an index. What comes out

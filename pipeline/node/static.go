@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"maps"
 	"strings"
 
 	"cs/decisions"
@@ -18,6 +19,7 @@ type static struct {
 	expr  *expr.Program // of fromExpr
 	dest  dest
 	slot  event.Slot
+	key   string                         // of toLabel
 	alert func(*decisions.Alert) *string // the text in the alert of an overflow
 	run   enrich.Method                  // of viaMethod
 }
@@ -43,6 +45,8 @@ const (
 	toSrc
 	toModule
 	toWhitelistReason
+	toLabel
+	toDoc // slot is of Unmarshaled
 	toAlert
 	viaParseDate // slot is Enriched.MarshaledTime
 	viaJSON
@@ -132,6 +136,15 @@ func (s *static) set(n *Node, r *Runner, v string) {
 		e.Line.Module = v
 	case toWhitelistReason:
 		e.WhitelistReason = v
+	case toLabel: // other lines have the same map
+		labels := maps.Clone(e.Line.Labels)
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		labels[s.key] = strings.Clone(v)
+		e.Line.Labels = labels
+	case toDoc:
+		e.SetDoc(s.slot, v)
 	case toAlert:
 		if r.Expr.Alert != nil { // a line has none
 			// It outlives the event, and goes out into the world.

@@ -210,6 +210,13 @@ func (c *Compiler) compile(doc *document, at strict.Place) (*Scenario, error) {
 	if sc.hypothesis == nil {
 		sc.spec.Least, sc.spec.Last = sc.least, expr.LastOf(doc.Condition.Value, "queue.Queue")
 	}
+	sc.spec.Most = expr.MostLen(doc.Condition.Value)
+	for i := range doc.Conditions {
+		sc.spec.Most = max(sc.spec.Most, expr.MostLen(doc.Conditions[i].Condition.Value))
+	}
+	if most := sc.spec.Kept() + 1; sc.least > most && c.Warn != nil {
+		c.Warn(doc.Condition.Place.Errorf("a bucket keeps %d events at most: the condition needs %d", most, sc.least).Error())
+	}
 	sc.inspects = sc.spec.Condition || sc.overflowIf != nil
 	sc.looks(doc)
 	if sc.groupBy, err = c.program(doc.GroupBy); err != nil {

@@ -143,7 +143,7 @@ func (q *queue) make(n int) {
 	if n < len(q.lists) {
 		return
 	}
-	n = max(n, bucket.MaxLookedAt+1)
+	n = max(n, bucket.MaxLookedAt+1, 2*len(q.lists)) // a bucket grows by one event at a time
 	room := make([]queued, n)
 	q.events, q.lists = make([]any, n), make([]any, n+1)
 	for i := range room {

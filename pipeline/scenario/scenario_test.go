@@ -346,6 +346,22 @@ capacity: -1
 	pour(101, "fail", "go")
 	w.expect("c Ip=192.0.2.1 2/2")
 
+	// many events
+	const many = "type: conditional\nname: m\ndescription: d\nfilter: evt.Meta.what == 'fail'\ngroupby: evt.Meta.source_ip\nleakspeed: 1h\n"
+	for condition, n := range map[string]int{
+		"condition: len(queue.Queue) >= 250\ncapacity: -1\n":                           250,
+		"condition: count(queue.Queue, {.Meta.source_ip != ''}) > 200\ncapacity: -1\n": 201,
+		"condition: len(queue.Queue) == 301 && true\ncapacity: -1\ncache_size: 300\n":  301,
+		"condition: \"len(filter(queue.Queue, {true})) > 140\"\ncapacity: 160\n":       141,
+	} {
+		w = compile(t, many+condition)
+		for range n {
+			w.expect("")
+			w.live(t0, fail("192.0.2.1"))
+		}
+		w.expect(fmt.Sprintf("m Ip=192.0.2.1 %d/%d", n, n))
+	}
+
 	// what an event is beside its fields
 	w = compile(t, leaky+`condition: |
   leaky.Limiter != nil && leaky.Mode == queue.Queue[0].ExpectMode && queue.Queue[0].GetType() == 'log' && queue.Queue[0].Type == 0 &&

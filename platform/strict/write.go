@@ -43,9 +43,13 @@ func appendValue(dst []byte, v reflect.Value, indent, list string) []byte {
 		}
 		first := true
 		for i := range v.NumField() {
-			key, options, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
+			f := v.Type().Field(i)
+			if !f.IsExported() {
+				continue
+			}
+			key, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 			if key == "" {
-				key = strings.ToLower(v.Type().Field(i).Name)
+				key = strings.ToLower(f.Name)
 			}
 			if options == "omitempty" && isEmpty(v.Field(i)) {
 				continue
