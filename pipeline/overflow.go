@@ -33,9 +33,11 @@ func (e *Engine) newAftermath(w *worker) *aftermath {
 	a.parse = node.NewRunner(e.after, &a.ctx, w.failed)
 	a.parse.Counts = count.New(len(e.after.Labels()) * node.Counted)
 	a.pour = e.set.NewRunner(&a.ctx, w.overflow, w.failed)
-	e.trace(a.parse, a.pour, &a.ctx, &a.of)
+	a.watch(w.tracer)
 	return a
 }
+
+func (a *aftermath) watch(t Tracer) { watch(t, a.parse, a.pour, &a.ctx, &a.of) }
 
 // overflow remembers what a scenario has to tell until the line is through:
 // the scenarios' runner is in use.
@@ -52,7 +54,7 @@ func (w *worker) settle(now time.Time) {
 		return
 	}
 	e := w.engine
-	together := e.after.AskNames() && e.opt.Tracer == nil
+	together := e.after.AskNames() && w.tracer == nil
 	for _, o := range w.overflows {
 		src := &o.Alerts[0].Source
 		if ip, err := netip.ParseAddr(src.IP); together && err == nil && src.Scope == decisions.ScopeIP {
@@ -89,7 +91,7 @@ func (w *worker) settleAll(now time.Time) {
 
 func (w *worker) settleOne(o *scenario.Overflow, now time.Time) {
 	e := w.engine
-	if e.after.Len() > 0 || o.Reprocess || e.opt.Tracer != nil {
+	if e.after.Len() > 0 || o.Reprocess || w.tracer != nil {
 		if w.after == nil {
 			w.after = e.newAftermath(w)
 		}
@@ -102,8 +104,8 @@ func (w *worker) settleOne(o *scenario.Overflow, now time.Time) {
 		a.ctx.Now, a.ctx.Alert, a.ctx.Sources = now, &o.Alerts[0], o.Keys
 		a.ctx.Alerts, a.ctx.Mapkey, a.ctx.Reprocess = o.Alerts, o.Mapkey, o.Reprocess
 		a.parse.Run() // an overflow that no stage understands is one all the same
-		if e.opt.Tracer != nil {
-			e.opt.Tracer.Overflowed(ev, o)
+		if w.tracer != nil {
+			w.tracer.Overflowed(ev, o)
 		}
 		if ev.Whitelisted {
 			e.pardoned.Add(1)
@@ -117,8 +119,8 @@ func (w *worker) settleOne(o *scenario.Overflow, now time.Time) {
 		}
 	}
 	if o.Reprocess {
-		if e.opt.Tracer != nil {
-			e.opt.Tracer.Arrived(w.after.ctx.Event)
+		if w.tracer != nil {
+			w.tracer.Arrived(w.after.ctx.Event)
 		}
 		w.after.pour.RunOverflow(o, now)
 	}

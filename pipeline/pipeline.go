@@ -59,10 +59,6 @@ type Options struct {
 	// Meters take what is counted of the lines; nil: Meters of its own.
 	Meters *Meters
 
-	// Tracer is told what happens to each line. It costs time, and there is one
-	// worker with it: nil for most.
-	Tracer Tracer
-
 	// Mapkeys says that overflows shall have the names of their buckets, even if no
 	// expression asks for them: more is kept with each event then.
 	Mapkeys bool
@@ -76,8 +72,8 @@ type Options struct {
 // lines are of attacks that are over.
 const DefaultCatchUp = 10 * time.Minute
 
-// Tracer watches lines go through the engine. Its methods are called within
-// Process, by each goroutine that is in it. Events are valid until they return.
+// Tracer watches lines go through the engine. Its methods are called within Trace, by
+// the goroutine that is in it. Events are valid until they return.
 type Tracer interface {
 	// Began tells that a line begins. What follows is about it and its overflows.
 	Began(l *event.Line)
@@ -158,9 +154,6 @@ func Load(opt Options) (*Engine, []error) {
 	if opt.Workers <= 0 {
 		opt.Workers = runtime.GOMAXPROCS(0)
 	}
-	if opt.Tracer != nil {
-		opt.Workers = 1
-	}
 	e := &Engine{opt: opt, schema: event.NewSchema(), stashes: node.NewStashes(opt.Now), spare: opt.Workers - 1}
 	var errs []error
 	patterns := grok.Stock()
@@ -217,15 +210,23 @@ func (e *Engine) Process(batch []event.Line, now time.Time) {
 	w := e.take()
 	helpers, total := e.hire(batch)
 	switch {
-	case e.opt.Tracer != nil:
-		for i := range batch {
-			w.line(batch[i], now)
-		}
 	case helpers > 0 || total >= minShare && e.set.Crowded():
 		e.share(w, batch, total, helpers, now)
 	default:
 		w.alone(batch, now)
 	}
+	e.lines.Add(uint64(len(batch)))
+	e.put(w)
+}
+
+// Trace is Process for who wants to know what happens, which costs time: it tells t.
+func (e *Engine) Trace(batch []event.Line, now time.Time, t Tracer) {
+	w := e.take()
+	w.watch(t)
+	for i := range batch {
+		w.line(batch[i], now)
+	}
+	w.watch(nil)
 	e.lines.Add(uint64(len(batch)))
 	e.put(w)
 }
@@ -293,6 +294,7 @@ type worker struct {
 	parse  *node.Runner
 	pour   *scenario.Runner
 	after  *aftermath // nil until it is needed
+	tracer Tracer     // nil but within Trace
 
 	overflows []*scenario.Overflow // of the line at hand
 	pending   []*scenario.Overflow // to be settled
@@ -331,14 +333,22 @@ func (e *Engine) newWorker() *worker {
 	w.parse = node.NewRunner(e.stages, &w.ctx, w.failed)
 	w.parse.MayStash = w.ahead.mayStash
 	w.pour = e.set.NewRunner(&w.ctx, w.overflow, w.failed)
-	e.trace(w.parse, w.pour, &w.ctx, new(*scenario.Overflow))
 	return w
 }
 
-// trace lets the tracer watch runners, if there is one. of is what their event is.
-func (e *Engine) trace(parse *node.Runner, pour *scenario.Runner, ctx *expr.Ctx, of **scenario.Overflow) {
-	t := e.opt.Tracer
+// watch lets a tracer watch, nil nobody.
+func (w *worker) watch(t Tracer) {
+	w.tracer = t
+	watch(t, w.parse, w.pour, &w.ctx, new(*scenario.Overflow))
+	if w.after != nil {
+		w.after.watch(t)
+	}
+}
+
+// watch lets a tracer watch runners. of is what their event is.
+func watch(t Tracer, parse *node.Runner, pour *scenario.Runner, ctx *expr.Ctx, of **scenario.Overflow) {
 	if t == nil {
+		parse.Trace, pour.Trace = nil, nil
 		return
 	}
 	parse.Trace = func(stage string, n *node.Node, ok bool) {
@@ -392,8 +402,8 @@ func (w *worker) line(l event.Line, now time.Time) {
 	ev := w.ctx.Event
 	ev.Reset(l)
 	ev.Time = now
-	if w.engine.opt.Tracer != nil {
-		w.engine.opt.Tracer.Began(&ev.Line)
+	if w.tracer != nil {
+		w.tracer.Began(&ev.Line)
 	}
 	ok := w.parse.Run() && w.arrived(ev)
 	if timed {
@@ -403,8 +413,8 @@ func (w *worker) line(l event.Line, now time.Time) {
 	if !ok {
 		return
 	}
-	if w.engine.opt.Tracer != nil {
-		w.engine.opt.Tracer.Arrived(ev)
+	if w.tracer != nil {
+		w.tracer.Arrived(ev)
 	}
 	w.pour.Run(now)
 	w.settle(now)

@@ -97,9 +97,6 @@ func (e *Engine) share(w *worker, batch []event.Line, total, helpers int, now ti
 // hire returns how many helpers a batch is worth and can have, and what the batch
 // costs; 0 if it can't be shared. The helpers are spare again when share returns.
 func (e *Engine) hire(batch []event.Line) (helpers, total int) {
-	if e.opt.Tracer != nil {
-		return 0, 0
-	}
 	for i := range batch {
 		total += cost(&batch[i])
 	}

@@ -56,15 +56,13 @@ func (blind) Overflowed(*event.Event, *scenario.Overflow) {}
 // sameForTeams runs the same with one worker and several. All must have the
 // alerts of an engine that does one line after the other, in the same order, and
 // the same counts.
-func sameForTeams(t *testing.T, opt pipeline.Options, run func(*pipeline.Engine), sizes ...int) (*pipeline.Engine, []decisions.Alert) {
+func sameForTeams(t *testing.T, opt pipeline.Options, run func(e *pipeline.Engine, process func([]event.Line, time.Time)), sizes ...int) (*pipeline.Engine, []decisions.Alert) {
 	t.Helper()
-	traced := opt
-	traced.Tracer = blind{}
-	one, want := teamOf(t, 1, traced)
-	run(one)
+	one, want := teamOf(t, 1, opt)
+	run(one, func(batch []event.Line, now time.Time) { one.Trace(batch, now, blind{}) }) // as they come
 	for _, n := range append([]int{1}, sizes...) {
 		e, got := teamOf(t, n, opt)
-		run(e)
+		run(e, e.Process)
 		if !reflect.DeepEqual(*want, *got) { // quicker than to tell what differs
 			t.Fatalf("%d workers (%d alerts) instead of one (%d):\n%s", n, len(*got), len(*want), cmp.Diff(*want, *got))
 		}
@@ -122,10 +120,10 @@ func TestTeamsOnHubLogs(t *testing.T) {
 			lines = append(lines, event.Line{Raw: strings.TrimSuffix(line, "\n"), Src: path, Module: "file", Labels: labels, Mode: event.Replay})
 		}
 	}
-	e, alerts := sameForTeams(t, pipeline.Options{Content: c, DataDir: filepath.Join(dir, "data")}, func(e *pipeline.Engine) {
+	e, alerts := sameForTeams(t, pipeline.Options{Content: c, DataDir: filepath.Join(dir, "data")}, func(e *pipeline.Engine, process func([]event.Line, time.Time)) {
 		for rest := lines; len(rest) > 0; {
 			n := min(len(rest), 1000)
-			e.Process(rest[:n], t0)
+			process(rest[:n], t0)
 			rest = rest[n:]
 		}
 	}, 4)
@@ -181,7 +179,7 @@ func TestTeams(t *testing.T) {
 		sizes = sizes[1:2]
 	}
 	for seed := range int64(3) {
-		_, alerts := sameForTeams(t, opt, func(e *pipeline.Engine) {
+		_, alerts := sameForTeams(t, opt, func(e *pipeline.Engine, process func([]event.Line, time.Time)) {
 			r := rand.New(rand.NewSource(seed))
 			now := t0
 			for range 12 {
@@ -198,7 +196,7 @@ func TestTeams(t *testing.T) {
 					batch = append(batch, event.Line{Raw: raw, Module: "file", Mode: event.Mode(r.Intn(2))})
 				}
 				now = now.Add(time.Duration(r.Intn(40)) * time.Second)
-				e.Process(batch, now)
+				process(batch, now)
 				e.Advance(now)
 			}
 		}, sizes...)

@@ -144,12 +144,12 @@ func Run(ctx context.Context, opt Options, src source.Source) (*Record, []error,
 		Poured:  map[string][]*Event{},
 	}}
 	rec.known = map[*event.Event]known{}
-	opt.Engine.Tracer, opt.Engine.Mapkeys = rec, true
+	opt.Engine.Mapkeys = true
 	engine, faulty := pipeline.Load(opt.Engine)
 	err := src.Run(ctx, func(_ context.Context, batch []event.Line, done func()) error {
 		for i := range batch {
 			batch[i].Time = rec.tick()
-			engine.Process(batch[i:i+1], batch[i].Time)
+			engine.Trace(batch[i:i+1], batch[i].Time, rec)
 		}
 		done()
 		return rec.full()

@@ -1,13 +1,17 @@
 package explain
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"maps"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"cs/pipeline"
@@ -17,12 +21,19 @@ import (
 	"cs/platform/order"
 )
 
-// maxAtOnce bounds the lines that go through the engine before they are printed.
-const maxAtOnce = 64
+const (
+	// part is how many lines one goroutine has in hand.
+	part = 64
+	// partsEach bounds how many such are kept, for each goroutine, until they are printed.
+	partsEach = 4
+)
 
 // Tree prints what happens to each line: the stages that it came to, the
 // documents that were tried there with what they found, and the scenarios whose
 // buckets it went into (spec cli §5.1). It holds some lines at a time.
+//
+// What happens to a line depends on those before it only through stashes. Where
+// content has none, lines are shared among processors.
 type Tree struct {
 	Verbose        bool // list what each document changed
 	Failures       bool // leave out the lines that reached the scenarios
@@ -38,18 +49,20 @@ func (t Tree) Run(ctx context.Context, opt pipeline.Options, src source.Source, 
 	if t.Plain == nil {
 		t.Plain = func(s string) string { return s }
 	}
-	l := &trace{Tree: t}
-	opt.Tracer = l
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
 	engine, faulty := pipeline.Load(opt)
+	workers := cmp.Or(opt.Workers, runtime.GOMAXPROCS(0))
+	engine.Stashes().Each(func(string, int) { workers = 1 })
+	traces := make([]*trace, workers)
+	for i := range traces {
+		traces[i] = &trace{Tree: t}
+	}
+	out := make([][]byte, partsEach*workers)
 	err = src.Run(ctx, func(_ context.Context, batch []event.Line, done func()) error {
-		for part := range slices.Chunk(batch, maxAtOnce) { // what is printed of them is kept
-			l.out = l.out[:0]
-			engine.Process(part, opt.Now())
-			l.end()
-			if _, err := w.Write(l.out); err != nil {
+		for some := range slices.Chunk(batch, part*len(out)) {
+			if err := explain(engine, some, opt.Now, traces, out, w); err != nil {
 				return err
 			}
 		}
@@ -61,6 +74,30 @@ func (t Tree) Run(ctx context.Context, opt pipeline.Options, src source.Source, 
 		return lines, faulty, fmt.Errorf("cannot explain %s: %w", src.Name(), err)
 	}
 	return lines, faulty, nil
+}
+
+// explain prints what happens to lines, which traces share. They fit out, part by part.
+func explain(engine *pipeline.Engine, lines []event.Line, now func() time.Time, traces []*trace, out [][]byte, w io.Writer) error {
+	lists := slices.Collect(slices.Chunk(lines, part))
+	var begun atomic.Int64
+	var all sync.WaitGroup
+	for _, l := range traces[:min(len(traces), len(lists))] {
+		all.Go(func() {
+			for i := begun.Add(1) - 1; i < int64(len(lists)); i = begun.Add(1) - 1 {
+				l.out = out[i][:0]
+				engine.Trace(lists[i], now(), l)
+				l.end()
+				out[i] = l.out
+			}
+		})
+	}
+	all.Wait()
+	for i := range lists {
+		if _, err := w.Write(out[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // trace is what happened to the line at hand. It implements pipeline.Tracer.

@@ -113,6 +113,50 @@ func TestTreeLeavesOutOverflows(t *testing.T) {
 	}
 }
 
+// TestTreeOnManyProcessors wants the same text, line for line, from any number of
+// workers, and one of them where a line may depend on those before it.
+func TestTreeOnManyProcessors(t *testing.T) {
+	var input lines
+	for i := range 5000 {
+		input = append(input, fmt.Sprintf("Mar 14 10:00:%02d box %s", i%60, []string{
+			fmt.Sprintf("sshd[%d]: Failed password for root from 192.0.2.%d port %d ssh2", i, i%9, i),
+			fmt.Sprintf("app[%d]: {\"user\": %d}", i, i),
+			"cron[78]: nothing of interest",
+		}[i%3]))
+	}
+	run := func(c hub.Content, workers int) string {
+		t.Helper()
+		var got strings.Builder
+		opt := pipeline.Options{Content: c, Workers: workers, Now: func() time.Time { return testTime }}
+		n, faulty, err := Tree{Verbose: true}.Run(t.Context(), opt, input, &got)
+		if err != nil || len(faulty) > 0 || n != len(input) {
+			t.Fatalf("%d lines, %v, %v", n, faulty, err)
+		}
+		return got.String()
+	}
+	same := func(c hub.Content) string {
+		t.Helper()
+		want := run(c, 1)
+		for _, workers := range []int{2, 7} {
+			if got := run(c, workers); got != want {
+				t.Fatalf("%d workers print something else", workers)
+			}
+		}
+		return want
+	}
+	same(treeContent())
+	c := treeContent()
+	c.Items = append(c.Items, hub.Item{Kind: hub.Parser, Stage: "s02-enrich", Path: "stash.yaml", Name: "stash.yaml", Data: []byte(`
+name: test/last
+stash:
+ - {name: last, key: '"pid"', value: evt.Parsed.pid, ttl: 1h, size: 10}
+statics: [{meta: before, expression: 'GetFromStash("last", "pid")'}]
+`)})
+	if !strings.Contains(same(c), "create evt.Meta.before : 4998\n") {
+		t.Error("no line knows the one before it")
+	}
+}
+
 type full struct{}
 
 var errFullDisk = errors.New("no space left")
