@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -152,6 +153,32 @@ func TestScanTakesWhatIsSent(t *testing.T) {
 			t.Errorf("gave up at %s", body)
 		}
 	}
+}
+
+// TestScanTakesLittleMemory: whatever lists a body has, and in whatever order, what is made of it
+// takes no more than some times its own memory.
+func TestScanTakesLittleMemory(t *testing.T) {
+	repeat := func(n int, s string) string { return strings.TrimSuffix(strings.Repeat(s+",", n), ",") }
+	meta := func(n int) string { return `"meta":[` + repeat(n, `{"key":"some key","value":"some value"}`) + `]` }
+	event := func(n int) string { return `{` + meta(n) + `,"timestamp":"2026-03-01T10:00:00Z"}` }
+	f := func(what, body string) {
+		t.Helper()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, ok := scanAlerts([]byte(body))
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; !ok || took > uint64(12*len(body)) {
+			t.Errorf("%s: %d bytes of memory for %d of JSON, %v", what, took, len(body), ok)
+		}
+	}
+	with := func(events string) string {
+		return strings.Replace(plainAlert, `"events":[`, `"events":[`+events+`,`, 1)
+	}
+	f("an alert with events", "["+with(repeat(3000, event(20)))+"]")
+	f("long events", "["+with(repeat(100, event(500)))+"]")
+	f("many alerts", "["+repeat(1000, with(event(20)))+"]")
+	f("a long one first", "["+with(event(3000))+","+repeat(1000, with(event(20)))+"]")
+	f("growing ones", "["+with(event(9)+","+event(90)+","+event(900)+","+event(9000))+"]")
 }
 
 func FuzzDecodeStream(f *testing.F) {

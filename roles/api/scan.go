@@ -17,6 +17,7 @@ type scanner struct {
 	at       int
 	elements int  // objects, arrays and further array elements so far
 	lost     bool // it has given up
+	misled   bool // an array was much shorter than the rest of the text
 }
 
 // field is a member of an object that becomes a T.
@@ -132,20 +133,35 @@ func array[T any](s *scanner, sh *shape[T]) []T {
 		}
 		if s.next() != ',' {
 			s.mark(']')
-			return out
+			return fitted(s, out)
 		}
 		s.at++
 		s.elements++
 	}
 }
 
+// fitted returns an array without the room that it has for far more elements. One such
+// array is a wrong guess; thousands of them, the events of one large alert, would take
+// all memory there is.
+func fitted[T any](s *scanner, out []T) []T {
+	const little = 64
+	if cap(out) <= little || len(out) >= cap(out)/4 {
+		return out
+	}
+	s.misled = true
+	return slices.Clone(out)
+}
+
 // further is for how many more elements an array needs room of which n have
 // been read since start: a few, or as many as there can be in the rest of the
-// text if they are as long as those.
+// text if they are as long as those. Where that has been wrong, it is as many again.
 func (s *scanner) further(n, start int) int {
 	const few = 8
-	if n < few {
+	switch {
+	case n < few:
 		return few
+	case s.misled:
+		return n
 	}
 	return max(n, min((len(s.text)-s.at)*n/(s.at-start), maxElements-s.elements)) + 1
 }

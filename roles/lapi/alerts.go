@@ -1,11 +1,13 @@
 package lapi
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -187,7 +189,12 @@ func enforceable(d *decisions.Decision) error {
 }
 
 // listAlerts answers a query of operators.
-func (s *Server) listAlerts(w http.ResponseWriter, r *http.Request, _ string) {
+func (s *Server) listAlerts(w http.ResponseWriter, r *http.Request, machineID string) {
+	ctx, end, err := s.reading(w, r, machineID)
+	if err != nil {
+		return
+	}
+	defer end()
 	now := s.now()
 	f, err := parseAlertFilter(r.URL.Query(), now, true)
 	if err != nil {
@@ -196,8 +203,8 @@ func (s *Server) listAlerts(w http.ResponseWriter, r *http.Request, _ string) {
 	}
 	out, some := longAnswer{w: w}, false
 	var gone error
-	err = s.store.EachAlert(r.Context(), f.AlertFilter, func(a *decisions.Alert) bool {
-		one := shown(a, now)
+	err = s.store.EachAlert(ctx, f.AlertFilter, func(a *decisions.Alert) bool {
+		one := *a
 		if f.withoutDecisions {
 			one.Decisions = nil
 		}
@@ -206,13 +213,16 @@ func (s *Server) listAlerts(w http.ResponseWriter, r *http.Request, _ string) {
 			mark, some = '[', true
 		}
 		if r.Method != "HEAD" {
-			out.buf = append(append(out.buf, mark), marshal(one)...)
-			gone = out.flushIfLong(r.Context())
+			out.buf = append(out.buf, mark)
+			gone = out.alert(ctx, &one, now)
 		}
-		return gone == nil && r.Context().Err() == nil
+		return gone == nil && ctx.Err() == nil
 	})
 	switch {
-	case gone != nil:
+	case ctx.Err() != nil && !out.begun:
+		busy(w, 5*time.Second) // or nobody hears it
+	case ctx.Err() != nil || gone != nil:
+		panic(http.ErrAbortHandler)
 	case err != nil && out.begun:
 		s.log.Error("cannot list alerts to the end", "err", err)
 		panic(http.ErrAbortHandler) // so that a part isn't taken for the whole
@@ -228,21 +238,98 @@ func (s *Server) listAlerts(w http.ResponseWriter, r *http.Request, _ string) {
 }
 
 // showAlert answers with one alert.
-func (s *Server) showAlert(w http.ResponseWriter, r *http.Request, _ string) {
+func (s *Server) showAlert(w http.ResponseWriter, r *http.Request, machineID string) {
+	ctx, end, err := s.reading(w, r, machineID)
+	if err != nil {
+		return
+	}
+	defer end()
 	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, "alert_id must be valid integer")
 		return
 	}
-	a, err := s.store.Alert(r.Context(), id)
+	a, err := s.store.Alert(ctx, id)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		refuse(w, http.StatusNotFound, "object not found")
 	case err != nil:
 		s.fail(w, r, err)
 	case r.Method != "HEAD":
-		answer(w, http.StatusOK, shown(&a, s.now()))
+		out := longAnswer{w: w}
+		if out.alert(ctx, &a, s.now()) != nil {
+			panic(http.ErrAbortHandler) // so that a part isn't taken for the whole
+		}
+		out.end()
 	}
+}
+
+const (
+	// readTurns is how many look at alerts at a time: one may have a million decisions, or 50
+	// MiB of events. fairReading is how long one may take while others wait.
+	readTurns   = 4
+	fairReading = 10 * time.Second
+)
+
+// reading waits for a turn to look at alerts. ctx ends when the client has gone, or
+// is slow while others wait. With an error the answer has been given.
+func (s *Server) reading(w http.ResponseWriter, r *http.Request, machineID string) (ctx context.Context, end func(), err error) {
+	ctx, cancel := context.WithCancel(r.Context())
+	conn := http.NewResponseController(w)
+	waiting, stop := context.WithTimeout(ctx, bodyTime)
+	defer stop()
+	t, err := s.reads.take(waiting, machineID, func() {
+		cancel()
+		conn.SetWriteDeadline(time.Now())
+	})
+	if err != nil {
+		cancel()
+		busy(w, 5*time.Second)
+		return nil, nil, err
+	}
+	return ctx, func() { t.end(); cancel() }, nil
+}
+
+// alert adds an alert, piece by piece.
+func (o *longAnswer) alert(ctx context.Context, a *decisions.Alert, now time.Time) error {
+	const lists = `"decisions":null,"events":null` // what stands before has no texts of others
+	const decisionsAtOnce, eventsAtOnce = 64, 8
+	rest := *a
+	rest.Decisions, rest.Events = nil, nil
+	before, after, _ := bytes.Cut(marshal(shown(&rest, now)), []byte(lists))
+	o.buf = append(o.buf, before...)
+	o.buf = append(o.buf, `"decisions":`...)
+	err := addList(ctx, o, a.Decisions, decisionsAtOnce, func(part []decisions.Decision) any {
+		return shown(&decisions.Alert{Simulated: a.Simulated, Decisions: part}, now).Decisions
+	})
+	if err != nil {
+		return err
+	}
+	o.buf = append(o.buf, `,"events":`...)
+	err = addList(ctx, o, a.Events, eventsAtOnce, func(part []decisions.Event) any {
+		return shown(&decisions.Alert{Events: part}, now).Events
+	})
+	o.buf = append(o.buf, after...)
+	return err
+}
+
+// addList adds an array, or null for an empty one, some elements at a time.
+func addList[T any](ctx context.Context, o *longAnswer, list []T, atOnce int, shown func([]T) any) error {
+	if len(list) == 0 {
+		o.buf = append(o.buf, "null"...)
+		return nil
+	}
+	mark := byte('[')
+	for part := range slices.Chunk(list, atOnce) {
+		text := marshal(shown(part))
+		o.buf = append(append(o.buf, mark), text[1:len(text)-1]...)
+		mark = ','
+		if err := o.flushIfLong(ctx); err != nil {
+			return err
+		}
+	}
+	o.buf = append(o.buf, ']')
+	return nil
 }
 
 // shown is how an alert is told to operators: like it was sent, but for the

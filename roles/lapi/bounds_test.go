@@ -1,10 +1,13 @@
 package lapi
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -201,4 +204,78 @@ func TestLongAnswersComeInPieces(t *testing.T) {
 	f("/v1/decisions?range=10.0.0.0/8&contains=false", n, end)
 	f("/v1/decisions?limit=5000&offset=3", 5000, "}]")
 	f("/v1/alerts?limit=0", n, "}]")
+
+	// So it is with one alert that is long.
+	var list []string
+	for i := range 3000 {
+		list = append(list, decisionJSON("ip", fmt.Sprintf("10.1.%d.%d", i/100, i%100), "ban", "cscli", "1h"))
+	}
+	event := `{"timestamp":"2026-03-01T10:00:20Z","meta":[{"key":"k","value":"` + strings.Repeat("v", 4000) + `"}]}`
+	long := strings.Replace(alertJSON("Ip", "192.0.2.7", "["+strings.Join(list, ",")+"]", clk.Now()), `"events":[`, `"events":[`+strings.Repeat(event+",", 200), 1)
+	m.want("POST", "/v1/alerts", "["+long+"]", 201, "*")
+	id := 3*mostFound/100 + 1
+	f(fmt.Sprintf("/v1/alerts/%d", id), 3000, "}")
+	f("/v1/alerts?limit=1", 3000, "}]")
+	stored, err := s.store.Alert(t.Context(), int64(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.want("GET", fmt.Sprintf("/v1/alerts/%d", id), "", 200, string(marshal(shown(&stored, clk.Now()))))
+}
+
+// TestSlowReadersOfAlerts: who asks for long alerts and doesn't take them makes place for
+// others.
+func TestSlowReadersOfAlerts(t *testing.T) {
+	s, url, _ := running(t, nil)
+	s.reads.fair = 20 * time.Millisecond
+	m := machine(t, s, "m")
+	if w := m.do("POST", "/v1/alerts", string(importBody(100_000))); w.Code != 201 {
+		t.Fatal(w.Body)
+	}
+	having := func() int {
+		s.reads.mu.Lock()
+		defer s.reads.mu.Unlock()
+		return len(s.reads.having)
+	}
+	var slow []net.Conn
+	for i := range readTurns {
+		c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.(*net.TCPConn).SetReadBuffer(64 << 10) // less than the answer
+		fmt.Fprintf(c, "GET /v1/alerts/1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", machine(t, s, fmt.Sprint("slow", i)).token)
+		slow = append(slow, c)
+	}
+	for deadline := time.Now().Add(10 * time.Second); having() < readTurns; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d read", having())
+		}
+	}
+	done := make(chan int, 1)
+	go func() { done <- m.do("GET", "/v1/alerts?limit=1&with_decisions=false", "").Code }()
+	select {
+	case status := <-done:
+		if status != 200 {
+			t.Fatalf("another one gets %d", status)
+		}
+	case <-time.After(15 * time.Second): // a slow one's piece may take 30
+		t.Fatal("another one has to wait for slow ones")
+	}
+	cut := 0
+	for _, c := range slow {
+		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			cut++
+			continue
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			cut++
+		}
+	}
+	if cut != 1 {
+		t.Fatalf("%d of the slow ones were cut off, want one", cut)
+	}
 }

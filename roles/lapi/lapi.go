@@ -126,6 +126,7 @@ type Server struct {
 	epoch     string
 	uploads   *turns // of large bodies
 	strangers *turns // of those that anybody may send
+	reads     *turns // of alerts
 	log       *slog.Logger
 	now       func() time.Time
 	started   time.Time
@@ -149,6 +150,7 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 		throttle:  auth.NewThrottle(),
 		uploads:   newTurns(uploadTurns, fairUpload),
 		strangers: newTurns(strangerTurns, fairStranger),
+		reads:     newTurns(readTurns, fairReading),
 		log:       conf.Log,
 		// The store keeps no monotonic time; so nothing here reckons with it.
 		now:     func() time.Time { return conf.Now().Round(0) },

@@ -8,7 +8,7 @@ import (
 )
 
 // turns lets few at a time have something large in memory, and of one sender only
-// one. Who has a turn may dribble as long as nobody else waits; while somebody
+// one. Who has a turn may be slow as long as nobody else waits; while somebody
 // does, it is over after a fair time.
 type turns struct {
 	most int
@@ -36,7 +36,7 @@ func newTurns(most int, fair time.Duration) *turns {
 // errHurried: others waited for too long for a slow sender.
 var errHurried = errors.New("the body comes too slowly while others wait")
 
-// take waits for a turn of a sender. When it has been overdue hurry may be called, from
+// take waits for a turn of somebody. When it has been overdue hurry may be called, from
 // another goroutine, until arrived is. The turn must be ended.
 func (q *turns) take(ctx context.Context, who string, hurry func()) (*turn, error) {
 	t := &turn{of: q, who: who, begun: make(chan struct{}), hurry: hurry}

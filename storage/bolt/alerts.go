@@ -12,11 +12,12 @@ import (
 	"cs/storage"
 )
 
-// A page of a walk over alerts ends when it holds this many alerts or
-// decisions: what is in memory at a time stays small.
+// A page of a walk over alerts ends when it holds this many alerts, decisions, or
+// bytes of the rest of them: what is in memory at a time stays small.
 const (
 	alertPage          = 64
 	alertPageDecisions = 1024
+	alertPageBytes     = 1 << 20
 )
 
 func (s *Store) AddAlerts(ctx context.Context, alerts []decisions.Alert) (known []bool, err error) {
@@ -212,6 +213,7 @@ func (s *Store) EachAlert(ctx context.Context, filter storage.AlertFilter, f fun
 	w := alertWalk{filter: filter, names: make(names)}
 	seen := 0
 	for !w.done {
+		clear(w.page) // a large one shall not outlive its page
 		w.page = w.page[:0]
 		if err := s.read(ctx, w.read); err != nil {
 			return fmt.Errorf("cannot read alerts: %w", err)
@@ -241,13 +243,13 @@ type alertWalk struct {
 // read fills the next page.
 func (w *alertWalk) read(tx *bbolt.Tx) error {
 	c := tx.Bucket(alertsBucket).Cursor()
-	total := 0
+	total, size := 0, 0
 	for key, record := w.seek(c); ; key, record = w.step(c) {
 		if key == nil {
 			w.done = true
 			return nil
 		}
-		if len(w.page) >= alertPage || total >= alertPageDecisions {
+		if len(w.page) >= alertPage || total >= alertPageDecisions || size >= alertPageBytes {
 			return nil
 		}
 		w.last = keyID(key)
@@ -264,6 +266,7 @@ func (w *alertWalk) read(tx *bbolt.Tx) error {
 			return fmt.Errorf("alert %d: %w", w.last, err)
 		}
 		total += len(a.Decisions)
+		size += len(record)
 	}
 }
 

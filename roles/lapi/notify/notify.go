@@ -8,6 +8,7 @@ package notify
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,6 +31,10 @@ const (
 	// maxQueued bounds the alerts that wait at one instance. At the bound the
 	// oldest goes, and is counted.
 	maxQueued = 1000
+	// maxQueuedBytes bounds the same in bytes of JSON; of one alert, maxAlertBytes of
+	// decisions and as many of events are told, the first ones.
+	maxQueuedBytes = 16 << 20
+	maxAlertBytes  = 1 << 20
 	// checkEvery is how often a queue is looked at, as upstream does.
 	checkEvery = time.Second
 	// An attempt that failed is repeated after a second, then two, up to longestPause,
@@ -184,7 +189,8 @@ type Broker struct {
 type queue struct {
 	*Instance
 	mu      sync.Mutex
-	alerts  []Alert
+	alerts  [][]byte  // as JSON: their texts may be parts of a large request
+	size    int       // of all
 	since   time.Time // of the last message
 	dropped int
 }
@@ -206,14 +212,43 @@ func (b *Broker) Tell(name string, a *decisions.Alert) {
 	if q == nil {
 		return
 	}
-	shown := newAlert(a, b.now())
+	short := *a
+	short.Decisions = fitting(a.Decisions, func(d *decisions.Decision) int {
+		return len(d.Value) + len(d.Scope) + len(d.Type) + len(d.Scenario) + len(d.Origin)
+	})
+	short.Events = fitting(a.Events, func(e *decisions.Event) (n int) {
+		for _, kv := range e.Meta {
+			n += len(kv.Key) + len(kv.Value)
+		}
+		return n
+	})
+	text, err := json.Marshal(newAlert(&short, b.now()))
+	if err != nil {
+		b.log.Error("cannot tell of an alert", "notification", name, "alert", a.ID, "err", err)
+		return
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.alerts) >= maxQueued {
+	for len(q.alerts) > 0 && (len(q.alerts) >= maxQueued || q.size+len(text) > maxQueuedBytes) {
+		q.size -= len(q.alerts[0])
 		q.alerts = slices.Delete(q.alerts, 0, 1)
 		q.dropped++
 	}
-	q.alerts = append(q.alerts, shown)
+	q.alerts = append(q.alerts, text)
+	q.size += len(text)
+}
+
+// fitting returns the first elements of a list, as many as have about
+// maxAlertBytes.
+func fitting[T any](list []T, size func(*T) int) []T {
+	const each = 64 // for keys and numbers
+	n := 0
+	for i := range list {
+		if n += each + size(&list[i]); n > maxAlertBytes {
+			return list[:i]
+		}
+	}
+	return list
 }
 
 // Run sends until ctx ends, then what is left, in one message for each instance.
@@ -274,8 +309,13 @@ func (q *queue) due(now time.Time) (messages [][]Alert) {
 func (q *queue) take() []Alert {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	taken := q.alerts
-	q.alerts = nil
+	taken := make([]Alert, len(q.alerts))
+	for i, text := range q.alerts {
+		if err := json.Unmarshal(text, &taken[i]); err != nil {
+			panic(fmt.Sprintf("BUG: an alert from JSON: %v", err))
+		}
+	}
+	q.alerts, q.size = nil, 0
 	return taken
 }
 

@@ -122,8 +122,27 @@ func TestQueueIsBounded(t *testing.T) {
 	for i := range maxQueued + 3 {
 		b.Tell("n", attack(fmt.Sprint(i)))
 	}
-	if q := b.queues["n"]; len(q.alerts) != maxQueued || q.dropped != 3 || q.alerts[0].Source.Value != "3" {
-		t.Fatalf("%d queued, %d dropped", len(q.alerts), q.dropped)
+	q := b.queues["n"]
+	if n, all := len(q.alerts), q.take(); n != maxQueued || q.dropped != 3 || all[0].Source.Value != "3" || all[0].Source.Cn != "FR" || len(all[0].Decisions) != 1 {
+		t.Fatalf("%d queued, %d dropped, the first is %+v", n, q.dropped, all[0])
+	}
+
+	// Of large ones fewer wait, and of each what is too much is left out.
+	large := attack("192.0.2.7")
+	for range 60_000 {
+		large.Decisions = append(large.Decisions, large.Decisions[0])
+		large.Events = append(large.Events, large.Events[0])
+	}
+	q.dropped = 0
+	for range 20 {
+		b.Tell("n", large)
+	}
+	if len(q.alerts) < 4 || q.size > maxQueuedBytes || len(q.alerts)+q.dropped != 20 {
+		t.Fatalf("%d alerts of %d bytes wait, %d were dropped", len(q.alerts), q.size, q.dropped)
+	}
+	all := q.take()
+	if n := len(all[0].Decisions); n < 1000 || n > 20_000 || q.size != 0 {
+		t.Fatalf("of %d decisions %d are told", len(large.Decisions), n)
 	}
 }
 
