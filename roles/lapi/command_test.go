@@ -91,7 +91,7 @@ func TestCommand(t *testing.T) {
 
 // TestNewConfig: nothing that can be configured gets lost on the way to the server.
 func TestNewConfig(t *testing.T) {
-	var r config.Resolved
+	r := config.Resolved{DataDir: "x"}
 	everyField(reflect.ValueOf(&r.LAPI).Elem())
 	conf := reflect.ValueOf(NewConfig(&platform.Env{Log: slog.New(slog.DiscardHandler), Version: "v1"}, r))
 	for i := range conf.NumField() {
