@@ -171,6 +171,7 @@ func Load(opt Options) (*Engine, []error) {
 	scenarios.Warn, scenarios.ContextLength, scenarios.Mapkeys = opt.Warn, opt.ContextLength, opt.Mapkeys
 	items, done := hub.ParseAhead(opt.Content.Items)
 	defer done()
+	files.Expect(items)
 	for _, item := range items {
 		ec.Warn = nil
 		if opt.Warn != nil {
@@ -197,6 +198,7 @@ func Load(opt Options) (*Engine, []error) {
 			}
 		}
 	}
+	files.Expect(nil)
 	e.stages, e.after = parsers.Stages(), after.Stages()
 	e.set = scenarios.Set(bucket.Config{MaxBuckets: opt.MaxBuckets, MaxKept: opt.MaxKept})
 	e.opt.Content = hub.Content{} // its documents weigh more than what was compiled of them

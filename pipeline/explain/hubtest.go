@@ -551,7 +551,7 @@ func copyFile(to, from string) error {
 func dataFiles(items []hub.Item) (files []hub.DataFile) {
 	seen := map[string]bool{}
 	for _, it := range items {
-		for _, f := range catalog.DataFilesIn(it.Path, it.Data) {
+		for _, f := range hub.DataFilesIn(it.Path, it.Data) {
 			if name := f.DestFile.Value; !seen[name] {
 				seen[name] = true
 				files = append(files, f)

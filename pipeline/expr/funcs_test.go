@@ -86,6 +86,8 @@ func TestFunctions(t *testing.T) {
 	f(`JsonExtract(evt.Line.Raw, "a.b[3]")`, "")
 	f(`JsonExtract('[[7,{"a":[8]}]]', "[0].[1].a.[0]")`, "8")
 	f(`JsonExtract(evt.Line.Raw, "o")`, `{"k":1}`)
+	f(`JsonExtract('{"a":nul}', "a") + JsonExtract('[::1]', "[0]") + JsonExtract('{"a":yes}', "a")`, "")
+	f(`JsonExtract('{"a":[true,false,null,-1,2e3,12x]}', "a[0]") + JsonExtract('[true,false,null,-1,2e3,12x]', "[3]") + JsonExtract('[12x]', "[0]")`, "true-112x")
 	f(`JsonExtractUnescape(evt.Line.Raw, "s")`, "\u00e9\U0001f600\"")
 	f(`JsonExtractUnescape(evt.Line.Raw, "o")`, "")
 	f(`JsonExtractSlice(evt.Line.Raw, "l")`, "[1 2]")
@@ -103,6 +105,8 @@ func TestFunctions(t *testing.T) {
 
 	f(`ParseUri("http://x/?a=1&b=2&a=3")["a"]`, "[1 3]")
 	f(`ParseUri("http://[x")`, "map[]")
+	f(`ParseUri("/x?a=1&b=%zz")`, "map[]")
+	f(`ParseUri("/x?a=1;b=2&c")`, "map[]")
 	f(`ParseQuery("a=1;b&c=%zz+%41&&=x")`, "map[:[x] a:[1;b] c:[%zz A]]")
 	f(`ExtractQueryParam("/p?foo=a%20b&x=1&foo=c", "foo")`, "[a b c]")
 	f(`ExtractQueryParam("/p", "foo")`, "[]")

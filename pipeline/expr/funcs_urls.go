@@ -18,7 +18,11 @@ func urlFuncs() map[string]*function {
 				if err != nil {
 					return map[string][]string{}
 				}
-				return map[string][]string(u.Query())
+				query, err := url.ParseQuery(u.RawQuery)
+				if err != nil { // what could be read of it is no answer, either
+					return map[string][]string{}
+				}
+				return map[string][]string(query)
 			})
 		}},
 		"ParseQuery": {params: []param{aString}, build: func(_ *unit, a []value) value {

@@ -10,7 +10,7 @@ import (
 // findJSON walks a JSON text along a path of keys and "[n]" indexes and
 // returns the text of the value there, the quotes of a string included. It
 // looks at no more of the text than it needs, allocates nothing and does not
-// check what it skips.
+// check what it skips, nor a value but for how it begins.
 func findJSON(s string, path []string) (raw string, ok bool) {
 	i := blanks(s, 0)
 	for _, key := range path {
@@ -37,7 +37,13 @@ func findJSON(s string, path []string) (raw string, ok bool) {
 	if !ok || end == i {
 		return "", false
 	}
-	return s[i:end], true
+	raw = s[i:end]
+	switch c := raw[0]; {
+	case c == '"', c == '{', c == '[', c == '-', c-'0' <= 9:
+	default:
+		ok = raw == "true" || raw == "false" || raw == "null"
+	}
+	return raw, ok
 }
 
 // findKey returns where the value of a key begins; i is behind the brace.

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,6 +42,9 @@ type Files struct {
 	regexps map[string][]string
 	rows    map[string][]map[string]string
 	bots    map[string][]*expr.Bot
+
+	expected []Item              // whose files are loaded when one is asked for that isn't
+	untold   map[[2]string]error // of what was loaded then, by type and name
 }
 
 // NewFiles returns an empty collection that loads from a directory and, for
@@ -49,20 +53,71 @@ func NewFiles(dir string, fallback fs.FS) *Files {
 	return &Files{
 		dir: dir, fallback: fallback, most: maxDataFile,
 		lines: map[string][]string{}, regexps: map[string][]string{}, rows: map[string][]map[string]string{}, bots: map[string][]*expr.Bot{},
+		untold: map[[2]string]error{},
 	}
 }
 
 // Lines returns the lines of a loaded file of type string.
-func (f *Files) Lines(name string) ([]string, bool) { l, ok := f.lines[name]; return l, ok }
+func (f *Files) Lines(name string) ([]string, bool) { return find(f, f.lines, name) }
 
 // Regexps returns the expressions of a loaded file of type regexp.
-func (f *Files) Regexps(name string) ([]string, bool) { l, ok := f.regexps[name]; return l, ok }
+func (f *Files) Regexps(name string) ([]string, bool) { return find(f, f.regexps, name) }
 
 // Rows returns the rows of a loaded file of type map.
-func (f *Files) Rows(name string) ([]map[string]string, bool) { l, ok := f.rows[name]; return l, ok }
+func (f *Files) Rows(name string) ([]map[string]string, bool) { return find(f, f.rows, name) }
 
 // Bots returns the rows of a loaded file of type bots.
-func (f *Files) Bots(name string) ([]*expr.Bot, bool) { l, ok := f.bots[name]; return l, ok }
+func (f *Files) Bots(name string) ([]*expr.Bot, bool) { return find(f, f.bots, name) }
+
+func find[T any](f *Files, loaded map[string]T, name string) (T, bool) {
+	v, ok := loaded[name]
+	if !ok && f.expected != nil {
+		f.loadExpected()
+		v, ok = loaded[name]
+	}
+	return v, ok
+}
+
+// Expect names items that are still to be compiled. All items share what any of them
+// loads: one that comes first may ask for the file of a later one. Nil ends it, and
+// must, before several goroutines use f.
+func (f *Files) Expect(items []Item) { f.expected = items }
+
+func (f *Files) loadExpected() {
+	items := f.expected
+	f.expected = nil
+	for _, it := range items {
+		if it.Kind > PostOverflow || !bytes.Contains(it.Data, []byte("data")) {
+			continue
+		}
+		for _, d := range DataFilesIn(it.Path, it.Data) {
+			if err := f.Load(d); err != nil {
+				f.untold[[2]string{d.Type, d.DestFile.Value}] = err
+			}
+		}
+	}
+}
+
+// DataFilesIn returns the data files that an item names. What can't be parsed
+// names none; whoever loads it complains.
+func DataFilesIn(name string, text []byte) (files []DataFile) {
+	docs, err := strict.Parse(name, text)
+	if err != nil {
+		return nil
+	}
+	for _, doc := range docs {
+		var d struct {
+			Data []DataFile `yaml:"data"`
+		}
+		_ = doc.Decode(&d) // it complains of all other keys
+		for _, f := range d.Data {
+			if f.DestFile.Value != "" {
+				files = append(files, f)
+			}
+		}
+	}
+	return files
+}
 
 // Load loads the file of one entry. One that was loaded already, under the
 // same name and type, is not read again. An entry without a type is for
@@ -71,6 +126,10 @@ func (f *Files) Load(d DataFile) error {
 	name := d.DestFile.Value
 	if name == "" {
 		return nil
+	}
+	if err := f.untold[[2]string{d.Type, name}]; err != nil {
+		delete(f.untold, [2]string{d.Type, name})
+		return err
 	}
 	var err error
 	switch d.Type {

@@ -9,10 +9,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"cs/decisions"
 	"cs/pipeline"
+	"cs/pipeline/event"
 	"cs/pipeline/hub"
 )
 
@@ -106,3 +109,33 @@ func TestFaults(t *testing.T) {
 // placed is a message with a place, FILE:LINE: KEY: what is wrong. What is no
 // YAML has no keys, and a data file says itself which line of it is bad.
 var placed = regexp.MustCompile(`(^|: )/etc/x/bad\.yaml(:[0-9]+: [a-zA-Z_.\[\]0-9]+: .|:[0-9]+: cannot parse YAML: .|: .*data file bad\.regex .*expression 2 of 2)`)
+
+// Items share what any of them loads, whichever comes first.
+func TestDataFilesAreShared(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"words.txt": "a\n", "rows.json": `{"pattern":"a","tag":"t","type":"equals"}` + "\n{}\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var told []string
+	alerts := 0
+	e, errs := pipeline.Load(pipeline.Options{
+		DataDir: dir, Warn: func(m string) { told = append(told, m) }, Alert: func(decisions.Alert) { alerts++ },
+		Content: hub.Content{Items: []hub.Item{
+			{Kind: hub.Parser, Stage: "s00-raw", Path: "1.yaml", Data: []byte("name: one\nfilter: evt.Line.Raw in File('words.txt') && LookupFile(evt.Line.Raw, 'rows.json') == 't'\nstatics: [{meta: source_ip, value: 192.0.2.1}]\n")},
+			{Kind: hub.Parser, Stage: "s00-raw", Path: "2.yaml", Data: []byte("name: two\nstatics: [{meta: a, value: b}]\ndata: [{dest_file: rows.json, type: map}]\n")},
+			{Kind: hub.Scenario, Path: "3.yaml", Data: []byte("type: trigger\nname: three\ndescription: d\nfilter: evt.Meta.source_ip != ''\ndata: [{dest_file: words.txt, type: string}, {dest_file: none.txt, type: string}]\n")},
+		}},
+	})
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	e.Process([]event.Line{{Raw: "a"}, {Raw: "b"}}, time.Now())
+	if alerts != 1 {
+		t.Errorf("%d alerts", alerts)
+	}
+	if len(told) != 2 || !strings.HasPrefix(told[0], "2.yaml:3: data[0].dest_file: cannot read row 2 of data file rows.json") || !strings.HasPrefix(told[1], "3.yaml:5: data[1].dest_file: cannot load data file none.txt") {
+		t.Errorf("told %q", told)
+	}
+}

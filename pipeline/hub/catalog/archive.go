@@ -58,7 +58,7 @@ func (c *Catalog) Export(w io.Writer) (local int, err error) {
 			if it.Installed() {
 				installed.WriteString(it.String() + "\n")
 			}
-			for _, f := range DataFilesIn(it.Path, e.Content) {
+			for _, f := range hub.DataFilesIn(it.Path, e.Content) {
 				if name := dataName(f); name != "" {
 					files[name] = f
 				}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"cs/pipeline/hub"
 	"cs/platform"
 )
 
@@ -171,7 +172,7 @@ func (k *carrier) dataOf(ctx context.Context, it *Item, at string) error {
 	if err != nil {
 		return fmt.Errorf("cannot read %s: %w", it, err)
 	}
-	for _, f := range DataFilesIn(at, text) {
+	for _, f := range hub.DataFilesIn(at, text) {
 		if name := f.DestFile.Value; k.fetched[name] {
 			continue
 		} else {

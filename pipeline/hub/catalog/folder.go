@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 
-	"cs/pipeline/hub"
 	"cs/platform/strict"
 )
 
@@ -148,25 +147,4 @@ func dependenciesIn(name string) (d Dependencies) {
 		decodeSome(docs[0], &d)
 	}
 	return d
-}
-
-// DataFilesIn returns the data files that an item names. What can't be parsed
-// names none; whoever loads it complains.
-func DataFilesIn(name string, text []byte) (files []hub.DataFile) {
-	docs, err := strict.Parse(name, text)
-	if err != nil {
-		return nil
-	}
-	for _, doc := range docs {
-		var d struct {
-			Data []hub.DataFile `yaml:"data"`
-		}
-		decodeSome(doc, &d)
-		for _, f := range d.Data {
-			if f.DestFile.Value != "" {
-				files = append(files, f)
-			}
-		}
-	}
-	return files
 }
