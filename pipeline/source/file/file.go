@@ -71,6 +71,7 @@ type Config struct {
 	GlobEvery time.Duration // between looks for new files that nothing was told of; 0: 10s
 	MaxLine   int           // bytes from which a line is cut; 0: source.MaxLine
 	Replay    bool          // take the clock from the lines
+	MayMiss   bool          // a pattern of a Replay may have no match; it is reported
 	Positions *source.Positions
 	// Report is told about files that can't be read, once per trouble, while the others go
 	// on, and about lines that are lost. nil: nobody is.
@@ -192,7 +193,7 @@ func (s *Source) discover() {
 			paths, _ = filepath.Glob(pattern)
 		}
 		for _, path := range paths {
-			if s.excluded(path) || isGlob(pattern) && (s.isPast(path) || isPacked(path)) || slices.ContainsFunc(s.tails, func(t *tail) bool { return t.path == path }) {
+			if s.cfg.excluded(path) || isGlob(pattern) && (s.isPast(path) || isPacked(path)) || slices.ContainsFunc(s.tails, func(t *tail) bool { return t.path == path }) {
 				continue
 			}
 			fi, err := os.Stat(path)
@@ -233,15 +234,15 @@ func (s *Source) isPast(path string) bool {
 // matches tells whether path is one that discover takes.
 func (s *Source) matches(path string) bool {
 	for _, pattern := range s.patterns {
-		if ok, _ := filepath.Match(pattern, path); (ok || pattern == path) && !s.excluded(path) {
+		if ok, _ := filepath.Match(pattern, path); (ok || pattern == path) && !s.cfg.excluded(path) {
 			return true
 		}
 	}
 	return false
 }
 
-func (s *Source) excluded(path string) bool {
-	return slices.ContainsFunc(s.cfg.Exclude, func(re *regexp.Regexp) bool { return re.MatchString(path) })
+func (c *Config) excluded(path string) bool {
+	return slices.ContainsFunc(c.Exclude, func(re *regexp.Regexp) bool { return re.MatchString(path) })
 }
 
 // follows tells whether a log with that identity is open. A compressed file may have that
@@ -268,7 +269,7 @@ func (s *Source) adopt(r *reader) (adopted, busy bool) {
 		paths, _ := filepath.Glob(pattern)
 		for _, path := range paths {
 			id, err := platform.FileIDAt(path)
-			if err != nil || id != r.id || s.excluded(path) || isGlob(pattern) && s.isPast(path) {
+			if err != nil || id != r.id || s.cfg.excluded(path) || isGlob(pattern) && s.isPast(path) {
 				continue
 			}
 			i := slices.IndexFunc(s.tails, func(t *tail) bool { return t.path == path })

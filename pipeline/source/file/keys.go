@@ -94,6 +94,7 @@ func open(s *source.Spec) (source.Source, error) {
 		return nil, s.Errorf("max_buffer_size", "want a number of bytes up to %d, not %d", maxLine, k.MaxBufferSize)
 	}
 	if s.Once {
+		cfg.MayMiss = s.DSN == "" && s.Keys == nil // as upstream: what an acquisition file names may come to be
 		s.Started()
 		return NewReplay(cfg), nil
 	}

@@ -1,6 +1,7 @@
 package file
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -104,6 +105,22 @@ func TestKeys(t *testing.T) {
 	r := sourcetest.Start(t, Kind, spec)
 	if err := r.End(); err != nil || len(r.Texts()) == 0 || r.Texts()[0] != "a.l" || r.Lines()[0].Mode != event.Replay {
 		t.Errorf("%v, got %+v", err, r.Lines())
+	}
+
+	// A pattern without a match is an error of a DSN alone; exclusions count in both modes.
+	spec = sourcetest.Spec(t, "file", "")
+	spec.DSN, spec.Once = "file://"+dir+"/none*", true
+	r = sourcetest.Start(t, Kind, spec)
+	if err := r.End(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+	spec = sourcetest.Spec(t, "file", fmt.Sprintf("filenames: ['%s/none*', '%[1]s/*.log']\nexclude_regexps: ['b\\.log$']", dir))
+	spec.Once = true
+	var told []error
+	spec.Report = func(err error) { told = append(told, err) }
+	r = sourcetest.Start(t, Kind, spec)
+	if err := r.End(); err != nil || len(told) != 1 || !errors.Is(told[0], os.ErrNotExist) || !slices.Contains(r.Texts(), "a.log") || slices.Contains(r.Texts(), "b.log") {
+		t.Errorf("%v, told %v, got %q", err, told, r.Texts())
 	}
 }
 

@@ -14,41 +14,39 @@ import (
 
 // Replay reads finished files once, from start to end, with the clock of the
 // log itself. Names ending in ".gz", and in ".zst" except in the edge build, are unpacked.
-type Replay struct {
-	globs  []string
-	labels map[string]string
-	max    int
-	report func(error)
-}
+type Replay struct{ cfg Config }
 
-// NewReplay returns a source that reads the files of cfg, of which only Globs, Labels,
-// MaxLine and Report matter here.
+// NewReplay returns a source that reads the files of cfg, of which only Globs, Exclude,
+// Labels, MaxLine, MayMiss and Report matter here.
 func NewReplay(cfg Config) *Replay {
-	r := &Replay{globs: cfg.Globs, labels: cfg.Labels, max: cfg.MaxLine, report: cfg.Report}
-	if r.report == nil {
-		r.report = func(error) {}
+	if cfg.Report == nil {
+		cfg.Report = func(error) {}
 	}
-	return r
+	return &Replay{cfg}
 }
 
 // Name returns the patterns.
-func (r *Replay) Name() string { return strings.Join(r.globs, ",") }
+func (r *Replay) Name() string { return strings.Join(r.cfg.Globs, ",") }
 
-// Run reads the files in the order of the patterns, each pattern's by name. A pattern
-// without a match, or a file that can't be read, is an error.
+// Run reads the files in the order of the patterns, each pattern's by name. A file that
+// can't be read is an error, and so is a pattern without a match, unless it may miss.
 func (r *Replay) Run(ctx context.Context, out source.Sink) error {
-	line := event.Line{Module: "file", Labels: r.labels, Mode: event.Replay}
-	split := source.NewSplitter(line, r.max, time.Now)
-	for _, g := range r.globs {
+	line := event.Line{Module: "file", Labels: r.cfg.Labels, Mode: event.Replay}
+	split := source.NewSplitter(line, r.cfg.MaxLine, time.Now)
+	for _, g := range r.cfg.Globs {
 		paths, err := filepath.Glob(g)
 		if err != nil {
 			return fmt.Errorf("cannot read %q: %w", g, err)
 		}
 		if len(paths) == 0 {
-			return fmt.Errorf("cannot read %s: %w", g, os.ErrNotExist)
+			err := fmt.Errorf("cannot read %s: %w", g, os.ErrNotExist)
+			if !r.cfg.MayMiss {
+				return err
+			}
+			r.cfg.Report(err)
 		}
 		for _, path := range paths {
-			if fi, err := os.Stat(path); err == nil && fi.IsDir() {
+			if fi, err := os.Stat(path); r.cfg.excluded(path) || err == nil && fi.IsDir() {
 				continue
 			}
 			split.SetSource(path)
@@ -61,7 +59,7 @@ func (r *Replay) Run(ctx context.Context, out source.Sink) error {
 		}
 	}
 	if split.Cut > 0 {
-		r.report(fmt.Errorf("%d lines of %s were longer than %d bytes and are cut", split.Cut, r.Name(), split.Max()))
+		r.cfg.Report(fmt.Errorf("%d lines of %s were longer than %d bytes and are cut", split.Cut, r.Name(), split.Max()))
 	}
 	return nil
 }
