@@ -38,6 +38,7 @@ type daemon struct {
 	test      bool
 	noAgent   bool
 	noAPI     bool
+	noCAPI    bool
 	dsn       string
 	logType   string
 	labels    map[string]string
@@ -64,7 +65,7 @@ func parseDaemon(args []string, env *platform.Env) (*daemon, error) {
 	set.BoolVar(&d.test, "t", false, "test the configuration and end")
 	set.BoolVar(&d.noAgent, "no-cs", false, "read no logs")
 	set.BoolVar(&d.noAPI, "no-api", false, "serve no Local API")
-	set.Bool("no-capi", false, "no central API: we have none")
+	set.BoolVar(&d.noCAPI, "no-capi", false, "no central API: we have none")
 	set.Bool("order-event", false, "keep the order of events: we always do")
 	set.StringVar(&d.dsn, "dsn", "", "read this `source` once, from start to end: file://PATH")
 	set.StringVar(&d.logType, "type", "", "`label` type of the lines of -dsn")
@@ -136,6 +137,9 @@ func executeDaemon(ctx context.Context, args []string, env *platform.Env) int {
 func (d *daemon) execute(ctx context.Context, env *platform.Env) int {
 	logTo(env, &d.Globals)
 	d.warnOfFeatures(env)
+	if d.noCAPI {
+		env.Log.Warn("Communication with CrowdSec Central API disabled from args")
+	}
 	defer context.AfterFunc(ctx, func() { env.Log.Info("SIGTERM received, shutting down") })()
 	if err := d.profiled(ctx, env); err != nil && !(errors.Is(err, context.Canceled) && ctx.Err() != nil) {
 		tell(env, cli.FormatError(env.Program, "", err), err)
@@ -179,6 +183,7 @@ func (d *daemon) run(ctx context.Context, env *platform.Env) error {
 	case err != nil:
 		return err
 	case d.test:
+		p.warn(env)
 		return p.test(env)
 	case d.dumpDir != "":
 		return d.dump(ctx, env, p)
@@ -221,17 +226,33 @@ func (d *daemon) plan(env *platform.Env) (p plan, err error) {
 	return p, err
 }
 
-// serve runs the roles that the configuration, as it is now, asks for.
-func (d *daemon) serve(ctx context.Context, env *platform.Env) error {
-	p, err := d.plan(env)
-	if err != nil {
-		return err
+// warn tells what is doubtful.
+func (p plan) warn(env *platform.Env) {
+	for _, w := range p.conf.Warnings() {
+		env.Log.Warn(w)
+	}
+	if p.Agent.Enabled && len(p.reading.Inputs) == 0 && p.Agent.AcquisitionPath == "" && p.Agent.AcquisitionDir == "" {
+		env.Log.Warn("no acquisition_path or acquisition_dir specified")
 	}
 	if !p.Agent.Enabled {
 		env.Log.Warn("crowdsec agent is disabled")
 	}
 	if !p.LAPI.Enabled {
 		env.Log.Warn("crowdsec local API is disabled")
+	}
+}
+
+// serve runs the roles that the configuration, as it is now, asks for.
+func (d *daemon) serve(ctx context.Context, env *platform.Env) error {
+	p, err := d.plan(env)
+	if err != nil {
+		return err
+	}
+	if d.dsn == "" {
+		p.Log.Direct(env)
+	}
+	p.warn(env)
+	if !p.LAPI.Enabled {
 		alone := &agent.Command{Reading: p.reading, Replay: d.dsn != ""}
 		return alone.Run(ctx, env, &d.Flags)
 	}

@@ -120,6 +120,11 @@ func (f *Reading) inputs(env *platform.Env, r config.Agent) (list []config.Acqui
 		some, wrong := engine.Acquisitions(path, env.LookupEnv)
 		list, faults = append(list, some...), append(faults, wrong...)
 	}
+	for _, acq := range list {
+		if acq.Guessed {
+			env.Log.Warn("datasource type missing, detected 'source="+acq.Source+"'", "at", acq.Place)
+		}
+	}
 	list, doubled := distinct(list)
 	faults = append(faults, doubled...)
 	if len(list) == 0 {

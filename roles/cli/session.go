@@ -46,6 +46,11 @@ func open(env *platform.Env, g *Globals) (*session, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	if env.Program == "cscli" { // who calls us otherwise doesn't go by upstream's rules
+		for _, w := range file.Warnings() {
+			s.warn("%s", w)
+		}
+	}
 	return s, nil
 }
 

@@ -20,7 +20,9 @@ import (
 type Acquisition struct {
 	Place  strict.Place // for complaints about what it names
 	Source string       // kind: "file", "journalctl", …
-	Labels map[string]string
+	// Guessed says that other keys had to tell the kind.
+	Guessed bool
+	Labels  map[string]string
 	// Name and UniqueID are what the operator calls it; "" if nothing. No two have the same
 	// UniqueID.
 	Name, UniqueID string
@@ -128,7 +130,8 @@ func readDocument(doc strict.Doc) (a Acquisition, errs []error) {
 		a.Labels[label.Key] = label.Value.Value
 	}
 	if a.Source == "" {
-		if a.Source = guess(doc); a.Source == "" {
+		a.Source, a.Guessed = guess(doc), true
+		if a.Source == "" {
 			at := doc.Place()
 			at.Key = "source"
 			errs = append(errs, at.Errorf("missing 'source' field"))

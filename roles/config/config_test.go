@@ -693,3 +693,31 @@ func TestMachineNames(t *testing.T) {
 		t.Errorf("a password has %d characters", n)
 	}
 }
+
+func TestWarnings(t *testing.T) {
+	f := func(text string, want ...string) {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "config.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		file, err := Load(path, none)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := file.Warnings()
+		if len(got) != len(want) {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+		for i := range got {
+			if !strings.Contains(got[i], want[i]) {
+				t.Errorf("got %q, want %q", got[i], want[i])
+			}
+		}
+	}
+	f("config_paths: {data_dir: /d}\nprometheus: {enabled: true, listen_addr: '::1', listen_port: 1}\n")
+	f("config_paths: {data_dir: ./d}\ndb_config: {db_path: x.db}\n", "Using a relative path for './d' is deprecated", "for 'x.db'")
+	f("prometheus: {enabled: false}\n")
+	f("prometheus: {enabled: true}\n", "using '127.0.0.1'", "using '6060'")
+	f("api: {server: {capi_whitelists_path: /x}}\n", "allowlists")
+}
