@@ -98,22 +98,9 @@ func newClient(conf ClientConfig, socket string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	dial := net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
-	transport := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dial.DialContext,
-		TLSClientConfig:       tlsConf,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ExpectContinueTimeout: time.Second,
-		IdleConnTimeout:       2 * time.Minute,
-		MaxIdleConnsPerHost:   2,
-		ForceAttemptHTTP2:     true,
-		DisableCompression:    true, // the server never compresses
-	}
 	c := &Client{
 		conf: conf,
 		http: &http.Client{
-			Transport: transport,
 			// A redirect would carry our key to whatever it names.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
@@ -124,16 +111,25 @@ func newClient(conf ClientConfig, socket string) (*Client, error) {
 	}
 	c.login <- struct{}{}
 
+	dial := net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
 	if socket != "" {
 		if tlsConf != nil {
 			return nil, fmt.Errorf("cannot use TLS with a unix socket (%s)", socket)
 		}
-		transport.Proxy = nil
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dial.DialContext(ctx, "unix", socket)
-		}
+		c.http.Transport = &overSocket{path: socket, dial: dial}
 		c.base = "http://unix"
 		return c, nil
+	}
+	c.http.Transport = &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           dial.DialContext,
+		TLSClientConfig:       tlsConf,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		IdleConnTimeout:       2 * time.Minute,
+		MaxIdleConnsPerHost:   2,
+		ForceAttemptHTTP2:     true,
+		DisableCompression:    true, // the server never compresses
 	}
 	u, err := url.Parse(conf.URL)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
