@@ -35,6 +35,15 @@ func TestWriteFile(t *testing.T) {
 	}
 }
 
+func TestFree(t *testing.T) {
+	if n, err := Free(t.TempDir()); err != nil || n == 0 {
+		t.Fatal(n, err)
+	}
+	if _, err := Free(filepath.Join(t.TempDir(), "none")); err == nil && runtime.GOOS != "openbsd" && runtime.GOOS != "netbsd" {
+		t.Fatal("room in a directory that isn't there")
+	}
+}
+
 func TestNameless(t *testing.T) {
 	dir := t.TempDir()
 	f, err := Nameless(dir)

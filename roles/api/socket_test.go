@@ -25,7 +25,9 @@ func TestOverSocket(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		w.Write(body)
 	})
-	mux.HandleFunc("POST /unwanted", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "too much", http.StatusRequestEntityTooLarge) })
+	mux.HandleFunc("POST /unwanted", func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "too much", http.StatusRequestEntityTooLarge)
+	})
 	mux.HandleFunc("/silent", func(w http.ResponseWriter, r *http.Request) {
 		waiting <- struct{}{}
 		<-r.Context().Done()

@@ -255,6 +255,10 @@ func TestShelf(t *testing.T) {
 		t.Fatalf("%d use a shelf that has failed", last.users.Load())
 	}
 	v.failed = false
+	n.tally.Count = 1 << 50 // more than any disk has room for
+	if _, err := v.newShelf(&n); err == nil || !strings.Contains(err.Error(), "are free, want") {
+		t.Fatal("a shelf that leaves the store no room", err)
+	}
 	s.pieces.tend(v)
 	want(s.decisions.Blocks())
 	last = v.shelf

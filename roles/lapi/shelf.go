@@ -2,6 +2,8 @@ package lapi
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"hash/crc32"
 	"os"
 	"sync"
@@ -43,13 +45,25 @@ func (p *piece) serves(n *news, block decisions.Block) bool {
 	return p.version == block.Version && p.upTo == min(block.Last, n.to.ID) && old >= 0 && old < pieceAge
 }
 
-// newShelf returns an empty shelf with one user.
-func (v *view) newShelf(now time.Time) (*shelf, error) {
-	file, err := platform.Nameless(v.s.conf.Scratch)
+// newShelf returns an empty shelf with one user. What it may grow to, twice, and the
+// next one beside it must be little of what is free: the store needs that more.
+func (v *view) newShelf(n *news) (*shelf, error) {
+	dir := v.s.conf.Scratch
+	if dir == "" {
+		dir = os.TempDir()
+	}
+	need := uint64(n.tally.Count) * 10 * 180
+	if v.coding.pack != nil {
+		need = uint64(n.tally.Count) * 10 * 32
+	}
+	if free, err := platform.Free(dir); err != nil || free < need {
+		return nil, errors.Join(err, fmt.Errorf("%d bytes of %s are free, want %d", free, dir, need))
+	}
+	file, err := platform.Nameless(dir)
 	if err != nil {
 		return nil, err
 	}
-	sh := &shelf{file: file, begun: now, pieces: make(map[int64]piece)}
+	sh := &shelf{file: file, begun: n.now, pieces: make(map[int64]piece)}
 	sh.users.Add(1)
 	return sh, nil
 }
@@ -94,7 +108,7 @@ func (v *view) piece(n *news, block decisions.Block) (piece, *shelf) {
 		return piece{}, nil
 	}
 	if v.shelf == nil {
-		sh, err := v.newShelf(n.now)
+		sh, err := v.newShelf(n)
 		if err != nil {
 			v.fail(err)
 			return piece{}, nil
@@ -117,7 +131,7 @@ func (v *view) piece(n *news, block decisions.Block) (piece, *shelf) {
 // refresh makes the pieces that aren't there, or something of which has changed: on a
 // new shelf if the one there is has outlived itself.
 func (v *view) refresh() {
-	n := news{s: v.s, query: v.query}
+	n := news{s: v.s, query: v.query, counts: true}
 	n.mark()
 	v.mu.Lock()
 	if v.closed || v.failed {
@@ -143,7 +157,7 @@ func (v *view) refresh() {
 // view's when it has everything.
 func (v *view) fill(n *news, sh *shelf) (err error) {
 	if sh == nil {
-		if sh, err = v.newShelf(n.now); err != nil {
+		if sh, err = v.newShelf(n); err != nil {
 			return err
 		}
 	}
@@ -185,7 +199,7 @@ func (v *view) fail(err error) {
 	}
 	v.failed = true
 	v.clear()
-	v.s.conf.Log.Warn("cannot keep what starting bouncers are sent, encoding it for each of them", "err", err)
+	v.s.conf.Log.Info("cannot keep what starting bouncers are sent, encoding it for each of them", "err", err)
 }
 
 // close ends it for good.
