@@ -34,10 +34,10 @@ type grammar struct {
 	Register        register.Command `cmd:"" group:"Roles" help:"Join this machine to a LAPI."`
 
 	Decisions     cli.Decisions  `cmd:"" aliases:"decision" group:"Operators' commands" help:"Who is banned: list, add, delete, import."`
-	Alerts        cli.Alerts     `cmd:"" aliases:"alert" group:"Operators' commands" help:"What was detected: list, inspect, delete."`
+	Alerts        cli.Alerts     `cmd:"" aliases:"alert" group:"Operators' commands" help:"What was detected: list, inspect, delete, flush."`
 	Allowlists    cli.Allowlists `cmd:"" aliases:"allowlist" group:"Operators' commands" help:"Who is never banned: list, inspect, check, create, add, import, remove, delete."`
-	Machines      cli.Machines   `cmd:"" aliases:"machine" group:"Operators' commands" help:"Who may send alerts: list, add, validate, delete."`
-	Bouncers      cli.Bouncers   `cmd:"" aliases:"bouncer" group:"Operators' commands" help:"Who may read decisions: list, add, delete."`
+	Machines      cli.Machines   `cmd:"" aliases:"machine" group:"Operators' commands" help:"Who may send alerts: list, add, validate, delete, prune, inspect."`
+	Bouncers      cli.Bouncers   `cmd:"" aliases:"bouncer" group:"Operators' commands" help:"Who may read decisions: list, add, delete, prune, inspect."`
 	Hub           cli.Hub        `cmd:"" group:"Operators' commands" help:"What there is to detect attacks with: list, update, upgrade, import, export."`
 	Collections   cli.Items      `cmd:"" aliases:"collection" group:"Operators' commands" help:"What belongs together: install, remove, upgrade, list, inspect."`
 	Parsers       cli.Items      `cmd:"" aliases:"parser" group:"Operators' commands" help:"How lines are understood; the same commands."`

@@ -146,7 +146,9 @@ func Arguments(ctx context.Context, env *platform.Env, g *Globals, path string) 
 	case "metrics":
 		names := sortedKeys(groups)
 		for _, w := range sections {
-			names = append(names, w.name)
+			if groups[w.name] == nil { // "lapi" is both
+				names = append(names, w.name)
+			}
 		}
 		return names
 	case "console":

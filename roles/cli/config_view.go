@@ -430,7 +430,7 @@ func (c *configView) report() string {
 		line(6, "Type", first(c.DbConfig.Type, "cs"))
 		switch c.DbConfig.Type {
 		case "", "sqlite":
-			line(6, "Path", first(c.DbConfig.DbPath, c.ConfigPaths.DataDir))
+			line(6, "Path", filepath.Join(c.ConfigPaths.DataDir, config.StoreName)) // not db_path, which is upstream's
 		default:
 			line(6, "Host", c.DbConfig.Host)
 			line(6, "Port", c.DbConfig.Port)

@@ -103,6 +103,12 @@ func (s *starter) run(ctx context.Context) error {
 func (s *starter) cscli(ctx context.Context, out io.Writer, args ...string) error {
 	env := *s.Env
 	env.Program, env.Stdin, env.Stdout = "cscli", strings.NewReader(""), out
+	env.LookupEnv = func(name string) (string, bool) {
+		if name == "container" { // some images forget to say where we are
+			return "yes", true
+		}
+		return s.LookupEnv(name)
+	}
 	s.Log.Debug("running", "command", strings.Join(args[:2], " "))
 	if s.execute(ctx, append([]string{"-c", s.path}, args...), &env) != 0 {
 		return fmt.Errorf("cannot do it: cscli %s failed", strings.Join(args[:2], " "))

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,7 @@ type host struct {
 	store     string // where our store goes
 	database  string // path of the LAPI's SQLite file; "": none
 	firewall  string // path of the firewall bouncer's configuration; "": none
+	faults    []string // of that
 	found     migrate.Summary
 	units     []unit
 	systemd   string   // path of systemctl; "": none
@@ -122,13 +124,15 @@ func (h *host) lookAtFirewall(from string, env *platform.Env) {
 	}
 	_, warnings, errs := config.ReadFirewallBouncer(path, env.LookupEnv, nil)
 	for _, err := range errs {
-		h.obstacles = append(h.obstacles, err.Error())
+		h.faults = append(h.faults, err.Error())
 	}
 	for _, err := range warnings {
 		h.left = append(h.left, err.Error())
 	}
 	h.firewall = path
-	h.carries = append(h.carries, path)
+	if len(errs) == 0 {
+		h.carries = append(h.carries, path)
+	}
 }
 
 // lookAtRest notes what nothing of ours reads.
@@ -156,6 +160,13 @@ func (h *host) lookAtRest(from string, file *config.File) {
 
 // lookAtServices finds the services whose place we take.
 func (h *host) lookAtServices(ctx context.Context) {
+	defer func() {
+		if slices.ContainsFunc(h.units, func(u unit) bool { return u.config == h.firewall }) {
+			h.obstacles = append(h.obstacles, h.faults...)
+		} else { // nobody runs it
+			h.left = append(h.left, h.faults...)
+		}
+	}()
 	path, err := exec.LookPath("systemctl")
 	if err != nil {
 		return

@@ -250,3 +250,14 @@ func TestObstacles(t *testing.T) {
 	f("mode", func(s *site) { s.write("etc/bouncers/crowdsec-firewall-bouncer.yaml", "mode: magic\n", 0o600) })
 	f("name upstream's directory", func(s *site) { os.Remove(s.path("etc/config.yaml")) })
 }
+
+// TestFirewallThatNobodyRuns wants a file that no service reads to be in nobody's way.
+func TestFirewallThatNobodyRuns(t *testing.T) {
+	s := newSite(t)
+	s.write("etc/bouncers/crowdsec-firewall-bouncer.yaml", "mode: ${BACKEND}\n", 0o600)
+	s.write("bin/systemctl", "#!/bin/sh\nexit 1\n", 0o700)
+	out, err := s.run(Command{})
+	if err != nil || !strings.Contains(out, "Does not:") || !strings.Contains(out, "BACKEND") || strings.Contains(out, "In the way") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
