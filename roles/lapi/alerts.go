@@ -26,6 +26,10 @@ func (s *Server) postAlerts(w http.ResponseWriter, r *http.Request, machineID st
 		refuseBody(w, err)
 		return
 	}
+	if !s.machines.allowed(machineID) { // a body may take a minute to come
+		denyToken(w, errMachineGone)
+		return
+	}
 	wire, err := api.DecodeAlerts(body)
 	var invalid *api.ValidationError
 	switch {

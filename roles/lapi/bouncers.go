@@ -34,6 +34,9 @@ type bouncerRow struct {
 	told    bool // Cursor isn't written yet
 	pulled  bool // nor is LastPull, which can wait
 	changed bool // nor are address, type and version
+
+	life context.Context // ends when the row is removed
+	end  context.CancelFunc
 }
 
 func loadBouncers(ctx context.Context, store storage.Store) (*bouncers, error) {
@@ -63,6 +66,7 @@ func (b *bouncers) insert(row storage.Bouncer) {
 	defer b.mu.Unlock()
 	// A row with LastPull alone may be that of a bouncer that never streamed.
 	r := &bouncerRow{Bouncer: row, streams: row.Cursor > 0}
+	r.life, r.end = context.WithCancel(context.Background())
 	b.rows[row.Name] = r
 	b.byKey[row.KeyHash] = append(b.byKey[row.KeyHash], r)
 }
@@ -74,6 +78,7 @@ func (b *bouncers) remove(name string) {
 	if r == nil {
 		return
 	}
+	r.end()
 	delete(b.rows, name)
 	rest := slices.DeleteFunc(b.byKey[r.KeyHash], func(o *bouncerRow) bool { return o == r })
 	if len(rest) == 0 {
@@ -82,6 +87,23 @@ func (b *bouncers) remove(name string) {
 		b.byKey[r.KeyHash] = rest
 	}
 }
+
+// life returns a context that ends when a bouncer is removed.
+func (b *bouncers) life(name string) context.Context {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r := b.rows[name]; r != nil {
+		return r.life
+	}
+	return removed
+}
+
+// removed is the life of who isn't there any more.
+var removed = func() context.Context {
+	ctx, end := context.WithCancel(context.Background())
+	end()
+	return ctx
+}()
 
 // place returns where a bouncer is in the log.
 func (b *bouncers) place(name string) decisions.Cursor {

@@ -1,6 +1,7 @@
 package lapi
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -100,8 +101,44 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, name string, next
 	if name != "" {
 		s.requests.from(true, name, r.Pattern, r.Method)
 	}
+	if name != "" && strings.Contains(r.URL.RawQuery, "wait=") {
+		s.untilRemoved(w, r, name, next)
+		return
+	}
 	next(w, r, name)
 }
+
+// untilRemoved lets a bouncer through that may wait for news: not for longer than it
+// may have them.
+func (s *Server) untilRemoved(w http.ResponseWriter, r *http.Request, name string, next knownHandler) {
+	life, out := s.bouncers.life(name), &begun{ResponseWriter: w}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(life, cancel)()
+	next(out, r.WithContext(ctx), name)
+	if life.Err() != nil && !out.begun {
+		refuse(w, http.StatusForbidden, "access forbidden")
+	}
+}
+
+// begun is an answer that knows whether anything of it was sent.
+type begun struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (b *begun) Write(p []byte) (int, error) {
+	b.begun = true
+	return b.ResponseWriter.Write(p)
+}
+
+func (b *begun) WriteHeader(status int) {
+	b.begun = true
+	b.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController find the connection.
+func (b *begun) Unwrap() http.ResponseWriter { return b.ResponseWriter }
 
 // either lets both in; the handler tells them apart by isBouncer.
 func (s *Server) either(next knownHandler) http.HandlerFunc {
