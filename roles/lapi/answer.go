@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"cs/platform"
 	"cs/roles/api"
 )
 
@@ -130,5 +131,10 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		return // the client has gone
 	}
 	s.log.Error("cannot serve a request", "method", r.Method, "path", r.URL.Path, "err", err)
+	if platform.IsDiskFull(err) { // the client shall keep what it has and come again
+		w.Header().Set("Retry-After", "30")
+		refuse(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
 	refuse(w, http.StatusInternalServerError, err.Error())
 }

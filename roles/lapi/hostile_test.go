@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -208,20 +209,27 @@ func (f *full) AddAlerts(ctx context.Context, alerts []decisions.Alert) ([]bool,
 // TestFullDisk: what could not be written is not acknowledged and bans nobody;
 // reading goes on, and so does writing when there is room again.
 func TestFullDisk(t *testing.T) {
-	disk := &full{Store: mem.New(), err: errors.New("no space left on device")}
+	disk := &full{Store: mem.New(), err: fmt.Errorf("cannot store alerts: %w", syscall.ENOSPC)}
 	s := open(t, func(c *Config) { c.OpenStore = func(context.Context) (storage.Store, error) { return disk, nil } })
 	agent, fw := machine(t, s, "m"), bouncer(t, s, "fw")
 	var posters sync.WaitGroup
 	codes := make([]int, 40)
 	for i := range codes {
 		posters.Go(func() {
-			codes[i] = agent.do("POST", "/v1/alerts", "["+alertJSON("Ip", fmt.Sprintf("192.0.2.%d", i), "null", time.Now())+"]").Code
+			w := agent.do("POST", "/v1/alerts", "["+alertJSON("Ip", fmt.Sprintf("192.0.2.%d", i), "null", time.Now())+"]")
+			if codes[i] = w.Code; w.Header().Get("Retry-After") == "" {
+				t.Error("nothing says when to come again")
+			}
 		})
 	}
 	posters.Wait()
-	if slices.ContainsFunc(codes, func(c int) bool { return c != 500 }) {
+	if slices.ContainsFunc(codes, func(c int) bool { return c != 503 }) {
 		t.Error(codes)
 	}
+	disk.mu.Lock()
+	disk.err = errors.New("the disk is broken")
+	disk.mu.Unlock()
+	agent.want("POST", "/v1/alerts", "["+alertJSON("Ip", "192.0.2.7", "null", time.Now())+"]", 500, "*")
 	if bans := live(s); len(bans) != 0 {
 		t.Error(bans)
 	}
