@@ -364,8 +364,13 @@ func (r *Report) bouncers(s *Seen) {
 		r.firewall(&a, s.Firewall)
 		r.Bouncers = append(r.Bouncers, a)
 	}
-	if s.ServesL && s.LAPI == nil && len(r.Bouncers) == 0 {
+	asked := s.Firewall != nil || slices.ContainsFunc(s.Bouncers, func(b api.Bouncer) bool { return s.Now.Sub(b.LastPull) < forgotten })
+	switch {
+	case !s.ServesL || s.LAPI != nil:
+	case len(r.Bouncers) == 0:
 		r.problem("nobody enforces the decisions: there is no bouncer", "cs bouncer-firewall --token TOKEN on each machine to protect, or cs bouncers add NAME")
+	case !asked:
+		r.problem("nobody enforces the decisions: no bouncer has asked for them within a day", "start one; if it runs, look at its log, its URL and its key")
 	}
 }
 
