@@ -172,6 +172,11 @@ func Load(opt Options) (*Engine, []error) {
 	items, done := hub.ParseAhead(opt.Content.Items)
 	defer done()
 	files.Expect(items)
+	for _, doubt := range opt.Content.Doubts {
+		if opt.Warn != nil {
+			opt.Warn(doubt)
+		}
+	}
 	for _, item := range items {
 		ec.Warn = nil
 		if opt.Warn != nil {

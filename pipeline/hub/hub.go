@@ -86,6 +86,9 @@ type Content struct {
 	// kind the later overrides the earlier.
 	Settings []Item
 
+	// Doubts tell what was left out and is no error.
+	Doubts []string
+
 	// Data holds data files that come with the content, in its data/
 	// directory. Those of the engine's data directory come first. May be nil.
 	Data fs.FS
@@ -182,7 +185,12 @@ func load(fsys fs.FS, root string) (Content, []error) {
 		name string
 	}
 	last := map[name]int{} // of two items of a name the later replaces the earlier
+	var c Content
 	for i, it := range found {
+		if it.link && errors.Is(faults[i], fs.ErrNotExist) {
+			c.Doubts = append(c.Doubts, it.Path+" is left out: the link leads nowhere")
+			continue
+		}
 		if faults[i] != nil {
 			errs = append(errs, fmt.Errorf("cannot read %s: %w", it.Path, faults[i]))
 			continue
@@ -195,7 +203,6 @@ func load(fsys fs.FS, root string) (Content, []error) {
 		}
 		last[name{it.Kind, it.Name}] = i
 	}
-	var c Content
 	for i, it := range found {
 		if n, ok := last[name{it.Kind, it.Name}]; ok && n == i {
 			c.Items = append(c.Items, it)
