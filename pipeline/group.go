@@ -102,7 +102,7 @@ func (w *worker) judgeGroup(c *chunk, from int, passes []node.Pass, now time.Tim
 	for k := range passes {
 		timed = w.met(&c.lines[from+k]) || timed
 		passes[k].Event.Reset(c.lines[from+k])
-		passes[k].Event.Time = now
+		passes[k].Event.Time = now.UTC()
 	}
 	var begin, parsed time.Time
 	if timed {

@@ -99,7 +99,7 @@ func (w *worker) settleOne(o *scenario.Overflow, now time.Time) {
 		ev := a.ctx.Event
 		a.of = o
 		ev.Reset(event.Line{Mode: event.Live}) // also during a replay
-		ev.Time = now
+		ev.Time = now.UTC()
 		ev.MarshaledTime = o.At.Format(time.RFC3339Nano)
 		a.ctx.Now, a.ctx.Alert, a.ctx.Sources = now, &o.Alerts[0], o.Keys
 		a.ctx.Alerts, a.ctx.Mapkey, a.ctx.Reprocess = o.Alerts, o.Mapkey, o.Reprocess

@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"crypto/sha1"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -240,6 +241,45 @@ func TestTimesKeepTheZoneOfTheLog(t *testing.T) {
 	if len(alerts) != 1 || alerts[0].StartAt.Format(time.RFC3339Nano) != want || alerts[0].StopAt.Format(time.RFC3339Nano) != want ||
 		!strings.HasSuffix(alerts[0].Message, "at 2026-03-14 10:00:00.5 +0530 +0530") {
 		t.Errorf("got %+v", alerts)
+	}
+}
+
+// The time of an event is that of the log in a replay, in its zone, and else in UTC, as
+// upstream's: content asks for hours.
+func TestHoursOfEvents(t *testing.T) {
+	var got []string
+	e, errs := pipeline.Load(pipeline.Options{
+		Content: hub.Content{Items: []hub.Item{
+			{Kind: hub.Parser, Stage: "s00-raw", Path: "p.yaml", Data: []byte(`name: p
+statics:
+ - {meta: source_ip, value: 192.0.2.1}
+ - {method: ParseDate, expression: evt.Line.Raw}
+ - {target: MarshaledTime, expression: evt.Enriched.MarshaledTime}
+ - {meta: hour, expression: evt.Time.Hour()}
+`)},
+			{Kind: hub.Scenario, Path: "s.yaml", Data: []byte(`type: conditional
+name: s
+description: d
+filter: "true"
+capacity: -1
+leakspeed: 1h
+condition: string(queue.Queue[0].Time.Hour()) == evt.Meta.hour && queue.Queue[0].Time.Minute() in [0, 15]
+`)},
+		}},
+		Alert: func(a decisions.Alert) { got = append(got, a.Events[0].Meta[0].Value) },
+	})
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	now := time.Date(2026, 3, 14, 22, 0, 0, 0, time.FixedZone("", 3*3600))
+	for _, l := range []event.Line{
+		{Raw: "2026-03-14T01:00:00+02:00", Mode: event.Replay}, {Raw: "2026-03-14T02:15:00-05:45", Mode: event.Replay},
+		{Raw: "2026-03-14T03:00:00Z", Mode: event.Replay}, {Raw: "2026-03-14T04:00:00+02:00"},
+	} {
+		e.Process([]event.Line{l}, now)
+	}
+	if want := []string{"1", "2", "3", "19"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

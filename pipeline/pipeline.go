@@ -408,7 +408,7 @@ func (w *worker) line(l event.Line, now time.Time) {
 	w.ctx.Now = now
 	ev := w.ctx.Event
 	ev.Reset(l)
-	ev.Time = now
+	ev.Time = now.UTC()
 	if w.tracer != nil {
 		w.tracer.Began(&ev.Line)
 	}

@@ -86,6 +86,7 @@ type Dates struct {
 	ok           bool
 
 	recent recent
+	zone   Zone
 }
 
 // Parse parses text by the layout that content gave, if it is not "", and then
@@ -107,6 +108,27 @@ func (ds *Dates) Parse(text, layout string, now time.Time) (d Date, ok bool) {
 		ds.date, ds.ok = slow(text, layout, year)
 	}
 	return ds.date, ds.ok
+}
+
+// In returns the time of a date in the zone of the log.
+func (ds *Dates) In(d Date) time.Time { return ds.zone.Of(d.Time, d.Offset) }
+
+// Zone makes times of zones that are given by their offset, and remembers the last
+// one: to make one may cost an allocation. The zero value is ready.
+type Zone struct {
+	offset int
+	loc    *time.Location
+}
+
+// Of returns a time in the zone that is an offset east of UTC, in seconds.
+func (z *Zone) Of(t time.Time, offset int) time.Time {
+	if offset == 0 {
+		return t.UTC()
+	}
+	if z.loc == nil || z.offset != offset {
+		z.offset, z.loc = offset, time.FixedZone("", offset)
+	}
+	return t.In(z.loc)
 }
 
 // Append appends the text of a date that Parse returned.

@@ -182,7 +182,7 @@ results["s01-whitelist"]["acme/pardon"][0].Evt.GetType() + results["s01-whitelis
 results["s01-parse"]["acme/line"][0].Evt.Overflow.Alert == nil
 results["s01-parse"]["acme/line"][0].Idx == 1
 results["s01-parse"]["acme/line"][0].Evt.Time.Year() > 2000 and not results["s01-parse"]["acme/line"][0].Evt.Line.Time.IsZero()
-results["s02-enrich"]["acme/date"][0].Evt.Time.String() startsWith "2026-01-02 03:04:01.5"
+results["s02-enrich"]["acme/date"][0].Evt.Time.String() startsWith "2026-01-02 05:04:01.5 +0200"
 `,
 		".tests/t/scenario.assert": `len(results) == 1
 results[0].Overflow.Whitelisted == true

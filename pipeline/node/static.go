@@ -156,7 +156,7 @@ func (s *static) set(n *Node, r *Runner, v string) {
 		if !ok {
 			d.Time, d.Offset = r.Expr.Now.UTC(), 0 // an undated line happens now
 		} else if e.Line.Mode != event.Live {
-			e.Time = d.Time
+			e.Time = r.dates.In(d)
 		}
 		e.Set(s.slot, e.Built(r.dates.Append(e.Build(), d)))
 	case viaMethod:

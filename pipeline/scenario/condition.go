@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"crypto/sha1"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"unsafe"
 
 	"cs/pipeline/bucket"
+	"cs/pipeline/enrich"
 	"cs/pipeline/event"
 	"cs/pipeline/expr"
 )
@@ -25,6 +27,7 @@ type inspected struct {
 	over     bool // it is an overflow, not a bucket that lives
 	bucket   *bucket.Overflow
 	pour     *bucket.Pour // that led to it, unless it is over
+	zone     enrich.Zone  // of the time that was read last
 	changed  bool         // others poured into it before all of it was read
 
 	// The events of a queue, made for the longest one so far; and by their number
@@ -243,12 +246,15 @@ func (sc *Scenario) appendQueued(b []byte, x *expr.Ctx) []byte {
 	return b
 }
 
-// appendTime appends a time as a number.
+// appendTime appends a time as a number, and behind it the offset of its zone, if it has one.
 func appendTime(b []byte, number uint64, t time.Time) []byte {
 	b = appendNumber(b, number)
 	n := len(b)
 	b = append(b, 0) // the length fits one byte
 	b = appendNumber(b, uint64(nanos(t)))
+	if _, offset := t.Zone(); offset != 0 {
+		b = binary.AppendVarint(b, int64(offset))
+	}
 	b[n] = byte(len(b) - n - 1)
 	return b
 }
@@ -291,14 +297,25 @@ func (c *codec) fieldsOf(record string, space event.Space) map[string]string {
 	return fields
 }
 
-// time is when the event was parsed, or in a replay when it happened.
-func (q *queued) time() time.Time { return timeOf(q.text(isTime)) }
+// time is when the event was parsed, or in a replay when it happened, in the zone of
+// the log.
+func (q *queued) time() time.Time { return q.timeOf(isTime) }
 
-// timeOf reads what appendTime wrote.
-func timeOf(text string) time.Time {
+func (q *queued) timeOf(number uint64) time.Time {
+	text := q.text(number)
 	if text == "" {
 		return time.Time{}
 	}
-	ns, _ := uvarint(text)
-	return time.Unix(0, int64(ns)).UTC()
+	ns, offset := readTime(text)
+	return q.in.zone.Of(time.Unix(0, ns), offset)
+}
+
+// readTime reads what appendTime wrote.
+func readTime(text string) (ns int64, offset int) {
+	n, rest := uvarint(text)
+	if rest != "" {
+		zigzag, _ := uvarint(rest)
+		offset = int(int64(zigzag>>1) ^ -int64(zigzag&1))
+	}
+	return int64(n), offset
 }

@@ -22,7 +22,7 @@ func FuzzTranslate(f *testing.F) {
 		f.Fatal(err)
 	}
 	e := event.New(schema)
-	e.Reset(event.Line{Raw: "x", Time: time.Unix(1, 0), Labels: map[string]string{"type": "x"}})
+	e.Reset(event.Line{Raw: "x", Time: time.Unix(1, 0).In(time.FixedZone("", -12600)), Labels: map[string]string{"type": "x"}})
 	e.Set(c.sourceIP, "192.0.2.1")
 	e.SetDoc(doc, map[string]any{"a": []any{nil, true, 1.5, -1, "x", map[string]string{"k": "v"}}})
 	sc := Scenario{fields: schema.Of(event.Parsed), parts: parts}
@@ -43,7 +43,11 @@ func FuzzTranslate(f *testing.F) {
 		c.fieldsOf(string(rec), event.Meta)
 		textIn(rec, uint64(firstSlot)+uint64(c.sourceIP))
 		text := func(number uint64) string { return textOf(string(rec), number) }
-		_, _ = timeOf(text(isTime)), timeOf(text(isRead))
+		for _, number := range []uint64{isTime, isRead} {
+			if text := text(number); text != "" {
+				readTime(text)
+			}
+		}
 		readDoc(&reader{[]byte(text(isUnmarshaled))})
 		for rest := text(isLabels); rest != ""; {
 			_, rest = cutWhole(rest)

@@ -119,7 +119,7 @@ func keptMembers() []expr.Member {
 		expr.Method("ParseIPSources", (*queued).addresses),
 
 		ofLine("Raw", isRaw), ofLine("Src", isSrc), ofLine("Module", isModule),
-		expr.Moment("Time", func(l *keptLine) time.Time { return timeOf((*queued)(l).text(isRead)) }),
+		expr.Moment("Time", func(l *keptLine) time.Time { return (*queued)(l).timeOf(isRead) }),
 		expr.Field("Process", func(*keptLine) bool { return true }),
 		expr.Texts("Labels", (*keptLine).labels, func(key string) func(*keptLine) string {
 			return func(l *keptLine) string { return l.label(key) }

@@ -180,7 +180,7 @@ func (m *numbers) translate(rec []byte) []byte {
 		}
 		switch {
 		case number == isTime:
-			if !isNumber(text) {
+			if !isTimeText(text) {
 				return nil
 			}
 		case number == isKey:
@@ -190,7 +190,7 @@ func (m *numbers) translate(rec []byte) []byte {
 				return nil
 			}
 		case number >= firstPart:
-			if number == isRead && !isNumber(text) {
+			if number == isRead && !isTimeText(text) {
 				return nil
 			}
 		case number >= firstContext && number-firstContext < uint64(len(m.details)):
@@ -208,9 +208,14 @@ func (m *numbers) translate(rec []byte) []byte {
 	return b
 }
 
-func isNumber(text []byte) bool {
+// isTimeText tells whether a text is what appendTime makes.
+func isTimeText(text []byte) bool {
 	_, n := binary.Uvarint(text)
-	return n > 0
+	if n <= 0 || n == len(text) {
+		return n > 0
+	}
+	_, k := binary.Varint(text[n:])
+	return n+k == len(text) && k > 0
 }
 
 // reader takes bytes apart that may be damaged.

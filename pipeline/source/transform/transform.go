@@ -74,7 +74,7 @@ type run struct {
 func (r *run) line(line event.Line) {
 	r.ctx.Event.Reset(line)
 	r.ctx.Now = r.now()
-	r.ctx.Event.Time = r.ctx.Now
+	r.ctx.Event.Time = r.ctx.Now.UTC()
 	result, err := r.program.Any(&r.ctx)
 	if err != nil {
 		r.failure(fmt.Errorf("cannot transform a line of %s: %w", r.Name(), err))
