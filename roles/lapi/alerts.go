@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strconv"
@@ -71,7 +72,8 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 	lists := s.lists.now.Load()
 	kept := alerts[:0]
 	var notify [][]string // for each that is kept, which notifications to send
-	var over, ahead int   // alerts, by what the machine takes for the time
+	var said remarks
+	defer func() { said.tell(ctx, s.log, machineID) }()
 	for i := range alerts {
 		a := &alerts[i]
 		a.ID, a.MachineID, a.Created = 0, machineID, now
@@ -82,25 +84,25 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 		limitMeta(a, now)
 		manual := len(a.Decisions) > 0
 		if by, forbidden := lists.covers(a.Source.Scope, a.Source.Value, now); forbidden && !manual {
-			s.log.Info("an alert is dropped: its source is on an allowlist", "machine", machineID, "scenario", a.Scenario, "item", by)
+			said.add(slog.LevelInfo, "an alert is dropped: its source is on an allowlist", "alerts", 1, "scenario", clip(a.Scenario), "item", by)
 			continue
 		}
 		outcome, errs := s.rules.Load().profiles.Decide(a, now)
 		for _, err := range errs {
-			s.log.Error("a profile is passed over", "scenario", a.Scenario, "err", err)
+			said.add(slog.LevelError, "a profile is passed over", "alerts", 1, "scenario", clip(a.Scenario), "err", err)
 		}
 		if !manual {
 			a.Decisions = outcome.Decisions
 		}
 		had := len(a.Decisions)
-		a.Decisions = s.usable(a)
+		a.Decisions = usable(a, &said)
 		if had > 0 && len(a.Decisions) == 0 {
-			s.log.Warn("an alert is dropped: none of its decisions can be enforced", "machine", machineID, "scenario", a.Scenario)
+			said.add(slog.LevelWarn, "an alert is dropped: none of its decisions can be enforced", "alerts", 1, "scenario", clip(a.Scenario))
 			continue
 		}
 		had = len(a.Decisions)
 		if a.Decisions = lists.permitted(a.Decisions, now); len(a.Decisions) < had {
-			s.log.Info("decisions are not made: an allowlist forbids them", "machine", machineID, "scenario", a.Scenario, "decisions", had-len(a.Decisions))
+			said.add(slog.LevelInfo, "decisions are not made: an allowlist forbids them", "decisions", had-len(a.Decisions), "scenario", clip(a.Scenario))
 			if manual && len(a.Decisions) == 0 {
 				continue
 			}
@@ -115,18 +117,12 @@ func (s *Server) accept(ctx context.Context, machineID string, alerts []decision
 			}
 		})
 		if len(a.Decisions) > 0 && !manual && !a.Decisions[0].Active(now) {
-			over++
+			said.add(slog.LevelWarn, "nobody is banned: decisions are over already. Either the log is old, or the clock of the machine is behind", "alerts", 1)
 		}
 		if a.StopAt.Sub(now) > time.Minute {
-			ahead++
+			said.add(slog.LevelWarn, "bans will last longer than they should: the clock of the machine is ahead", "alerts", 1)
 		}
 		kept, notify = append(kept, *a), append(notify, outcome.Notify)
-	}
-	if over > 0 {
-		s.log.Warn("nobody is banned: decisions are over already. Either the log is old, or the clock of the machine is behind", "machine", machineID, "alerts", over)
-	}
-	if ahead > 0 {
-		s.log.Warn("bans will last longer than they should: the clock of the machine is ahead", "machine", machineID, "alerts", ahead)
 	}
 	known, err := s.commit(ctx, kept)
 	if err != nil {
@@ -159,9 +155,9 @@ const longestText = 1024
 
 // usable returns the decisions of an alert without those that can't be
 // enforced by anybody. Why they were made is cut if it is long.
-func (s *Server) usable(a *decisions.Alert) []decisions.Decision {
+func usable(a *decisions.Alert, said *remarks) []decisions.Decision {
 	n := 0
-	var first error // told for all: a request may have a million of them
+	var first error // told for all: there may be a million of them
 	for i := range a.Decisions {
 		d := &a.Decisions[i]
 		d.Scope = decisions.NormalScope(d.Scope)
@@ -176,7 +172,7 @@ func (s *Server) usable(a *decisions.Alert) []decisions.Decision {
 		n++
 	}
 	if first != nil {
-		s.log.Warn("decisions are dropped", "machine", a.MachineID, "decisions", len(a.Decisions)-n, "err", first)
+		said.add(slog.LevelWarn, "decisions are dropped", "decisions", len(a.Decisions)-n, "err", first)
 	}
 	return a.Decisions[:n]
 }
@@ -257,6 +253,8 @@ func (s *Server) showAlert(w http.ResponseWriter, r *http.Request, machineID str
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		refuse(w, http.StatusNotFound, "object not found")
+	case ctx.Err() != nil:
+		busy(w, 5*time.Second) // or nobody hears it
 	case err != nil:
 		s.fail(w, r, err)
 	case r.Method != "HEAD":

@@ -343,7 +343,6 @@ func TestLongMetaIsCut(t *testing.T) {
 	}
 }
 
-// TestOffsetOfTheLog: what an agent says of times comes back in its own zone.
 // TestWrongClockOfAMachine: the operator hears of bans that nobody gets.
 func TestWrongClockOfAMachine(t *testing.T) {
 	clk, turned := clockAtNoon()
@@ -385,6 +384,34 @@ func TestLongTextsOfDecisions(t *testing.T) {
 	}
 }
 
+// TestFewWordsOfManyAlerts: however much is wrong in a request, and however long, the log
+// has a line for each kind.
+func TestFewWordsOfManyAlerts(t *testing.T) {
+	clk, turned := clockAtNoon()
+	var log bytes.Buffer
+	s := open(t, func(c *Config) { turned(c); c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	if err := s.createAllowlist(t.Context(), "l", ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.allow(t.Context(), "l", []storage.AllowItem{{Value: "10.0.0.0/8"}}); err != nil {
+		t.Fatal(err)
+	}
+	log.Reset()
+	m := machine(t, s, "m")
+	var list []string
+	for range 100 {
+		list = append(list,
+			alertJSON("Ip", "192.0.2.7", "["+decisionJSON("ip", "nonsense", "ban", "crowdsec", "1h")+"]", clk.Now()),
+			alertJSON("Ip", "10.1.1.1", "null", clk.Now()),
+			alertJSON("Ip", "192.0.2.7", "["+decisionJSON("ip", "10.1.1.1", "ban", "crowdsec", "1h")+"]", clk.Now()))
+	}
+	m.want("POST", "/v1/alerts", strings.ReplaceAll("["+strings.Join(list, ",")+"]", "crowdsecurity/ssh-bf", strings.Repeat("x", 5000)), 201, "[]")
+	if n := strings.Count(log.String(), "\n"); n != 4 || log.Len() > 4*600 || strings.Count(log.String(), "alerts=100") != 2 || strings.Count(log.String(), "decisions=100") != 2 {
+		t.Fatalf("%d lines:\n%s", n, log.String())
+	}
+}
+
+// TestOffsetOfTheLog: what an agent says of times comes back in its own zone.
 func TestOffsetOfTheLog(t *testing.T) {
 	s := onDisk(t)
 	m := machine(t, s, "m")
