@@ -25,7 +25,7 @@ type fake struct {
 }
 
 func (f *fake) execute(_ context.Context, args []string, env *platform.Env) int {
-	line := env.Program + " " + strings.Join(args[2:], " ") // without -c FILE
+	line := strings.TrimSpace(env.Program + " " + strings.Join(args[2:], " ")) // without -c FILE
 	f.calls = append(f.calls, line)
 	list := func(key string, names []string) {
 		var objects []string
@@ -125,7 +125,7 @@ func TestFirstStart(t *testing.T) {
 		"cscli hub update",
 		"cscli hub upgrade",
 		"cscli collections install acme/web acme/db crowdsecurity/linux",
-		"cscli parsers install crowdsecurity/docker-logs crowdsecurity/cri-logs crowdsecurity/whitelists",
+		"cscli parsers install crowdsecurity/whitelists crowdsecurity/docker-logs crowdsecurity/cri-logs",
 		"cscli scenarios remove --force acme/x",
 		"crowdsec -debug")
 	for name, want := range map[string]string{
@@ -145,6 +145,7 @@ func TestNextStart(t *testing.T) {
 	w.put(t, "etc/crowdsec/config.yaml", someConfig)
 	w.put(t, "etc/crowdsec/"+config.CredentialsName, "url: http://127.0.0.1:8080\nlogin: me\npassword: secret\n")
 	w.put(t, "etc/crowdsec/hub/.index.json", "{}")
+	w.put(t, "etc/crowdsec/parsers/s01-parse/own.yaml", "")
 	w.put(t, "data/"+config.StoreName, "")
 	w.put(t, "run/secrets/bouncer_key_my_proxy", "key-of-a-file\n")
 	w.machines, w.bouncers = []string{"me"}, []string{"known"}
@@ -197,6 +198,22 @@ func TestNextStart(t *testing.T) {
 	expect(t, calls, "cscli machines list -o json", "cscli machines add box --error --password … -f /dev/null --force", "crowdsec -no-cs")
 	if got := w.read("etc/crowdsec/" + config.CredentialsName); !strings.Contains(got, "login: box\n") {
 		t.Errorf("credentials are %q", got)
+	}
+}
+
+// TestStarterSet wants two parsers alone never to take the place of what is built in.
+func TestStarterSet(t *testing.T) {
+	w := newWorld(t)
+	w.put(t, "etc/crowdsec/config.yaml", someConfig)
+	w.put(t, "etc/crowdsec/hub/.index.json", "{}")
+	calls, err := w.start(t, "NO_HUB_UPGRADE=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, calls, "cscli machines add localhost --error --password … -f /dev/null --force", "crowdsec")
+	calls, err = w.start(t)
+	if err != nil || !slices.Contains(calls, "cscli collections install crowdsecurity/linux") {
+		t.Errorf("%v, %v", calls, err)
 	}
 }
 

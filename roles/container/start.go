@@ -49,7 +49,6 @@ type starter struct {
 	vars    environment
 	execute Execute
 	path    string       // of config.yaml
-	made    bool         // it was not there
 	file    *config.File // after the changes
 	root    string       // above staging and run/secrets; "" but in tests
 	volume  func(path string) bool
@@ -168,7 +167,6 @@ func (s *starter) populate(dir string) error {
 		if err := platform.WriteFile(path, text, 0o600); err != nil {
 			return err
 		}
-		s.made = s.made || path == s.path
 	}
 	return nil
 }
@@ -353,7 +351,8 @@ func (s *starter) content(ctx context.Context) {
 	info, err := os.Stat(index)
 	fresh := err == nil
 	upgrade := !s.vars.on("NO_HUB_UPGRADE")
-	if wanted := s.wantedItems(); err != nil && len(wanted) > 0 || err == nil && upgrade && s.volume(index) && time.Since(info.ModTime()) > staleIndex {
+	wanted := s.wantedItems()
+	if err != nil && len(wanted) > 0 || err == nil && upgrade && s.volume(index) && time.Since(info.ModTime()) > staleIndex {
 		if fresh = try("hub", "update"); !fresh && err != nil {
 			return // each of the rest would fail with the same words
 		}
@@ -363,7 +362,7 @@ func (s *starter) content(ctx context.Context) {
 	}
 	updated := false
 	for _, k := range kinds {
-		if names := s.wantedItems()[k.command]; len(names) > 0 {
+		if names := wanted[k.command]; len(names) > 0 {
 			args := append([]string{k.command, "install"}, names...)
 			if s.cscli(ctx, s.Stderr, args...) == nil {
 				continue
@@ -382,7 +381,8 @@ func (s *starter) content(ctx context.Context) {
 	}
 }
 
-// wantedItems are the names to install by command.
+// wantedItems are the names to install by command. Where nothing is named, nothing
+// installed and nothing to be got, the starter set stays in force.
 func (s *starter) wantedItems() map[string][]string {
 	wanted := map[string][]string{}
 	for _, k := range kinds {
@@ -390,14 +390,29 @@ func (s *starter) wantedItems() map[string][]string {
 			wanted[k.command] = names
 		}
 	}
-	if !s.vars.on("DISABLE_AGENT") {
+	if s.vars.on("DISABLE_AGENT") {
+		return wanted
+	}
+	installed := s.installed()
+	if !installed && !s.vars.on("NO_HUB_UPGRADE") { // what upstream's image has from the start
+		wanted["parsers"] = append(wanted["parsers"], "crowdsecurity/whitelists")
+		wanted["collections"] = append(wanted["collections"], "crowdsecurity/linux")
+	}
+	if installed || len(wanted) > 0 {
 		wanted["parsers"] = append(wanted["parsers"], "crowdsecurity/docker-logs", "crowdsecurity/cri-logs")
-		if s.made { // what upstream's image has from the start
-			wanted["parsers"] = append(wanted["parsers"], "crowdsecurity/whitelists")
-			wanted["collections"] = append(wanted["collections"], "crowdsecurity/linux")
-		}
 	}
 	return wanted
+}
+
+// installed tells whether there is content that takes the place of the starter set.
+func (s *starter) installed() bool {
+	for _, pattern := range []string{"collections/*.y*ml", "parsers/*/*.y*ml", "scenarios/*.y*ml"} {
+		found, _ := filepath.Glob(filepath.Join(s.file.Paths().ConfigDir, pattern)) // the pattern is good
+		if len(found) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // bouncers lets those in that keys are given for. Who is known keeps his key.

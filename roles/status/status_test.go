@@ -61,7 +61,9 @@ cs_active_decisions{reason="b",origin="crowdsec",action="ban"} 5
 	f("silent for 3m0s", func(s *Seen) { s.Machines[0].LastHeartbeat = now.Add(-3 * time.Minute) })
 	f("not asked for decisions", func(s *Seen) { s.Bouncers[0].LastPull = now.Add(-time.Hour) })
 	f("there is no bouncer", func(s *Seen) { s.Bouncers, s.Firewall = nil, nil })
-	f("no bouncer has asked for them", func(s *Seen) { s.Bouncers, s.Firewall = []api.Bouncer{{Name: "new"}, {Name: "old", LastPull: now.Add(-48 * time.Hour)}}, nil })
+	f("no bouncer has asked for them", func(s *Seen) {
+		s.Bouncers, s.Firewall = []api.Bouncer{{Name: "new"}, {Name: "old", LastPull: now.Add(-48 * time.Hour)}}, nil
+	})
 	f("blocks 4 of 9 prefixes (full, 5: shed)", func(s *Seen) {
 		s.Firewall = &Firewall{Desired: 9, Enforced: 4, Ratio: 0.44, Trouble: "full", Unenforced: map[string]int{"shed": 5}}
 	})

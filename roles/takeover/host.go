@@ -23,11 +23,11 @@ import (
 type host struct {
 	config    string // path of config.yaml
 	dataDir   string
-	ownDir    bool   // a flag named dataDir
-	listen    string // where the LAPI listens; "": nowhere
-	store     string // where our store goes
-	database  string // path of the LAPI's SQLite file; "": none
-	firewall  string // path of the firewall bouncer's configuration; "": none
+	ownDir    bool     // a flag named dataDir
+	listen    string   // where the LAPI listens; "": nowhere
+	store     string   // where our store goes
+	database  string   // path of the LAPI's SQLite file; "": none
+	firewall  string   // path of the firewall bouncer's configuration; "": none
 	faults    []string // of that
 	found     migrate.Summary
 	units     []unit
