@@ -30,6 +30,10 @@ const (
 	// maxConnections bounds the connections of the TCP listener. At the bound
 	// a new one takes the place of that which has been resting for longest.
 	maxConnections = 2048
+	// maxRequests bounds the requests that are being answered, of which one HTTP/2
+	// connection may have maxStreams. Further ones are told to come again.
+	maxRequests = 2 * maxConnections
+	maxStreams  = 100
 )
 
 // client is the address that a request counts as coming from, and its text:
@@ -78,6 +82,11 @@ func connected(how via, remote string) netip.Addr {
 // send, what is in the body.
 func (s *Server) door(next http.Handler, how via) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer s.inside.Add(-1)
+		if s.inside.Add(1) > s.most && how != viaAdmin {
+			busy(w, time.Second)
+			return
+		}
 		known, _ := r.Context().Value(peerKey{}).(*client)
 		if known == nil { // a test without a connection
 			r = r.WithContext(withPeer(r.Context(), connected(how, r.RemoteAddr)))

@@ -124,9 +124,11 @@ type Server struct {
 	lists     allowlists
 	accounts  sync.Mutex // held while rows of machines and bouncers are added or removed, in the store and in memory
 	epoch     string
-	uploads   *turns // of large bodies
-	strangers *turns // of those that anybody may send
-	reads     *turns // of alerts
+	uploads   *turns       // of large bodies
+	strangers *turns       // of those that anybody may send
+	reads     *turns       // of alerts
+	inside    atomic.Int64 // requests that are being answered
+	most      int64        // of them
 	log       *slog.Logger
 	now       func() time.Time
 	started   time.Time
@@ -151,6 +153,7 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 		uploads:   newTurns(uploadTurns, fairUpload),
 		strangers: newTurns(strangerTurns, fairStranger),
 		reads:     newTurns(readTurns, fairReading),
+		most:      maxRequests,
 		log:       conf.Log,
 		// The store keeps no monotonic time; so nothing here reckons with it.
 		now:     func() time.Time { return conf.Now().Round(0) },

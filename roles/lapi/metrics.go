@@ -276,7 +276,7 @@ func (s *Server) writeAlerts(ctx context.Context, w *metric.Writer) {
 		counts := make(map[string]int)
 		err := s.store.EachAlert(ctx, storage.AlertFilter{}, func(a *decisions.Alert) bool {
 			if !fromLists(a) {
-				counts[a.Scenario]++
+				counts[clip(a.Scenario)]++
 			}
 			return ctx.Err() == nil
 		})

@@ -122,3 +122,13 @@ func TestMethodsAreBounded(t *testing.T) {
 		t.Fatalf("%d routes are counted", n)
 	}
 }
+
+// TestLongScenariosOnThePage: what machines call their scenarios doesn't fill the page.
+func TestLongScenariosOnThePage(t *testing.T) {
+	s := open(t, nil)
+	m := machine(t, s, "m")
+	m.want("POST", "/v1/alerts", strings.Replace("["+alertJSON("Ip", "1.1.1.1", "null", time.Now())+"]", "crowdsecurity/ssh-bf", strings.Repeat("x", 1<<20), 1), 201, "*")
+	if got := page(t, s, MetricsFull); len(got) > 64<<10 || !strings.Contains(got, `cs_alerts{reason="`+strings.Repeat("x", 255)+`"} 1`) {
+		t.Errorf("the page has %d bytes", len(got))
+	}
+}

@@ -17,6 +17,10 @@ import (
 // that wait for news are told to at once.
 const stopWithin = 500 * time.Millisecond
 
+// receiveBuffer is how much of the bodies of one HTTP/2 connection is in memory that
+// nobody has read yet.
+const receiveBuffer = 128 << 10
+
 // Run serves HTTP on the TCP address and the sockets of the configuration until
 // ctx ends. Its error is that of a listener: for a port in use it names the
 // owner, if that can be found. Run may be called again then; agent and
@@ -115,6 +119,7 @@ func (s *Server) httpServer(requests context.Context, h http.Handler, how via) *
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       3 * time.Minute, // longer than any bouncer's poll interval
 		MaxHeaderBytes:    64 << 10,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: receiveBuffer, MaxReceiveBufferPerStream: receiveBuffer},
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	if how != viaAdmin {
