@@ -81,8 +81,9 @@ func (w *world) read(name string) string {
 func (w *world) start(t *testing.T, variables ...string) ([]string, error) {
 	t.Helper()
 	w.calls = nil
+	level := new(slog.LevelVar)
 	env := &platform.Env{Program: "cs", Stdout: &w.out, Stderr: &w.out, LookupEnv: func(string) (string, bool) { return "", false },
-		Log: slog.New(slog.NewTextHandler(&w.out, nil))}
+		Log: slog.New(slog.NewTextHandler(&w.out, &slog.HandlerOptions{Level: level})), LogLevel: level}
 	s := &starter{Env: env, vars: newEnvironment(variables), execute: w.execute, path: filepath.Join(w.etc, "config.yaml"),
 		root: w.root, volume: func(string) bool { return w.volume }}
 	err := s.run(t.Context())
@@ -149,7 +150,7 @@ func TestNextStart(t *testing.T) {
 	w.put(t, "data/"+config.StoreName, "")
 	w.put(t, "run/secrets/bouncer_key_my_proxy", "key-of-a-file\n")
 	w.machines, w.bouncers = []string{"me"}, []string{"known"}
-	calls, err := w.start(t, "BOUNCER_KEY_known=other", "BOUNCER_KEY_new=key-of-a-variable", "AGENT_USERNAME=a", "AGENT_PASSWORD=b",
+	calls, err := w.start(t, "DEBUG=true", "BOUNCER_KEY_known=other", "BOUNCER_KEY_new=key-of-a-variable", "AGENT_USERNAME=a", "AGENT_PASSWORD=b",
 		"LOCAL_API_URL=http://lapi:8080", "DISABLE_ONLINE_API=true", "METRICS_PORT=6061")
 	if err != nil {
 		t.Fatal(err)
@@ -168,6 +169,9 @@ func TestNextStart(t *testing.T) {
 	}
 	if got := w.read("etc/crowdsec/config.yaml"); strings.Contains(got, "online_client") || !strings.Contains(got, "listen_port: 6061") {
 		t.Errorf("the configuration is\n%s", got)
+	}
+	if !strings.Contains(w.out.String(), `command="bouncers add"`) || !strings.Contains(w.out.String(), "known already") {
+		t.Errorf("the log doesn't tell what was done:\n%s", &w.out)
 	}
 	if strings.Contains(w.out.String(), "key-of") || strings.Contains(w.out.String(), "secret") {
 		t.Errorf("the log tells keys:\n%s", &w.out)

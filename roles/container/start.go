@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,6 +63,9 @@ func Run(ctx context.Context, env *platform.Env, variables []string, execute Exe
 }
 
 func (s *starter) run(ctx context.Context) error {
+	if s.vars.on("DEBUG") && s.LogLevel != nil {
+		s.LogLevel.Set(slog.LevelDebug) // tells each command
+	}
 	if err := s.configure(); err != nil {
 		return err
 	}
@@ -435,6 +439,7 @@ func (s *starter) bouncers(ctx context.Context, served bool) error {
 	}
 	for _, name := range names {
 		if slices.Contains(known, name) {
+			s.Log.Info("the bouncer is known already, with the key that it got then", "name", name)
 			continue
 		}
 		// Not to our output: it would tell the key.
