@@ -260,10 +260,10 @@ statics:
 			{Kind: hub.Scenario, Path: "s.yaml", Data: []byte(`type: conditional
 name: s
 description: d
-filter: "true"
+filter: evt.Line.Time.Hour() == 19
 capacity: -1
 leakspeed: 1h
-condition: string(queue.Queue[0].Time.Hour()) == evt.Meta.hour && queue.Queue[0].Time.Minute() in [0, 15]
+condition: string(queue.Queue[0].Time.Hour()) == evt.Meta.hour && queue.Queue[0].Time.Minute() in [0, 15] && queue.Queue[0].Line.Time.Hour() == 19
 `)},
 		}},
 		Alert: func(a decisions.Alert) { got = append(got, a.Events[0].Meta[0].Value) },
@@ -276,6 +276,7 @@ condition: string(queue.Queue[0].Time.Hour()) == evt.Meta.hour && queue.Queue[0]
 		{Raw: "2026-03-14T01:00:00+02:00", Mode: event.Replay}, {Raw: "2026-03-14T02:15:00-05:45", Mode: event.Replay},
 		{Raw: "2026-03-14T03:00:00Z", Mode: event.Replay}, {Raw: "2026-03-14T04:00:00+02:00"},
 	} {
+		l.Time = now
 		e.Process([]event.Line{l}, now)
 	}
 	if want := []string{"1", "2", "3", "19"}; !slices.Equal(got, want) {

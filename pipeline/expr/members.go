@@ -45,7 +45,7 @@ var lineFields = map[string]value{
 	"Raw":     text(func(x *Ctx) string { return x.Event.Line.Raw }),
 	"Src":     text(func(x *Ctx) string { return x.Event.Line.Src }),
 	"Module":  text(func(x *Ctx) string { return x.Event.Line.Module }),
-	"Time":    moment(func(x *Ctx) time.Time { return x.Event.Line.Time }),
+	"Time":    moment(func(x *Ctx) time.Time { return x.Event.Line.Time.UTC() }),
 	"Process": boolean(func(*Ctx) bool { return true }),
 	"Labels":  dynamic(textMapType, func(x *Ctx) any { return x.Event.Line.Labels }),
 }

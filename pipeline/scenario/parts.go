@@ -38,7 +38,7 @@ var parts = []part{
 		b = appendText(b, isSrc, l.Src)
 		b = appendText(b, isModule, l.Module)
 		if !l.Time.IsZero() {
-			b = appendTime(b, isRead, l.Time)
+			b = appendTime(b, isRead, l.Time.UTC())
 		}
 		n := 0
 		for name, text := range l.Labels {
