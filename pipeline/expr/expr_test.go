@@ -63,6 +63,8 @@ func TestBool(t *testing.T) {
 			t.Fatalf("%s: got %v, %v", src, got, err)
 		}
 	}
+	f(`evt.Unmarshaled != nil && evt != nil && nil != evt.Meta`, true)
+	f(`evt.Parsed == nil || nil == evt`, false)
 	f(`evt.Meta.service == 'http'`, true)
 	f(`evt.Meta.service != 'http'`, false)
 	f(`evt.Meta.service == 'http' && evt.Meta.log_type in ['http_access-log', 'http_error-log']`, true)

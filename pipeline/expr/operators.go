@@ -73,10 +73,14 @@ func (u *unit) binary(n *syntax.Binary) (value, error) {
 	if err != nil {
 		return b, err
 	}
-	if k := a.typ.kind; k == evtKind || k == fieldsKind {
+	whole := func(v value) bool { return v.typ.kind == evtKind || v.typ.kind == fieldsKind }
+	if unequal := n.Operator == "!="; (unequal || n.Operator == "==") && (whole(a) && b.typ.kind == nilKind || whole(b) && a.typ.kind == nilKind) {
+		return boolean(func(*Ctx) bool { return unequal }), nil // they are always there
+	}
+	if whole(a) {
 		return a, u.mismatch(n, a, b)
 	}
-	if k := b.typ.kind; k == evtKind || k == fieldsKind && n.Operator != "in" {
+	if whole(b) && (b.typ.kind == evtKind || n.Operator != "in") {
 		return a, u.mismatch(n, a, b)
 	}
 	v, err := u.operate(n, a, b)
