@@ -45,7 +45,7 @@ func FuzzTranslate(f *testing.F) {
 		text := func(number uint64) string { return textOf(string(rec), number) }
 		for _, number := range []uint64{isTime, isRead} {
 			if text := text(number); text != "" {
-				readTime(text)
+				_, _ = readTime(text)
 			}
 		}
 		readDoc(&reader{[]byte(text(isUnmarshaled))})
