@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"errors"
 	"regexp"
 	"strings"
 
@@ -52,7 +53,7 @@ func fileFuncs() map[string]*function {
 			}
 			t, err := newTagTable(u.rows(name))
 			if err != nil {
-				return refuse("cannot use data file %s: %v", name, err)
+				u.warn("the bad rows of data file " + name + " are left out: " + err.Error())
 			}
 			return text(func(x *Ctx) string { return t.find(f(x)) })
 		}},
@@ -137,8 +138,11 @@ type tagRegexp struct {
 	tag string
 }
 
+// newTagTable makes a table of rows. Those with a bad expression are left out and named by
+// the error.
 func newTagTable(rows []map[string]string) (*tagTable, error) {
 	t := &tagTable{equal: make(map[string]string)}
+	var errs []error
 	for _, r := range rows {
 		switch r["type"] {
 		case "equals":
@@ -148,12 +152,13 @@ func newTagTable(rows []map[string]string) (*tagTable, error) {
 		case "regex":
 			re, err := regexp.Compile(r["pattern"])
 			if err != nil {
-				return nil, err
+				errs = append(errs, err)
+				continue
 			}
 			t.regexps = append(t.regexps, tagRegexp{re, r["tag"]})
 		}
 	}
-	return t, nil
+	return t, errors.Join(errs...)
 }
 
 func (t *tagTable) find(s string) string {

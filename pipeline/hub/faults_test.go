@@ -55,6 +55,7 @@ var faults = []struct {
 	{"an unknown data type", hub.Scenario, "type: trigger\nname: x\ndescription: d\nfilter: 'true'\ndata:\n - dest_file: words.txt\n   type: csv\n"},
 	{"a data file that is not there", hub.Scenario, "type: trigger\nname: x\ndescription: d\nfilter: evt.Meta.a in File('word.txt')\ndata:\n - source_url: https://example.com/word.txt\n   dest_file: word.txt\n   type: string\n"},
 	{"a data file with a bad regexp", hub.Scenario, "type: trigger\nname: x\ndescription: d\nfilter: RegexpInFile(evt.Meta.a, 'bad.regex')\ndata:\n - dest_file: bad.regex\n   type: regexp\n"},
+	{"a table with a bad regexp", hub.Scenario, "type: trigger\nname: x\ndescription: d\nfilter: LookupFile(evt.Meta.a, 'bad.json') == 'x'\ndata:\n - dest_file: bad.json\n   type: map\n"},
 	{"a context that is no expression", hub.Context, "context:\n  who: [evt.Mata.user]\n"},
 	{"a postoverflow about a line", hub.PostOverflow, "name: x\nwhitelist:\n  reason: r\n  expression: [evt.Overflow.Alert.Sources.IP == 'x']\n"},
 }
@@ -63,7 +64,7 @@ var faults = []struct {
 // everything else working.
 func TestFaults(t *testing.T) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{"words.txt": "a\n", "bad.regex": "fine\n(bad\n"} {
+	for name, text := range map[string]string{"words.txt": "a\n", "bad.regex": "fine\n(bad\n", "bad.json": `{"pattern":"(bad","tag":"x","type":"regex"}` + "\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +109,7 @@ func TestFaults(t *testing.T) {
 
 // placed is a message with a place, FILE:LINE: KEY: what is wrong. What is no
 // YAML has no keys, and a data file says itself which line of it is bad.
-var placed = regexp.MustCompile(`(^|: )/etc/x/bad\.yaml(:[0-9]+: [a-zA-Z_.\[\]0-9]+: .|:[0-9]+: cannot parse YAML: .|: .*data file bad\.regex .*expression 2 of 2)`)
+var placed = regexp.MustCompile(`(^|: )/etc/x/bad\.yaml(:[0-9]+: [a-zA-Z_.\[\]0-9]+: .|:[0-9]+: cannot parse YAML: .|: .*data file bad\.(regex .*expression 2 of 2|json are left out: error parsing regexp))`)
 
 // Items share what any of them loads, whichever comes first.
 func TestDataFilesAreShared(t *testing.T) {
