@@ -15,14 +15,15 @@ import (
 
 const (
 	// A body is read as it comes up to so many bytes; for the rest of it a turn is
-	// needed. Whoever hasn't shown who they are gets less: there may be two
+	// needed, and for that of a large one another. Whoever hasn't shown who they are gets less: there may be two
 	// thousand of them.
 	smallUpload   = 64 << 10
+	largeUpload   = 1 << 20
 	smallStranger = 16 << 10
-	// uploadTurns and strangerTurns are how many larger ones are in memory at a
-	// time, and fairUpload and fairStranger for how long one may come while
-	// others wait.
-	uploadTurns   = 2
+	// So many bodies that are not small are in memory at a time, and so many large
+	// ones. While others wait one may come for fairUpload, or fairStranger.
+	uploadTurns   = 16
+	largeTurns    = 2
 	fairUpload    = 10 * time.Second
 	strangerTurns = 8
 	fairStranger  = 3 * time.Second
@@ -41,7 +42,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, who string, v 
 
 // readStranger does it for one that anybody may send.
 func (s *Server) readStranger(w http.ResponseWriter, r *http.Request, v any) error {
-	u := upload{turns: s.strangers, who: peerText(r), small: smallStranger, patience: strangerTime}
+	u := upload{who: peerText(r), patience: strangerTime, steps: []step{{smallStranger, s.strangers}}}
 	body, err := u.read(w, r)
 	defer u.end()
 	if err != nil {
@@ -54,7 +55,7 @@ func (s *Server) readStranger(w http.ResponseWriter, r *http.Request, v any) err
 // once does no harm.
 func (s *Server) upload(w http.ResponseWriter, r *http.Request, who string) (body []byte, release func(), err error) {
 	calm := func() {}
-	u := upload{turns: s.uploads, who: who, small: smallUpload, patience: bodyTime, begun: func() {
+	u := upload{who: who, patience: bodyTime, steps: []step{{smallUpload, s.uploads}, {largeUpload, s.large}}, begun: func() {
 		restore := platform.GrowHeap(busyGCPercent)
 		calm = func() { restore(); s.tidy.soon() }
 	}}
@@ -62,59 +63,74 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, who string) (bod
 	return body, sync.OnceFunc(func() { u.end(); calm() }), err
 }
 
-// upload is a body that is being read. If it is not small it takes a turn for the rest.
+// upload is a body that is being read.
 type upload struct {
-	turns    *turns
 	who      string
-	small    int64
 	patience time.Duration // to wait for a turn; then the rest may take as long
-	begun    func()        // called when there is one; may be nil
-	turn     *turn         // nil: the body is small
+	steps    []step
+	begun    func()  // called before what follows the last step is read; may be nil
+	turns    []*turn // that it has, one for each step that was gone beyond
+}
+
+// step is up to how many bytes a body may get without a turn.
+type step struct {
+	size  int64
+	turns *turns
 }
 
 func (u *upload) read(w http.ResponseWriter, r *http.Request) (body []byte, err error) {
 	const usual = 32 << 10
 	var b bytes.Buffer
-	b.Grow(int(max(0, min(r.ContentLength, u.small, usual))) + bytes.MinRead) // more only when it comes
-	if _, err = io.CopyN(&b, r.Body, u.small); err == nil {
-		if err := u.take(w, r); err != nil {
-			return nil, err
+	b.Grow(int(max(0, min(r.ContentLength, u.steps[0].size, usual))) + bytes.MinRead) // more only when it comes
+	for _, s := range u.steps {
+		if _, err = io.CopyN(&b, r.Body, s.size-int64(b.Len())); err == nil {
+			err = u.take(w, r, s.turns)
 		}
-		b.Grow(int(max(0, min(r.ContentLength, largeBody)-u.small)) + bytes.MinRead)
+		if err != nil {
+			break
+		}
+	}
+	if err == nil {
+		if u.begun != nil {
+			u.begun()
+		}
+		b.Grow(int(max(0, min(r.ContentLength, largeBody)-int64(b.Len()))) + bytes.MinRead)
 		_, err = b.ReadFrom(r.Body)
-		if u.turn.arrived() && err != nil {
-			return nil, errHurried
-		}
 	}
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
-	return b.Bytes(), err
+	if n := len(u.turns); n > 0 && u.turns[n-1].arrived() && err != nil {
+		err = errHurried
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
 }
 
-// take waits for a turn.
-func (u *upload) take(w http.ResponseWriter, r *http.Request) error {
+// take waits for a turn. Who does so is not slow in what they have a turn for already.
+func (u *upload) take(w http.ResponseWriter, r *http.Request, turns *turns) error {
+	if n := len(u.turns); n > 0 && u.turns[n-1].arrived() {
+		return errHurried
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), u.patience)
 	defer cancel()
 	conn := http.NewResponseController(w)
 	giveTime(conn, 2*u.patience)
-	t, err := u.turns.take(ctx, u.who, func() { conn.SetReadDeadline(time.Now()) })
+	t, err := turns.take(ctx, u.who, func() { conn.SetReadDeadline(time.Now()) })
 	if err != nil && r.Context().Err() == nil {
 		return errHurried
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		u.turns = append(u.turns, t)
 	}
-	u.turn = t
-	if u.begun != nil {
-		u.begun()
-	}
-	return nil
+	return err
 }
 
-// end gives the turn back.
+// end gives the turns back.
 func (u *upload) end() {
-	if u.turn != nil {
-		u.turn.end()
+	for _, t := range u.turns {
+		t.end()
 	}
 }

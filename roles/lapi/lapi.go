@@ -124,7 +124,8 @@ type Server struct {
 	lists     allowlists
 	accounts  sync.Mutex // held while rows of machines and bouncers are added or removed, in the store and in memory
 	epoch     string
-	uploads   *turns       // of large bodies
+	uploads   *turns       // of bodies that are not small
+	large     *turns       // of large ones
 	strangers *turns       // of those that anybody may send
 	reads     *turns       // of alerts
 	inside    atomic.Int64 // requests that are being answered
@@ -151,6 +152,7 @@ func Open(ctx context.Context, conf Config) (*Server, error) {
 		passwords: auth.NewPasswords(conf.passwordCost),
 		throttle:  auth.NewThrottle(),
 		uploads:   newTurns(uploadTurns, fairUpload),
+		large:     newTurns(largeTurns, fairUpload),
 		strangers: newTurns(strangerTurns, fairStranger),
 		reads:     newTurns(readTurns, fairReading),
 		most:      maxRequests,

@@ -101,7 +101,7 @@ func TestTurns(t *testing.T) {
 // nobody waits is served.
 func TestDribblersDoNotStarveOthers(t *testing.T) {
 	s, url, _ := running(t, nil)
-	s.uploads.fair = 20 * time.Millisecond
+	s.large.fair = 20 * time.Millisecond
 	// post begins a large body.
 	post := func(id string) (c net.Conn, end func() int) {
 		t.Helper()
@@ -111,12 +111,12 @@ func TestDribblersDoNotStarveOthers(t *testing.T) {
 		}
 		t.Cleanup(func() { c.Close() })
 		c.SetDeadline(time.Now().Add(20 * time.Second)) // much less than a minute
-		body := strings.Repeat(" ", 2*smallUpload) + "[" + alertJSON("Ip", "192.0.2.7", "null", time.Now()) + "]"
+		body := strings.Repeat(" ", 2*largeUpload) + "[" + alertJSON("Ip", "192.0.2.7", "null", time.Now()) + "]"
 		fmt.Fprintf(c, "POST /v1/alerts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s",
-			machine(t, s, id).token, len(body), body[:smallUpload+1])
+			machine(t, s, id).token, len(body), body[:largeUpload+1])
 		return c, func() int {
 			t.Helper()
-			go io.WriteString(c, body[smallUpload+1:]) // fails if the connection is cut
+			go io.WriteString(c, body[largeUpload+1:]) // fails if the connection is cut
 			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 			if err != nil {
 				t.Fatal(id, err)
@@ -130,14 +130,14 @@ func TestDribblersDoNotStarveOthers(t *testing.T) {
 	having := func(n int) {
 		t.Helper()
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-			s.uploads.mu.Lock()
+			s.large.mu.Lock()
 			got := 0
-			for _, one := range s.uploads.having {
+			for _, one := range s.large.having {
 				if one.overdue {
 					got++
 				}
 			}
-			s.uploads.mu.Unlock()
+			s.large.mu.Unlock()
 			if got == n {
 				return
 			}
