@@ -15,8 +15,8 @@ import (
 
 const (
 	// A body is read as it comes up to so many bytes; for the rest of it a turn is
-	// needed, and for that of a large one another. Whoever hasn't shown who they are gets less: there may be two
-	// thousand of them.
+	// needed, and for that of a large one another. Whoever hasn't shown who they are
+	// gets less: there may be two thousand of them.
 	smallUpload   = 64 << 10
 	largeUpload   = 1 << 20
 	smallStranger = 16 << 10

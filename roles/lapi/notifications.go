@@ -11,7 +11,8 @@ import (
 	"cs/roles/lapi/profile"
 )
 
-// rules are what is decided about alerts, and who is told of them.
+// rules are what Reload swaps: whom to believe and what to keep, what is decided about
+// alerts, and who is told of them.
 type rules struct {
 	config.Policy
 	profiles *profile.Profiles
