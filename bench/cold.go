@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -32,7 +33,11 @@ func (b *bench) cold(ctx context.Context) error {
 		return err
 	}
 	defer server.kill()
-	for _, binary := range b.binaries {
+	for _, built := range b.binaries {
+		binary, err := installed(built, b.dir)
+		if err != nil {
+			return err
+		}
 		commands := []string{"version", "decisions list", "decisions add --ip 192.0.2.7", "alerts list -o json", "--help"}
 		if strings.Contains(filepath.Base(binary), "bouncer") {
 			commands = []string{"version", "--help"}
@@ -58,4 +63,16 @@ func (b *bench) cold(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// installed returns a copy of a program, as everybody has who has not just linked it: the
+// linker maps the file it writes, and the kernel keeps what is written so in single pages.
+// Each of those is a page fault of its own, five milliseconds of a start.
+func installed(program, dir string) (string, error) {
+	text, err := os.ReadFile(program)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, filepath.Base(program))
+	return path, os.WriteFile(path, text, 0o755)
 }

@@ -16,7 +16,7 @@ const (
 	page = 4096
 	// heapBegin is so much of the heap as the shortest commands need, zeroed of the
 	// variables that begin as zeroes.
-	heapBegin = 2048 << 10
+	heapBegin = 1280 << 10
 	zeroed    = 256 << 10
 )
 
