@@ -44,6 +44,7 @@ func eachAlert(body io.Reader, decision func(*Decision), alert func(*Alert) erro
 		p.mark('{')
 		about = about[:0]
 		var a Alert
+		noEvents := false
 		for p.more('}') {
 			start := len(about)
 			about = append(p.value(append(about, ',')), ':')
@@ -51,7 +52,7 @@ func eachAlert(body io.Reader, decision func(*Decision), alert func(*Alert) erro
 			p.mark(':')
 			if name == `"events"` && p.peek() == 'n' { // nobody may send that, and so the scanner takes none
 				if piece = p.value(piece[:0]); string(piece) == "null" {
-					piece = append(piece[:0], "[]"...)
+					piece, noEvents = append(piece[:0], "[]"...), true
 				}
 				about = append(about, piece...)
 				continue
@@ -82,7 +83,9 @@ func eachAlert(body io.Reader, decision func(*Decision), alert func(*Alert) erro
 		if p.err == nil {
 			list := a.Decisions
 			p.err = readPiece(about, &alertShape, &a)
-			a.Decisions = list
+			if a.Decisions = list; noEvents {
+				a.Events = nil
+			}
 		}
 		if p.err == nil {
 			p.err = alert(&a)
