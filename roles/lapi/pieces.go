@@ -89,9 +89,6 @@ func (p *pieces) view(n *news, c *coding, filter string) *view {
 	if c.pack == nil && v.starts < plainFrom {
 		return nil
 	}
-	if c.pack == nil && v.starts == plainFrom {
-		v.tend.Reset(0)
-	}
 	return v
 }
 
