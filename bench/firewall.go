@@ -322,8 +322,8 @@ func (b *bench) cleanPackets(ctx context.Context, loaded *lab.Lab, n int) (err e
 		sources     int
 		what, notes string
 	}{
-		{1000, "a clean packet more", "target 0.5 µs; %v without; of 1000 clients; hosts and /24s"},
-		{1 << 24, "a clean packet more in a flood", "%v without; of random sources, so that nothing is in a cache"},
+		{1 << 24, "a clean packet more", "target 0.5 µs; %v without; random sources, so that nothing is in a cache; hosts and /24s"},
+		{1000, "a clean packet of 1000 clients more", "%v without"},
 	} {
 		var with, without time.Duration
 		for range 10 {
