@@ -166,14 +166,11 @@ func (m *measuring) all(ctx context.Context, name string, s *server) error {
 	}
 	row("memory at 100,000 decisions", memory, "target 40 MB; "+memoryNote)
 	for _, coding := range []string{"", "gzip", "zstd"} {
-		what, target := strings.TrimSpace("start-up stream, first byte / whole "+coding), ""
-		if coding == "" {
-			target = "target 1 ms / 30 ms; "
-		}
+		what := strings.TrimSpace("start-up stream, first byte / whole " + coding)
 		m.try(name+": "+what, func() error {
 			first, best, err := s.startup(ctx, coding)
 			if err == nil {
-				row(what, fmt.Sprintf("%v / %v", round(best.first), round(best.whole)), fmt.Sprintf("%s%.1f MB; best of %d, the first of them %v / %v", target,
+				row(what, fmt.Sprintf("%v / %v", round(best.first), round(best.whole)), fmt.Sprintf("target 1 ms / 30 ms; %.1f MB; best of %d, the first of them %v / %v",
 					float64(best.size)/1e6, startups, round(first.first), round(first.whole)))
 			}
 			return err
