@@ -44,19 +44,11 @@ func eachAlert(body io.Reader, decision func(*Decision), alert func(*Alert) erro
 		p.mark('{')
 		about = about[:0]
 		var a Alert
-		noEvents := false
 		for p.more('}') {
 			start := len(about)
 			about = append(p.value(append(about, ',')), ':')
 			name := string(about[start+1 : len(about)-1])
 			p.mark(':')
-			if name == `"events"` && p.peek() == 'n' { // nobody may send that, and so the scanner takes none
-				if piece = p.value(piece[:0]); string(piece) == "null" {
-					piece, noEvents = append(piece[:0], "[]"...), true
-				}
-				about = append(about, piece...)
-				continue
-			}
 			if name != `"decisions"` || p.peek() != '[' {
 				about = p.value(about)
 				continue
@@ -83,9 +75,7 @@ func eachAlert(body io.Reader, decision func(*Decision), alert func(*Alert) erro
 		if p.err == nil {
 			list := a.Decisions
 			p.err = readPiece(about, &alertShape, &a)
-			if a.Decisions = list; noEvents {
-				a.Events = nil
-			}
+			a.Decisions = list
 		}
 		if p.err == nil {
 			p.err = alert(&a)
@@ -96,7 +86,7 @@ func eachAlert(body io.Reader, decision func(*Decision), alert func(*Alert) erro
 
 // readPiece reads one object. Its texts are parts of a copy of the text.
 func readPiece[T any](text []byte, sh *shape[T], v *T) error {
-	s := scanner{text: string(text)}
+	s := scanner{text: string(text), answer: true}
 	if object(&s, sh, v); !s.lost && s.at == len(s.text) {
 		return nil
 	}

@@ -18,6 +18,7 @@ type scanner struct {
 	elements int  // objects, arrays and further array elements so far
 	lost     bool // it has given up
 	misled   bool // an array was much shorter than the rest of the text
+	answer   bool // it is a server's, which may say null of events; nobody may send that
 }
 
 // field is a member of an object that becomes a T.
@@ -42,7 +43,11 @@ func scanAlerts(body []byte) ([]Alert, bool) {
 
 var alertShape = shape[Alert]{12, []field[Alert]{
 	{"capacity", func(s *scanner, a *Alert) { a.Capacity = int32(s.number(32)) }},
-	{"events", func(s *scanner, a *Alert) { a.Events = someOf(array(s, &eventShape)) }},
+	{"events", func(s *scanner, a *Alert) {
+		if !s.answer || !s.word("null") {
+			a.Events = someOf(array(s, &eventShape))
+		}
+	}},
 	{"events_count", func(s *scanner, a *Alert) { a.EventsCount = int32(s.number(32)) }},
 	{"leakspeed", func(s *scanner, a *Alert) { a.Leakspeed = s.string() }},
 	{"message", func(s *scanner, a *Alert) { a.Message = s.string() }},

@@ -15,10 +15,12 @@ import (
 	"cs/roles/api"
 )
 
-// shelf has the pieces of a set, 180 bytes for each decision or, compressed, 32, in a
-// file without a name in the data directory: the kernel keeps it in memory for as long
-// as nothing else needs that. What is on it is never written over, because somebody
-// may be reading it.
+// Of an ordinary decision a piece has so many bytes, and so many compressed.
+const plainSize, packedSize = 180, 32
+
+// shelf has the pieces of a set in a file without a name in the data directory: the
+// kernel keeps it in memory for as long as nothing else needs that. What is on it is
+// never written over, because somebody may be reading it.
 type shelf struct {
 	file   *os.File
 	begun  time.Time
@@ -52,10 +54,11 @@ func (v *view) newShelf(n *news) (*shelf, error) {
 	if dir == "" {
 		dir = os.TempDir()
 	}
-	need := uint64(n.tally.Count) * 10 * 180
+	size := plainSize
 	if v.coding.pack != nil {
-		need = uint64(n.tally.Count) * 10 * 32
+		size = packedSize
 	}
+	need := 10 * uint64(n.tally.Count) * uint64(size)
 	if free, err := platform.Free(dir); err != nil || free < need {
 		return nil, errors.Join(err, fmt.Errorf("%d bytes of %s are free, want %d", free, dir, need))
 	}
