@@ -17,7 +17,8 @@ import (
 const (
 	// sweepEvery is the least pause between two looks at the files that a
 	// configuration was made of. sweepShare makes it longer where there are many
-	// of them: looking takes 0.05 % of a processor at most.
+	// of them: looking takes 0.05 % of a processor at most. It doubles at most from one
+	// look to the next, as a look of a busy machine may take long once.
 	sweepEvery = 2 * time.Second
 	sweepShare = 2000
 )
@@ -36,8 +37,8 @@ func (f *Reading) Follow(ctx context.Context, env *platform.Env, a *Agent, hup <
 	}
 	w.resolved, _ = resolve() // what the agent was made of
 	seen, took := w.sweep()
-	for {
-		pause := time.NewTimer(max(w.every, took*share))
+	for length := w.every; ; length = min(2*length, max(w.every, took*share)) {
+		pause := time.NewTimer(length)
 		select {
 		case <-ctx.Done():
 			pause.Stop()
