@@ -2,6 +2,7 @@ package platform
 
 import (
 	"runtime/debug"
+	"strings"
 	"sync"
 )
 
@@ -18,8 +19,20 @@ func LimitMemory(limit int64) {
 // again: after starting, say, which takes several times what is left of it. It
 // takes some milliseconds, and a little of everything that is done next.
 func FreeMemory() {
+	useUp()
 	debug.FreeOSMemory()
 	freeProgram()
+}
+
+// useUp has the runtime know of a few megabytes of the heap that the system may have mapped
+// unasked (prefault, huge pages): it gives back only what it has taken. Nothing is
+// written there.
+func useUp() {
+	const each, all = 32 << 10, 4 << 20
+	var list [all / each]strings.Builder
+	for i := range list {
+		list[i].Grow(each)
+	}
 }
 
 // hasty is about the runtime's setting, of which there is one.

@@ -56,8 +56,13 @@ func (s *Server) readStranger(w http.ResponseWriter, r *http.Request, v any) err
 func (s *Server) upload(w http.ResponseWriter, r *http.Request, who string) (body []byte, release func(), err error) {
 	calm := func() {}
 	u := upload{who: who, patience: bodyTime, steps: []step{{smallUpload, s.uploads}, {largeUpload, s.large}}, begun: func() {
+		length := min(r.ContentLength, largeBody)
+		if length < 0 {
+			length = 16 << 20
+		}
+		small := platform.HugeHeap(5 * int(length))
 		restore := platform.GrowHeap(busyGCPercent)
-		calm = func() { restore(); s.tidy.soon() }
+		calm = func() { restore(); small(); s.tidy.soon() }
 	}}
 	body, err = u.read(w, r)
 	return body, sync.OnceFunc(func() { u.end(); calm() }), err
