@@ -64,6 +64,7 @@ func (c *DecisionsImport) Run(ctx context.Context, env *platform.Env, g *Globals
 	if err != nil {
 		return err
 	}
+	defer platform.HugeHeap(min(40*len(text), 96<<20))() // of a line become 400 bytes and more
 	if err := s.text("Parsing " + format + "\n"); err != nil {
 		return err
 	}
