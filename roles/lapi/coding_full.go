@@ -14,7 +14,7 @@ import (
 
 // codings are known ones, the best first. A body in zstd is a row of frames, as
 // RFC 8878 allows.
-var codings = []*coding{{name: "zstd", pack: zstandard()}, {
+var codings = []*coding{{name: "zstd", pack: zstandard}, {
 	name: "gzip",
 	head: []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255},
 	pack: deflate,
@@ -25,17 +25,21 @@ var codings = []*coding{{name: "zstd", pack: zstandard()}, {
 	},
 }}
 
-func zstandard() func(dst, raw []byte) []byte {
-	encoder := sync.OnceValue(func() *zstd.Encoder { // safe for concurrent use
-		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true),
-			zstd.WithWindowSize(512<<10)) // packs a piece as well as 4 MB do, in 1.2 MB of memory instead of 4.8
-		if err != nil {
-			panic("BUG: zstd: " + err.Error())
-		}
-		return enc
-	})
-	return func(dst, raw []byte) []byte { return encoder().EncodeAll(raw, dst) }
+func zstandard(dst, raw []byte) []byte {
+	enc := zstandards.Get().(*zstd.Encoder)
+	defer zstandards.Put(enc)
+	return enc.EncodeAll(raw, dst)
 }
+
+// zstandards are 1.2 MB each.
+var zstandards = sync.Pool{New: func() any {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true),
+		zstd.WithWindowSize(512<<10)) // packs a piece as well as 4 MB do, in 1.2 MB of memory instead of 4.8
+	if err != nil {
+		panic("BUG: zstd: " + err.Error())
+	}
+	return enc
+}}
 
 // deflate appends blocks that end on a byte's boundary and refer to nothing
 // before them (RFC 1951).

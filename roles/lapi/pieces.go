@@ -48,9 +48,11 @@ type view struct {
 	query  decisions.Query
 
 	mu     sync.Mutex
-	shelf  *shelf // nil: there is none
-	closed bool   // there will be none
-	failed bool   // there is no room for one
+	shelf  *shelf         // nil: there is none
+	closed bool           // there will be none
+	failed bool           // there is no room for one
+	making map[int64]bool // the first IDs of the blocks whose piece somebody is making
+	made   sync.Cond      // one of them is made
 
 	tending sync.Mutex // held while pieces are made in the background
 
@@ -77,7 +79,7 @@ func (p *pieces) view(n *news, c *coding, filter string) *view {
 		if len(p.views) == maxViews {
 			p.dropOldest()
 		}
-		v = &view{key: key, coding: c, s: n.s, query: n.query}
+		v = newView(key, c, n)
 		v.tend = time.AfterFunc(tendEvery, func() { p.tend(v) })
 		p.views[key] = v
 	}
@@ -89,6 +91,12 @@ func (p *pieces) view(n *news, c *coding, filter string) *view {
 	if c.pack == nil && v.starts < plainFrom {
 		return nil
 	}
+	return v
+}
+
+func newView(key viewKey, c *coding, n *news) *view {
+	v := &view{key: key, coding: c, s: n.s, query: n.query, making: make(map[int64]bool)}
+	v.made.L = &v.mu
 	return v
 }
 
@@ -144,6 +152,7 @@ func (p *pieces) stop() {
 // write sends the whole set: what is kept as it is, the rest encoded for this one
 // bouncer.
 func (v *view) write(ctx context.Context, a *streamAnswer) error {
+	defer v.help(ctx, &a.news)()
 	for block := range a.blocks {
 		p, sh := v.piece(&a.news, block)
 		if sh == nil {

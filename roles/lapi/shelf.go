@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,27 +103,34 @@ func (sh *shelf) put(block decisions.Block, p piece, body []byte) (piece, error)
 func (v *view) piece(n *news, block decisions.Block) (piece, *shelf) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.shelf != nil {
-		if p, ok := v.shelf.pieces[block.First]; ok && p.serves(n, block) {
-			v.shelf.users.Add(1)
-			return p, v.shelf
+	for {
+		if v.shelf != nil {
+			if p, ok := v.shelf.pieces[block.First]; ok && p.serves(n, block) {
+				v.shelf.users.Add(1)
+				return p, v.shelf
+			}
 		}
-	}
-	if v.coding.pack == nil || v.closed || v.failed {
-		return piece{}, nil
-	}
-	if v.shelf == nil {
-		sh, err := v.newShelf(n)
-		if err != nil {
-			v.fail(err)
+		if v.coding.pack == nil || v.closed || v.failed {
 			return piece{}, nil
 		}
-		v.shelf = sh
+		if !v.making[block.First] {
+			break
+		}
+		v.made.Wait()
 	}
 	room := rooms.Get().(*room)
 	defer rooms.Put(room)
-	p, body := room.piece(n, block, v.coding)
-	p, err := v.shelf.put(block, p, body)
+	p, body := v.make(room, n, block)
+	if v.closed || v.failed {
+		return piece{}, nil
+	}
+	var err error
+	if v.shelf == nil {
+		v.shelf, err = v.newShelf(n)
+	}
+	if err == nil {
+		p, err = v.shelf.put(block, p, body)
+	}
 	if err != nil {
 		v.fail(err)
 		return piece{}, nil
@@ -129,6 +138,36 @@ func (v *view) piece(n *news, block decisions.Block) (piece, *shelf) {
 	n.s.tidy.soon()
 	v.shelf.users.Add(1)
 	return p, v.shelf
+}
+
+// make makes a piece while v.mu, which is held, is not.
+func (v *view) make(room *room, n *news, block decisions.Block) (p piece, body []byte) {
+	v.making[block.First] = true
+	v.mu.Unlock()
+	defer func() {
+		v.mu.Lock()
+		delete(v.making, block.First)
+		v.made.Broadcast()
+	}()
+	return room.piece(n, block, v.coding)
+}
+
+// help makes the pieces that are needed next, from the last one on, while another
+// processor makes those that are sent first. wait must be called.
+func (v *view) help(ctx context.Context, n *news) (wait func()) {
+	var helper sync.WaitGroup
+	if v.coding.pack != nil && runtime.GOMAXPROCS(0) > 1 {
+		helper.Go(func() {
+			for _, block := range slices.Backward(slices.Collect(n.blocks)) {
+				_, sh := v.piece(n, block)
+				if sh == nil || ctx.Err() != nil {
+					return
+				}
+				sh.leave()
+			}
+		})
+	}
+	return helper.Wait
 }
 
 // refresh makes the pieces that aren't there, or something of which has changed: on a
