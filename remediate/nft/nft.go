@@ -4,11 +4,11 @@
 // In LayoutMap one table holds everything:
 //
 //	table inet crowdsec { flags owner,persist
-//	  counter processed-ipv4 …  counter CAPI-ipv4 …  counter lists:tor-exit-ipv6 …
+//	  counter CAPI-ipv4 …  counter lists:tor-exit-ipv6 …
 //	  map v4_32 { type ipv4_addr : counter; flags timeout }   # one map for each prefix length in use
 //	  map v4_24 …   map v6_128 …
 //	  chain prerouting { type filter hook prerouting priority raw - 10
-//	    meta nfproto ipv4 counter name "processed-ipv4" ip saddr != @v4_32 ip saddr & 255.255.255.0 != @v4_24 return
+//	    meta nfproto ipv4 counter ip saddr != @v4_32 ip saddr & 255.255.255.0 != @v4_24 return
 //	    …                            # so a packet from nobody banned meets one rule
 //	    meta nfproto ipv4 goto ipv4
 //	    meta nfproto ipv6 goto ipv6 }

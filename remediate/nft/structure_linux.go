@@ -78,7 +78,7 @@ func (t *table) inspect() (*found, error) {
 	}
 	if err == nil {
 		err = t.list(unix.NFT_MSG_GETRULE, func(a netlink.Attrs) {
-			f.rules[a.U64(unix.NFTA_RULE_HANDLE)] = a.Str(unix.NFTA_RULE_CHAIN) + "\x00" + string(a.Find(unix.NFTA_RULE_EXPRESSIONS))
+			f.rules[a.U64(unix.NFTA_RULE_HANDLE)] = a.Str(unix.NFTA_RULE_CHAIN) + "\x00" + uncounted(a)
 		})
 	}
 	if err == nil {
@@ -109,19 +109,63 @@ func (t *table) list(op int, each func(netlink.Attrs)) error {
 // setHandle is NFTA_SET_HANDLE.
 const setHandle = 0x10
 
+// counters returns what has been counted, by the names of the counters. Those of the
+// rules of LayoutMap have the name that a counter of its own has in LayoutSets.
 func (t *table) counters() (map[string]remediate.Counter, error) {
 	out := map[string]remediate.Counter{}
 	err := t.list(unix.NFT_MSG_GETOBJ, func(a netlink.Attrs) {
-		if a.U32(unix.NFTA_OBJ_TYPE) != unix.NFT_OBJECT_COUNTER {
-			return
-		}
-		data := a.Find(unix.NFTA_OBJ_DATA)
-		out[a.Str(unix.NFTA_OBJ_NAME)] = remediate.Counter{
-			Packets: data.U64(unix.NFTA_COUNTER_PACKETS),
-			Bytes:   data.U64(unix.NFTA_COUNTER_BYTES),
+		if a.U32(unix.NFTA_OBJ_TYPE) == unix.NFT_OBJECT_COUNTER {
+			out[a.Str(unix.NFTA_OBJ_NAME)] = counted(a.Find(unix.NFTA_OBJ_DATA))
 		}
 	})
+	if err != nil || t.sets {
+		return out, err
+	}
+	for i := range families {
+		out[t.processed(uint8(i))] = remediate.Counter{}
+	}
+	err = t.list(unix.NFT_MSG_GETRULE, func(a netlink.Attrs) {
+		proto := byte(0)
+		eachExpr(a, func(name string, data netlink.Attrs) {
+			switch name {
+			case "cmp":
+				if v := data.Find(unix.NFTA_CMP_DATA).Find(unix.NFTA_DATA_VALUE); len(v) == 1 {
+					proto = v[0]
+				}
+			case "counter":
+				for i := range families {
+					if families[i].proto == proto {
+						name := t.processed(uint8(i))
+						sum, c := out[name], counted(data)
+						out[name] = remediate.Counter{Packets: sum.Packets + c.Packets, Bytes: sum.Bytes + c.Bytes}
+					}
+				}
+			}
+		})
+	})
 	return out, err
+}
+
+func counted(data netlink.Attrs) remediate.Counter {
+	return remediate.Counter{Packets: data.U64(unix.NFTA_COUNTER_PACKETS), Bytes: data.U64(unix.NFTA_COUNTER_BYTES)}
+}
+
+// eachExpr tells the names of a rule's expressions, and what is said of them.
+func eachExpr(rule netlink.Attrs, each func(name string, data netlink.Attrs)) {
+	for _, e := range rule.Find(unix.NFTA_RULE_EXPRESSIONS).Each() {
+		e := netlink.Attrs(e)
+		each(e.Str(unix.NFTA_EXPR_NAME), e.Find(unix.NFTA_EXPR_DATA))
+	}
+}
+
+// uncounted is a rule's expressions without what they have counted.
+func uncounted(rule netlink.Attrs) (text string) {
+	eachExpr(rule, func(name string, data netlink.Attrs) {
+		if text += name + "\x00"; name != "counter" {
+			text += string(data)
+		}
+	})
+	return text
 }
 
 // fingerprint changes when anything of the structure changes. Counters are
@@ -465,6 +509,14 @@ func (r ruleWriter) count(counter string) {
 	r.expr("objref", func(e *encoder) {
 		e.U32(unix.NFTA_OBJREF_IMM_TYPE, unix.NFT_OBJECT_COUNTER)
 		e.Str(unix.NFTA_OBJREF_IMM_NAME, counter)
+	})
+}
+
+// countHere is "counter", which goes on from what has been counted before.
+func (r ruleWriter) countHere(from remediate.Counter) {
+	r.expr("counter", func(e *encoder) {
+		e.U64(unix.NFTA_COUNTER_BYTES, from.Bytes)
+		e.U64(unix.NFTA_COUNTER_PACKETS, from.Packets)
 	})
 }
 

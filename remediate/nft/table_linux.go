@@ -75,6 +75,7 @@ type table struct {
 	expected   uint64 // fingerprint of the structure
 	checkedAt  uint32 // generation of the ruleset when it was last found in order
 	groups     map[slot]*group
+	passed     map[string]remediate.Counter // what rules that count begin with, as counters returns it
 }
 
 // origin is one origin of decisions.
@@ -363,6 +364,7 @@ func (t *table) adopt(ctx context.Context, f *found) error {
 // swap replaces all chains by ours, which look into the new sets, and removes
 // the old sets: packets meet the old rules or the new ones.
 func (t *table) swap(f *found) error {
+	t.keepCounting()
 	t.begin()
 	for name := range f.chains {
 		t.tx.delRules(t.name, name)
@@ -467,7 +469,9 @@ func (t *table) structure() {
 		tx.newNames(t.name, t.interfacesName(), names, t.cfg.Interfaces)
 	}
 	for _, i := range t.fams {
-		t.counter(t.processed(i))
+		if t.sets {
+			t.counter(t.processed(i))
+		}
 		tx.newSet(t.name, t.ignoreName(i), unix.NFT_SET_INTERVAL, families[i].keyType, families[i].keyLen, t.id())
 		tx.fillIgnore(t.name, t.ignoreName(i), t.ignore[i])
 		if host := (slot{i, uint8(8 * families[i].keyLen), 0}); !t.sets && t.slots[host] == "" {
@@ -490,6 +494,7 @@ func (t *table) structure() {
 
 // rulesAnew replaces the rules that look at source addresses.
 func (t *table) rulesAnew() {
+	t.keepCounting()
 	for _, h := range t.hooks() {
 		t.tx.delRules(t.name, t.hookChain(h))
 		t.hookRules(h, 0)
@@ -499,6 +504,14 @@ func (t *table) rulesAnew() {
 			t.tx.delRules(t.name, families[i].name)
 			t.blockRules(families[i].name, i)
 		}
+	}
+}
+
+// keepCounting has the next rules that count go on from what there is. Where that can't
+// be read they begin anew, and the transaction shows what is wrong.
+func (t *table) keepCounting() {
+	if !t.sets {
+		t.passed, _ = t.counters()
 	}
 }
 
@@ -580,7 +593,12 @@ func (t *table) passRule(chain string, i uint8) {
 	f, slots := &families[i], t.sortedSlots(i)
 	t.tx.rule(t.name, chain, func(r ruleWriter) {
 		t.isFamily(r, f)
-		r.count(t.processed(i))
+		if t.sets {
+			r.count(t.processed(i))
+		} else { // a counter with a name takes 0.06 µs more
+			r.countHere(t.passed[t.processed(i)])
+			delete(t.passed, t.processed(i))
+		}
 		if len(slots) > maxPass {
 			return
 		}

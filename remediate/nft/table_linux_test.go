@@ -459,6 +459,67 @@ func TestCountersCountPackets(t *testing.T) {
 	}
 }
 
+// TestCountersGoOn: new rules go on from what the old ones have counted, of each family.
+func TestCountersGoOn(t *testing.T) {
+	for _, layout := range []string{LayoutMap, LayoutSets} {
+		lab := remediatetest.NewLab(t)
+		cfg := Config{Layout: layout, Hooks: []string{"prerouting", "input"}}
+		k := openAny(t, lab.Host, cfg)
+		passed := func() (n [2]uint64) {
+			t.Helper()
+			if ok, err := k.Check(t.Context()); !ok || err != nil {
+				t.Errorf("check: %v, %v", ok, err)
+			}
+			list, err := k.(remediate.Counting).Counters(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range list {
+				if c.Origin == "" && !c.IPv6 {
+					n[0] = c.Packets
+				} else if c.Origin == "" {
+					n[1] = c.Packets
+				}
+			}
+			return n
+		}
+		load(t, k, entry("203.0.113.4/32", "CAPI", time.Hour))
+		least := [2]uint64{}
+		for _, change := range []func(){
+			func() {},
+			func() { // a length of its own
+				if err := k.Apply(t.Context(), []remediate.Change{{Op: remediate.Add, Entry: entry("203.16.0.0/12", "CAPI", time.Hour)}}); err != nil {
+					t.Fatal(err)
+				}
+			},
+			func() { load(t, k, entry("203.0.113.4/32", "CAPI", time.Hour)) },
+			func() {
+				if err := k.Close(t.Context(), false); err != nil {
+					t.Fatal(err)
+				}
+				k = openAny(t, lab.Host, cfg)
+				load(t, k, entry("203.0.113.4/32", "CAPI", time.Hour))
+			},
+		} {
+			change()
+			for range 7 {
+				lab.Blocked(netip.MustParseAddr("203.77.0.1"))
+			}
+			for range 3 {
+				lab.Blocked(netip.MustParseAddr("2001:db8::1"))
+			}
+			n := passed()
+			if least[0] += 2 * 7; n[0] < least[0] {
+				t.Errorf("%s: %d packets of IPv4 were counted, want %d", layout, n[0], least[0])
+			}
+			if least[1] += 2 * 3; n[1] < least[1] {
+				t.Errorf("%s: %d packets of IPv6 were counted, want %d", layout, n[1], least[1])
+			}
+			least = [2]uint64{max(least[0], n[0]), max(least[1], n[1])}
+		}
+	}
+}
+
 func TestIgnored(t *testing.T) {
 	lab := remediatetest.NewLab(t)
 	k := open(t, lab.Host, Config{Ignore: prefixes("203.0.113.7/32", "203.0.114.0/25", "2001:db8:7::/48")})
