@@ -54,6 +54,8 @@ const (
 	drainTime = 30 * time.Second
 	// loadingGCPercent is for the start, when all that is there goes on being used.
 	loadingGCPercent = 200
+	// itemMemory is about what loading an item takes for a moment.
+	itemMemory = 128 << 10
 	// sourcePause is between two attempts with a source that failed.
 	sourcePause = 10 * time.Second
 )
@@ -274,6 +276,7 @@ func (a *Agent) load(cfg Config) (Engine, api.HubItems, []error) {
 	var errs []error
 	opt.Content, errs = cfg.Content()
 	installed := hubItems(opt.Content)
+	defer platform.HugeHeap(len(opt.Content.Items) * itemMemory)()
 	opt.Alert, opt.Meters = a.raise, a.meters
 	opt.Warn = func(message string) { a.log.Warn("content is doubtful", "warning", message) }
 	e, faulty := pipeline.Load(opt)
