@@ -24,6 +24,15 @@ func TestPortOwner(t *testing.T) {
 		if want := fmt.Sprintf(", pid %d", os.Getpid()); runtime.GOOS == "linux" && !strings.HasSuffix(got, want) {
 			t.Fatalf("got %q, want …%q", got, want)
 		}
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		for _, other := range []string{"0.0.0.0", "localhost", ""} {
+			if got := PortOwner(net.JoinHostPort(other, port)); runtime.GOOS == "linux" && got == "" {
+				t.Fatalf("%s: who listens on %s isn't found", other, l.Addr())
+			}
+		}
+		if got := PortOwner(net.JoinHostPort("192.0.2.1", port)); got != "" {
+			t.Fatalf("%q listens on %s, not on 192.0.2.1", got, l.Addr())
+		}
 		l.Close()
 		if got := PortOwner(l.Addr().String()); got != "" {
 			t.Fatalf("nobody's port is %q's", got)
