@@ -93,12 +93,12 @@ func runScripts(t *testing.T, built func() (string, error), edge bool) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			// await TEXT FILE waits up to 10 s until a file contains a text.
+			// await TEXT FILE waits up to a minute until a file contains a text.
 			"await": func(ts *testscript.TestScript, neg bool, args []string) {
 				if len(args) != 2 || neg {
 					ts.Fatalf("usage: await TEXT FILE")
 				}
-				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 				defer cancel()
 				for {
 					text, _ := os.ReadFile(ts.MkAbs(args[1]))
@@ -112,13 +112,13 @@ func runScripts(t *testing.T, built func() (string, error), edge bool) {
 					}
 				}
 			},
-			// retry COMMAND ARGS... runs a command until it succeeds, for 10 s.
+			// retry COMMAND ARGS... runs a command until it succeeds, for a minute.
 			"retry": func(ts *testscript.TestScript, neg bool, args []string) {
 				if len(args) == 0 || neg {
 					ts.Fatalf("usage: retry COMMAND ARGS...")
 				}
 				var err error
-				for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+				for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 					if err = ts.Exec(args[0], args[1:]...); err == nil {
 						return
 					}

@@ -158,7 +158,7 @@ func start(t *testing.T, cfg Config) *running {
 	t.Cleanup(cancel)
 	select {
 	case <-ready:
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("the agent is never ready")
 	}
 	return r
@@ -186,7 +186,7 @@ func (r *running) end() {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("never: " + what)
 		}

@@ -80,7 +80,7 @@ func TestKilledAgent(t *testing.T) {
 	}
 	lapi := &fakeLAPI{}
 	r := start(t, cfg(dir, lapi))
-	for deadline := time.Now().Add(5 * time.Second); len(lapi.stored()) < len(want) && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(30 * time.Second); len(lapi.stored()) < len(want) && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	r.end()

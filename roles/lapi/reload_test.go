@@ -50,7 +50,7 @@ func TestReloadSwapsThePolicy(t *testing.T) {
 		defer s.requests.mu.RUnlock()
 		return s.requests.callers[caller{true, "fw", route{"/v1/decisions/stream", "GET"}}].Load()
 	}
-	for deadline := time.Now().Add(10 * time.Second); polls() < 2 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(30 * time.Second); polls() < 2 && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 

@@ -27,7 +27,7 @@ func TestRemovedWhileWaiting(t *testing.T) {
 		defer s.requests.mu.RUnlock()
 		return s.requests.callers[caller{true, name, route{"/v1/decisions/stream", "GET"}}].Load()
 	}
-	for deadline := time.Now().Add(10 * time.Second); polls("fw")+polls("other") < 4 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(30 * time.Second); polls("fw")+polls("other") < 4 && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	if err := s.deleteBouncer(t.Context(), "fw"); err != nil {
@@ -38,7 +38,7 @@ func TestRemovedWhileWaiting(t *testing.T) {
 		if w.Code != 403 || w.Body.String() != `{"message":"access forbidden"}` {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("it is still waiting")
 	}
 	m.want("POST", "/v1/alerts", "["+alertJSON("Ip", "192.0.2.7", "null", time.Now())+"]", 201, "*")

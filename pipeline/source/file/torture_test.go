@@ -348,7 +348,7 @@ func TestTorture(t *testing.T) {
 		<-ctx.Done()
 		o.up.Lock()
 		for _, w := range o.writers { // what is in deleted files is there for us only
-			for deadline := time.Now().Add(10 * time.Second); w.seen.Load() < w.deleted.Load() && time.Now().Before(deadline); {
+			for deadline := time.Now().Add(30 * time.Second); w.seen.Load() < w.deleted.Load() && time.Now().Before(deadline); {
 				time.Sleep(time.Millisecond)
 			}
 		}

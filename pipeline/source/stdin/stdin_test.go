@@ -47,7 +47,7 @@ func TestStop(t *testing.T) {
 		if err != context.Canceled {
 			t.Fatalf("got %v", err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("it does not stop")
 	}
 	w.Write([]byte("late\n"))

@@ -306,7 +306,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	send(t, second, msg+"2\n")
 	r.Wait(2)
 	third := dial(t, "tcp", at(port))
-	_ = third.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = third.SetReadDeadline(time.Now().Add(30 * time.Second))
 	if _, err := third.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
 		t.Errorf("the third connection: %v", err)
 	}
