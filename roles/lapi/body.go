@@ -20,6 +20,10 @@ const (
 	smallUpload   = 64 << 10
 	largeUpload   = 1 << 20
 	smallStranger = 16 << 10
+	// A large body is about so long when it comes compressed, an import of 100,000, and
+	// takes so many times its length until it is answered.
+	usualLarge   = 16 << 20
+	uploadMemory = 5
 	// So many bodies that are not small are in memory at a time, and so many large
 	// ones. While others wait one may come for fairUpload, or fairStranger.
 	uploadTurns   = 16
@@ -57,10 +61,10 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, who string) (bod
 	calm := func() {}
 	u := upload{who: who, patience: bodyTime, steps: []step{{smallUpload, s.uploads}, {largeUpload, s.large}}, begun: func() {
 		length := min(r.ContentLength, largeBody)
-		if length < 0 {
-			length = 16 << 20
+		if length < 0 { // it is compressed
+			length = usualLarge
 		}
-		small := platform.HugeHeap(5 * int(length))
+		small := platform.HugeHeap(int(length) * uploadMemory)
 		restore := platform.GrowHeap(busyGCPercent)
 		calm = func() { restore(); small(); s.tidy.soon() }
 	}}
