@@ -58,7 +58,7 @@ func init() {
 	first = new([64]byte)
 	begin := uintptr(unsafe.Pointer(first)) &^ (256<<10 - 1)
 	end := begin + heapBegin
-	if huge := begin &^ (hugePage - 1); advise(huge, hugePage, collapse) {
+	if huge := begin &^ (hugePage - 1); unused(huge) <= hugePage/2 && advise(huge, hugePage, collapse) {
 		begin = huge + hugePage
 	}
 	if begin < end {
@@ -87,6 +87,19 @@ func headers() (list []header, moved uintptr) {
 		}
 	}
 	return nil, 0
+}
+
+// unused returns how much of a huge page lies in front of the heap: the runtime lets that
+// begin at random, and what is before it would be in memory for nothing, for good.
+func unused(huge uintptr) uintptr {
+	var there [hugePage / page]byte
+	_, _, _ = syscall.RawSyscall(syscall.SYS_MINCORE, huge, hugePage, uintptr(unsafe.Pointer(&there)))
+	for i := range there {
+		if there[i]&1 != 0 {
+			return uintptr(i) * page
+		}
+	}
+	return hugePage
 }
 
 // populate maps pages. Where the kernel can't, and behind what there is, they come one
