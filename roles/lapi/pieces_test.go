@@ -3,6 +3,7 @@ package lapi
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -267,6 +268,29 @@ func TestShelf(t *testing.T) {
 	want(0)
 	if _, err := last.file.Stat(); !errors.Is(err, os.ErrClosed) {
 		t.Fatalf("a shelf of a set that is forgotten is still open: %v", err)
+	}
+}
+
+// TestHelperOfOneWhoLeft: what helps a start that has been given up holds no shelf open.
+func TestHelperOfOneWhoLeft(t *testing.T) {
+	_, turned := clockAtNoon()
+	s := open(t, turned)
+	fill(t, s, 0, minPlain)
+	n := news{s: s, query: usualQuery, counts: true}
+	n.mark()
+	pack := &coding{name: "copy", pack: func(dst, raw []byte) []byte { return append(dst, raw...) }}
+	v := newView(viewKey{coding: "copy"}, pack, &n)
+	v.help(t.Context(), &n)()
+	sh := v.shelf
+	if sh == nil || len(sh.pieces) != s.decisions.Blocks() {
+		t.Fatal("not all pieces are made")
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	v.help(gone, &n)()
+	v.close()
+	if _, err := sh.file.Stat(); !errors.Is(err, os.ErrClosed) {
+		t.Fatalf("the shelf is still open: %v", err)
 	}
 }
 

@@ -159,8 +159,11 @@ func (v *view) help(ctx context.Context, n *news) (wait func()) {
 	if v.coding.pack != nil && runtime.GOMAXPROCS(0) > 1 {
 		helper.Go(func() {
 			for _, block := range slices.Backward(slices.Collect(n.blocks)) {
+				if ctx.Err() != nil {
+					return
+				}
 				_, sh := v.piece(n, block)
-				if sh == nil || ctx.Err() != nil {
+				if sh == nil {
 					return
 				}
 				sh.leave()
