@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"math"
 	"os"
 	"runtime"
 	"strconv"
@@ -75,7 +76,11 @@ func TestHugeHeap(t *testing.T) {
 
 // TestNoHugeHeap: little is asked for, or more than there is to have.
 func TestNoHugeHeap(t *testing.T) {
-	for _, size := range []int{-5, 0, hugePage, 1 << 46} {
-		HugeHeap(size)()
+	for _, size := range []int{-5, 0, hugePage, math.MaxInt} {
+		done := HugeHeap(size)
+		if hugeHeap.users != 0 {
+			t.Errorf("%d bytes: the heap lies in huge pages", size)
+		}
+		done()
 	}
 }

@@ -64,9 +64,9 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, who string) (bod
 		if length < 0 { // it is compressed
 			length = usualLarge
 		}
-		small := platform.HugeHeap(int(length) * uploadMemory)
+		smallPages := platform.HugeHeap(int(length) * uploadMemory)
 		restore := platform.GrowHeap(busyGCPercent)
-		calm = func() { restore(); small(); s.tidy.soon() }
+		calm = func() { restore(); smallPages(); s.tidy.soon() }
 	}}
 	body, err = u.read(w, r)
 	return body, sync.OnceFunc(func() { u.end(); calm() }), err
